@@ -1,0 +1,128 @@
+"""Append-only journals of finished requests: what was answered once is never asked again.
+
+A journal is a folder of JSON-lines files, one a writer. SQLite is not safe on cluster file
+systems; a plain file that only ever grows is. A line stands for one finished request:
+`{"key": ..., "record": {...}}`. A kill can tear the last line only, and the next writer cuts it.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from em_tiers.errors import UserError
+from em_tiers.lease import Lease
+from em_tiers.logs import LOG
+
+_PREFIX = b'{"key":"'
+_FSYNC_EVERY_S = 1.0
+
+
+class Journal:
+    """The journal in `folder`, written under the name `writer`.
+
+    Args:
+        folder: holds `{writer}.jsonl` for each writer there ever was; all of them are read.
+        writer: names the file that this job appends to; one live job a name.
+
+    Raises:
+        UserError: on entry, when another live job writes under the same name.
+    """
+
+    def __init__(self, folder: Path | str, writer: str):
+        self.folder = Path(folder)
+        self.path = self.folder / f"{writer}.jsonl"
+        self._lease = Lease(self.folder / f"{writer}.lease")
+        self._handle = -1
+        self._synced = 0.0
+
+    def __enter__(self) -> "Journal":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lease.acquire()
+        self._handle = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+        _cut_torn_line(self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.fsync(self._handle)
+        os.close(self._handle)
+        self._handle = -1
+        self._lease.release()
+
+    def read(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Records of the wanted keys that are done, from every writer's file."""
+        return read_journal(self.folder, keys)
+
+    def append(self, key: str, record: Any) -> None:
+        """Write one finished request; it survives a kill of this process from here on.
+
+        Raises:
+            UserError: another job took this journal over; going on would mix two writers.
+        """
+        if self._lease.lost:
+            raise UserError(f"journal {self.path}: taken over by another job: this one stops")
+        line = json.dumps(
+            {"key": key, "record": record}, ensure_ascii=True, separators=(",", ":")
+        ).encode()
+        # One write call a line: the kernel appends it whole, or a kill leaves a tail without a
+        # newline that the next writer cuts.
+        _write_all(self._handle, line + b"\n")
+        if time.monotonic() - self._synced > _FSYNC_EVERY_S:
+            os.fsync(self._handle)
+            self._synced = time.monotonic()
+
+
+def read_journal(folder: Path | str, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """Records by key from every file of a journal folder; all of them when `keys` is None.
+
+    A line that cannot be read counts as not done: its request will be repeated.
+    """
+    wanted = None if keys is None else set(keys)
+    found: dict[str, Any] = {}
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        for key, line in _lines(path, wanted):
+            try:
+                found[key] = json.loads(line)["record"]
+            except (json.JSONDecodeError, KeyError):
+                LOG.warning("journal %s: unreadable line for key %s is ignored", path, key)
+    return found
+
+
+def _lines(path: Path, wanted: set[str] | None) -> Iterator[tuple[str, bytes]]:
+    """Lines whose key is wanted; the others are passed over without parsing their JSON."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n") or not line.startswith(_PREFIX):
+                continue
+            key = line[len(_PREFIX) : line.index(b'"', len(_PREFIX))].decode()
+            if wanted is None or key in wanted:
+                yield key, line
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(handle, data) :]
+
+
+def _cut_torn_line(handle: int) -> None:
+    """Cut what a kill left behind the last newline."""
+    size = os.lseek(handle, 0, os.SEEK_END)
+    end = size
+    while end:
+        start = max(0, end - 65536)
+        block = os.pread(handle, end - start, start)
+        position = block.rfind(b"\n")
+        if position >= 0:
+            end = start + position + 1
+            break
+        end = start
+    if end != size:
+        os.ftruncate(handle, end)

@@ -1,0 +1,123 @@
+"""A journal survives kills, refuses a second writer, and is read whole."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from em_tiers.errors import UserError
+from em_tiers.journal import Journal, read_journal
+from em_tiers.lease import Lease
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+WRITER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from em_tiers.journal import Journal
+with Journal(sys.argv[2], "w") as journal:
+    for n in range(100000):
+        journal.append(f"{n:08d}", {"text": "x" * 2000})
+        if n == 20:
+            print("ready", flush=True)
+"""
+
+
+def start_writer(folder: Path) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(SCRIPTS), str(folder)], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_what_was_appended_is_read_back(tmp_path):
+    with Journal(tmp_path, "a") as journal:
+        journal.append("k1", {"text": "é\ud800\u2028\n"})
+    with Journal(tmp_path, "b") as journal:
+        journal.append("k2", 2)
+        assert journal.read(["k1", "k2", "k3"]) == {"k1": {"text": "é\ud800\u2028\n"}, "k2": 2}
+    assert read_journal(tmp_path) == {"k1": {"text": "é\ud800\u2028\n"}, "k2": 2}
+
+
+def test_a_torn_last_line_is_cut_and_its_request_counts_as_open(tmp_path):
+    with Journal(tmp_path, "a") as journal:
+        journal.append("k1", 1)
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(b'{"key":"k2","rec')
+    assert read_journal(tmp_path) == {"k1": 1}
+    with Journal(tmp_path, "a") as journal:
+        journal.append("k3", 3)
+    assert read_journal(tmp_path) == {"k1": 1, "k3": 3}
+
+
+def test_sigkill_leaves_whole_lines_and_a_lease_that_the_next_writer_takes(tmp_path):
+    process = start_writer(tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = read_journal(tmp_path)
+    assert len(before) > 20
+    started = time.monotonic()
+    with Journal(tmp_path, "w") as journal:
+        journal.append("after", 1)
+    assert time.monotonic() - started < 2  # a dead process on this host needs no watching
+    assert set(read_journal(tmp_path)) == set(before) | {"after"}
+
+
+def test_a_second_live_writer_is_refused_by_name(tmp_path):
+    process = start_writer(tmp_path)
+    try:
+        with pytest.raises(UserError, match=f"process {process.pid} on {socket.gethostname()}"):
+            Journal(tmp_path, "w").__enter__()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def foreign_lease(path: Path) -> None:
+    path.write_text(json.dumps({"token": "t", "host": "elsewhere", "pid": 1, "job": "77"}))
+
+
+def test_a_silent_holder_on_another_host_is_taken_over(tmp_path):
+    foreign_lease(tmp_path / "w.lease")
+    lease = Lease(tmp_path / "w.lease", heartbeat_s=0.1, watch_s=0.4)
+    lease.acquire()
+    lease.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_beating_holder_on_another_host_is_refused(tmp_path):
+    path = tmp_path / "w.lease"
+    foreign_lease(path)
+    beat = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os,sys,time\nfor _ in range(100): os.utime(sys.argv[1]); time.sleep(0.05)",
+            str(path),
+        ]
+    )
+    try:
+        with pytest.raises(UserError, match="elsewhere, SLURM job 77"):
+            Lease(path, heartbeat_s=0.1, watch_s=2).acquire()
+    finally:
+        beat.kill()
+        beat.wait()
+
+
+def test_a_writer_that_lost_its_lease_stops(tmp_path):
+    journal = Journal(tmp_path, "w")
+    journal._lease.heartbeat_s = 0.05
+    with journal:
+        foreign_lease(tmp_path / "w.lease")
+        deadline = time.monotonic() + 5
+        while not journal._lease.lost and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with pytest.raises(UserError, match="taken over"):
+            journal.append("k", 1)
+    assert os.path.exists(tmp_path / "w.lease")  # noqa: PTH110  the other's lease stays
