@@ -1,0 +1,41 @@
+"""Whether the name of a hosted model pins what it means."""
+
+import re
+
+# A full date, as in gpt-4o-2024-08-06 or claude-3-5-sonnet-20241022.
+_DAY = re.compile(r"[-_@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
+# The short stamps of gpt-4-0613 (month and day) and mistral-large-2411 (year and month).
+_STAMP = re.compile(r"[-_](?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|[23]\d(?:0[1-9]|1[0-2]))$")
+_MOVING = ("latest", "main", "master", "stable", "preview")
+
+
+def is_dated(model: str) -> bool:
+    """True when `model` names one fixed set of weights: a dated id, a revision or a local path.
+
+    An alias such as `gpt-4o` is moved by its vendor without notice, and with it the rate.
+    """
+    if model.startswith(("/", "./", "../", "~/")):
+        return True
+    name, _, revision = model.partition("@")
+    if revision:
+        return revision.lower() not in _MOVING
+    return bool(_DAY.search(name) or _STAMP.search(name))
+
+
+def is_served_as(requested: str, served: str) -> bool:
+    """True when an answer signed `served` may come from the `requested` model.
+
+    A dated id must come back as it is, but for the vendor's prefix that routers add or drop
+    (`openai/gpt-4o-2024-08-06`). An alias may come back as itself or as one of its dated ids.
+    """
+    if served == requested:
+        return True
+    requested, served = _last(requested), _last(served)
+    if served == requested:
+        return True
+    stamp = served.removeprefix(requested)
+    return not is_dated(requested) and bool(_DAY.fullmatch(stamp) or _STAMP.fullmatch(stamp))
+
+
+def _last(model: str) -> str:
+    return model.rsplit("/", 1)[-1]
