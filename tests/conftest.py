@@ -1,36 +1,38 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several kinds of test share: the embedded model and the golden data."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-CACHE = ROOT / ".cache"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """Folder of outside data files (see tests/README.md); skips where there is none."""
-    folder = Path(os.environ.get("EM_TIERS_GOLDEN", ROOT.parent / "shared" / "data"))
-    if not (folder / "SOURCES.md").exists():
-        pytest.skip(f"no outside data at {folder}; name the folder in EM_TIERS_GOLDEN")
-    return folder
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
 
 
 @pytest.fixture(scope="session")
 def embedded_model() -> Path:
-    """The embedded model as a transformers folder, converted once for all test sessions."""
+    """A model folder of SmolLM2-135M-Instruct, converted once and kept in `.cache`.
+
+    EM_TIERS_EMBEDDED_MODEL names a folder to use instead. Skips where the wheel is not installed.
+    """
     named = os.environ.get("EM_TIERS_EMBEDDED_MODEL")
-    folder = Path(named) if named else CACHE / "embedded-model"
-    if not (folder / "model.safetensors").exists():
-        code = (
-            "import sys; sys.path.insert(0, 'scripts'); import yaml; from pathlib import Path\n"
-            "from em_tiers.logs import run_script\nfrom download_model import main\n"
-            "source = yaml.safe_load(open('config/models.yaml'))['smollm2-135m']['source']\n"
-            f"run_script(main, None, source=source, folder=Path({str(folder)!r}))"
-        )
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    if named:
+        return Path(named)
+    folder = ROOT / ".cache" / "embedded-model"
+    if not (folder / "model.safetensors").is_file():
+        pytest.skip(f"no embedded model: {folder}: set EM_TIERS_EMBEDDED_MODEL to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden data from outside the project."""
+    folder = Path(os.environ.get("EM_TIERS_GOLDEN", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden data: {folder}: set EM_TIERS_GOLDEN to the folder that holds it")
     return folder
