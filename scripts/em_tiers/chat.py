@@ -147,22 +147,23 @@ def _hide_special(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[Mes
     """
     everything = "".join(message["content"] for message in messages)
     hidden = _Hidden(next(chr(c) for c in range(0xE000, 0xF8FF) if chr(c) not in everything))
-    longest_first = sorted(_special_tokens(tokenizer), key=len, reverse=True)
-    control = re.compile("|".join(re.escape(token) for token in longest_first) or r"(?!)")
-    guarded = [
-        {**message, "content": control.sub(hidden.hide, message["content"])} for message in messages
-    ]
+    control, _ = _control_tokens(tokenizer)
+    guarded = [{**m, "content": control.sub(hidden.hide, m["content"])} for m in messages]
     return guarded, hidden
 
 
-def _special_tokens(tokenizer: Any) -> dict[str, int]:
-    """Every control token by its text, not only the few that have a role such as eos.
+@lru_cache(maxsize=8)  # built once a tokenizer: Gemma's list has 6,000 entries
+def _control_tokens(tokenizer: Any) -> tuple[re.Pattern[str], frozenset[int]]:
+    """A pattern of every control token's text, and their ids: not only those with a role (eos …).
 
     `<think>` and the tool tags of Qwen3 are plain added tokens: they are left to work in contents,
     because a reasoning data set writes them there.
     """
     added = tokenizer.added_tokens_decoder.items()
-    return {token.content: number for number, token in added if token.special}
+    special = {token.content: number for number, token in added if token.special}
+    longest_first = sorted(special, key=len, reverse=True)
+    pattern = re.compile("|".join(re.escape(token) for token in longest_first) or r"(?!)")
+    return pattern, frozenset(special.values())
 
 
 def _encode(tokenizer: Any, text: str, hidden: _Hidden) -> list[int]:
