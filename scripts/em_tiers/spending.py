@@ -1,0 +1,189 @@
+"""What judging costs: tokens, money, ceilings that stop in time, and what a rerun would cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from em_tiers.errors import UserError
+
+Prices = Mapping[str, float]
+CHARACTERS_A_TOKEN = 3.0  # a cautious guess for plain text, until the endpoint's own counts are in
+
+
+class CeilingReached(UserError):
+    """The next request might go beyond a ceiling of the judge's entry."""
+
+
+def cost_usd(prompt_tokens: int, completion_tokens: int, prices: Prices | None) -> float | None:
+    """US dollars for so many tokens at prices a million tokens; None without prices."""
+    if not prices:
+        return None
+    return (
+        prompt_tokens * prices["input_per_million"]
+        + completion_tokens * prices["output_per_million"]
+    ) / 1e6
+
+
+@dataclass
+class Spent:
+    """Requests sent and tokens counted. Completion tokens include those of a judge's thinking."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, requests: int, prompt_tokens: int, completion_tokens: int) -> None:
+        self.requests += requests
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+    def words(self, prices: Prices | None) -> str:
+        """Such as "1,200 requests, 260,000 + 1,200 tokens, 0.66 USD"."""
+        usd = cost_usd(self.prompt_tokens, self.completion_tokens, prices)
+        tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        return f"{self.requests:,} requests, {tokens}" + ("" if usd is None else f", {usd:.2f} USD")
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """What one request may take, as long as its answer is not here."""
+
+    characters: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Budget:
+    """Ceilings on requests, tokens and money, held while many requests run at once.
+
+    A request reserves what it may take before it is sent: its prompt, estimated from its length,
+    and all the tokens that it may answer with. What is sent and what is reserved stay within the
+    ceilings together; only a wrong estimate of a prompt can go beyond them, and the estimate
+    follows the endpoint's own counts.
+
+    Args:
+        limits: any of requests, tokens (prompt and completion together) and usd; None: no ceiling.
+        prices: US dollars a million tokens (input_per_million, output_per_million).
+        spent: what earlier runs already took; the ceilings hold for both together.
+
+    Raises:
+        UserError: a ceiling on money without prices, or a limit that is not known.
+    """
+
+    def __init__(
+        self, limits: Mapping[str, float] | None, prices: Prices | None, spent: Spent | None = None
+    ):
+        self.limits = {name: value for name, value in (limits or {}).items() if value is not None}
+        self.prices = prices
+        self.spent = spent or Spent()
+        self._open = Spent()
+        self._tokens_a_character = 1.0 / CHARACTERS_A_TOKEN
+        unknown = set(self.limits) - {"requests", "tokens", "usd"}
+        if unknown:
+            raise UserError(f"limits: {sorted(unknown)}: use requests, tokens or usd")
+        if "usd" in self.limits and not prices:
+            raise UserError(
+                f"limits: usd: {self.limits['usd']}: money cannot be counted without prices: "
+                "give prices: {input_per_million, output_per_million} in the judge's entry"
+            )
+
+    def reserve(self, characters: int, completion_tokens: int) -> Reserved:
+        """Set aside what a request may take.
+
+        Args:
+            characters: length of the prompt's text.
+            completion_tokens: the most tokens that the answers may have together.
+
+        Raises:
+            CeilingReached: with this request a ceiling might be passed.
+        """
+        reserved = Reserved(
+            characters, round(characters * self._tokens_a_character) + 1, completion_tokens
+        )
+        for name, limit in self.limits.items():
+            if self._with(reserved, name) > limit:
+                raise CeilingReached(f"the ceiling on {name} ({limit:,}) is reached")
+        self._open.add(1, reserved.prompt_tokens, reserved.completion_tokens)
+        return reserved
+
+    def settle(self, reserved: Reserved, prompt: int | None, completion: int | None) -> None:
+        """Book a request that was answered, with the tokens that the endpoint counted.
+
+        Without counts (None) it is booked as reserved. So is one whose answer was lost on the way
+        or came too late: the endpoint may charge for it.
+        """
+        self._open.add(-1, -reserved.prompt_tokens, -reserved.completion_tokens)
+        if prompt is None:
+            self.spent.add(1, reserved.prompt_tokens, reserved.completion_tokens)
+            return
+        self.spent.add(1, prompt, completion or 0)
+        if reserved.characters:
+            # The highest ratio seen: a mean would let half of the prompts pass the ceiling.
+            seen = prompt / reserved.characters
+            self._tokens_a_character = max(seen, self._tokens_a_character)
+
+    def settle_refused(self, reserved: Reserved) -> None:
+        """Book an attempt that the endpoint turned away: it counts as a request without tokens."""
+        self.settle(reserved, 0, 0)
+
+    def _with(self, reserved: Reserved, name: str) -> float:
+        """What would be spent of `name` at most, with everything open and `reserved`."""
+        if name == "requests":
+            return self.spent.requests + self._open.requests + 1
+        prompt = self.spent.prompt_tokens + self._open.prompt_tokens + reserved.prompt_tokens
+        completion = (
+            self.spent.completion_tokens + self._open.completion_tokens + reserved.completion_tokens
+        )
+        if name == "tokens":
+            return prompt + completion
+        return cost_usd(prompt, completion, self.prices) or 0.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One request that a judge would send, as far as its price goes."""
+
+    key: str
+    characters: int
+    completion_tokens: int
+    what: str = ""
+
+
+def estimate(planned: Any, done: Any, prices: Prices | None) -> str:
+    """Say in words what is still to be asked.
+
+    Args:
+        planned: iterable of Planned.
+        done: container of the keys that the journal holds.
+        prices: as in Budget; None: the money is not known.
+
+    Returns:
+        Such as "alignment: 480 of 960 requests; in all 480 requests, about 96,000 + 480 tokens,
+        about 0.24 USD".
+    """
+    counts: dict[str, list[int]] = {}
+    open_ = Spent()
+    seen: set[str] = set()
+    for request in planned:
+        if request.key in seen:
+            continue
+        seen.add(request.key)
+        count = counts.setdefault(request.what, [0, 0])
+        count[1] += 1
+        if request.key not in done:
+            count[0] += 1
+            prompt = round(request.characters / CHARACTERS_A_TOKEN) + 1
+            open_.add(1, prompt, request.completion_tokens)
+    if not open_.requests:
+        return f"nothing to ask: all {len(seen):,} requests are answered"
+    parts = [f"{what}: {new:,} of {total:,} requests" for what, (new, total) in counts.items()]
+    usd = cost_usd(open_.prompt_tokens, open_.completion_tokens, prices)
+    money = "cost not known (the judge's entry has no prices)" if usd is None else _usd(usd)
+    return (
+        f"{', '.join(parts)}; in all {open_.requests:,} requests, at most about "
+        f"{open_.prompt_tokens:,} + {open_.completion_tokens:,} tokens, {money}"
+    )
+
+
+def _usd(amount: float) -> str:
+    return f"about {amount:.2f} USD" if amount >= 0.01 else "less than 0.01 USD"
