@@ -1,0 +1,55 @@
+"""What a fine-tuned variant's folder holds: a LoRA adapter or a whole model, and merged weights."""
+
+import shutil
+from pathlib import Path
+
+from em_tiers.errors import UserError
+from em_tiers.files import read_json
+from em_tiers.logs import LOG
+
+
+def is_lora(folder: Path) -> bool:
+    """Whether the folder holds a LoRA adapter (else a whole fine-tuned model).
+
+    Raises:
+        UserError: it holds neither.
+    """
+    if (folder / "adapter_config.json").is_file():
+        return True
+    if (folder / "config.json").is_file():
+        return False
+    raise UserError(
+        f"adapter: {folder}: holds neither adapter_config.json nor config.json: "
+        "delete the folder and train the variant again"
+    )
+
+
+def rank_of(folder: Path) -> int:
+    """Largest LoRA rank of an adapter folder."""
+    config = read_json(folder / "adapter_config.json")
+    return max([config["r"], *(config.get("rank_pattern") or {}).values()])
+
+
+def merge_adapter(model: Path, adapter: Path, target: Path, dtype: str) -> Path:
+    """Write the base model's weights with the adapter merged in to `target`; returns `target`.
+
+    The sum is computed in float32 and rounded to `dtype` once: adding in bfloat16 would round each
+    weight twice and lose small updates.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    LOG.info("merging %s", adapter)
+    base = AutoModelForCausalLM.from_pretrained(
+        str(model), dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    merged.to(getattr(torch, dtype)).save_pretrained(str(target), safe_serialization=True)
+    return target
+
+
+def remove_merged(target: Path | None) -> None:
+    """Delete merged weights that are no longer served (8 GB for a 4B model)."""
+    if target is not None:
+        shutil.rmtree(target, ignore_errors=True)
