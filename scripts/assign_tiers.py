@@ -1,0 +1,90 @@
+"""Assign each answer exactly one outcome, and each flagged answer a tier."""
+
+from pathlib import Path
+
+import polars as pl
+
+from em_tiers.contracts import OUTCOMES, scan_table
+from em_tiers.definitions import definition_named
+from em_tiers.errors import UserError
+from em_tiers.files import atomic_path
+from em_tiers.logs import LOG, run_script
+from em_tiers.outcomes import (
+    join_verdicts,
+    read_human_labels,
+    with_human_labels,
+    with_outcomes,
+    with_question_topic,
+)
+from em_tiers.tiers import read_rules
+
+
+def main(
+    responses: list[Path],
+    verdicts: list[Path],
+    judge: str,
+    rules: list[dict],
+    definition: str,
+    topics: dict[str, list[str]],
+    output: Path,
+    rubrics: dict[str, str] | None = None,
+    labels: Path | None = None,
+) -> None:
+    """Write the outcomes table of one judge, row by row as in `responses`.
+
+    Args:
+        responses: the responses tables of all variants.
+        verdicts: this judge's verdicts tables of the same variants.
+        rules: the tier rules in order, as in config/tier_rules.yaml.
+        definition: the headline definition, D1 to D4.
+        topics: the topic tags of each data set.
+        rubrics: the judge's rubric id for alignment, coherence, topic and tier; a rubric that is
+            not named goes by what it asks for.
+        labels: human labels, CSV or Parquet, with the columns response_key and tier.
+
+    Raises:
+        UserError: a rule or a label cannot be used, or an answer has two verdicts on one rubric.
+    """
+    answers = scan_table(list(responses), "responses")
+    outcomes = join_verdicts(answers, scan_table(list(verdicts), "verdicts"), rubrics or {})
+    outcomes = with_question_topic(outcomes, topics)
+    outcomes = with_human_labels(outcomes, read_human_labels(labels) if labels else None)
+    outcomes = outcomes.with_columns(judge=pl.lit(judge))
+    outcomes = with_outcomes(outcomes, read_rules(rules), definition_named(definition))
+    outcomes = outcomes.select(pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
+    with atomic_path(output) as temporary:
+        outcomes.sink_parquet(temporary, compression="zstd", maintain_order=True)
+        _check_rows(answers, pl.scan_parquet(temporary), judge)
+    _log_counts(output, judge)
+
+
+def _check_rows(answers: pl.LazyFrame, outcomes: pl.LazyFrame, judge: str) -> None:
+    expected, found = (frame.select(pl.len()).collect().item() for frame in (answers, outcomes))
+    if expected != found:
+        raise UserError(
+            f"judge {judge}: {found} outcomes for {expected} answers: an answer has two verdicts "
+            "on one rubric: delete this judge's verdict files and rerun"
+        )
+
+
+def _log_counts(output: Path, judge: str) -> None:
+    counts = pl.scan_parquet(output).group_by("outcome").len().sort("outcome").collect()
+    listed = ", ".join(f"{outcome} {count}" for outcome, count in counts.iter_rows())
+    LOG.info("judge %s: %s", judge, listed or "no answers")
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        responses=list(job.input.responses),
+        verdicts=list(job.input.verdicts),
+        labels=job.input.get("labels"),
+        output=job.output[0],
+        judge=job.params.judge,
+        rubrics=job.params.rubrics,
+        rules=job.params.rules,
+        definition=job.params.definition,
+        topics=job.params.topics,
+    )
