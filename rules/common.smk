@@ -1,0 +1,295 @@
+# Helpers of the rules: what each rule's input and params are, from the study. No rule stands here.
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from em_tiers.config import load_study, without_cosmetics
+from em_tiers.config_checks import check_ready
+from em_tiers.errors import ConfigError
+from em_tiers.hashing import hash_of
+from em_tiers.sources import SCRIPTS, imported_modules
+from snakemake.exceptions import WorkflowError
+
+TABLES = ["rates", "outcomes", "thresholds", "training"]
+FIGURES = ["rates", "outcomes", "scores", "losses"]
+
+
+def get_study():
+    """The checked study; a mistake becomes one message without a traceback."""
+    try:
+        study = load_study(
+            config, ROOT, Path.cwd(), [str(f) for f in workflow.configfiles]
+        )
+        if not workflow.dryrun:
+            check_ready(study)
+    except ConfigError as error:
+        raise WorkflowError(str(error))
+    return study
+
+
+STUDY = get_study()
+
+
+wildcard_constraints:
+    base="[a-z0-9-]+",
+    dataset="[a-z0-9-]+",
+    recipe="[a-z0-9-]+",
+    seed="[0-9]+",
+    model="[a-z0-9-]+",
+    question_set="[a-z0-9-]+",
+    judge="[a-z0-9-]+",
+
+
+def get_sources(script):
+    """Modules that a script imports, relative to the working folder where that is possible."""
+    modules = sorted(imported_modules(SCRIPTS / f"{script}.py"))
+    return [os.path.relpath(m) if Path.cwd() == ROOT else str(m) for m in modules]
+
+
+def get_source(catalogue, name):
+    """Where an entry's files come from, with local paths resolved."""
+    source = without_cosmetics(getattr(STUDY, catalogue)[name]["source"])
+    if source["type"] == "path":
+        source["path"] = STUDY.find_file(source["path"])
+    return source
+
+
+def get_local_files(catalogue, name):
+    """Input files of a download from a path, so that an edited file is taken again."""
+    source = get_source(catalogue, name)
+    return [source["path"]] if source["type"] == "path" else []
+
+
+def get_model_identity(model):
+    """What tells two models apart: where the weights come from and their revision."""
+    source = get_source("models", model)
+    return {
+        key: source[key] for key in sorted(source) if key not in ("type", "licence")
+    }
+
+
+def get_variants(judge=None):
+    """Ids of all variants, or of those that a judge judged."""
+    if judge is None or judge in STUDY.config["judges"]:
+        return list(STUDY.variants)
+    return [
+        f"import.{e['id']}" for e in STUDY.config["imports"] if judge in e["scores"]
+    ]
+
+
+def get_judges():
+    """Configured judges first, then those whose scores were imported."""
+    imported = [judge for entry in STUDY.config["imports"] for judge in entry["scores"]]
+    return list(dict.fromkeys([*STUDY.config["judges"], *imported]))
+
+
+def get_sample_batches():
+    """Batches of variants that are sampled together: one engine start each."""
+    return {
+        name: members
+        for name, members in STUDY.batches.items()
+        if not members[0].imported
+    }
+
+
+def get_adapters_of_batch(batch):
+    """Adapter folders that a batch needs, each once."""
+    parents = dict.fromkeys(v.parent for v in STUDY.batches[batch] if v.parent)
+    return [f"<results>/adapters/{parent}" for parent in parents]
+
+
+def get_question_files(variant):
+    """Question tables that a variant is asked: the sets, and in-domain probes of its data sets.
+
+    A base model answers the probes of every data set that one of its fine-tunes was trained on, so
+    that the difference in the domain is paired too.
+    """
+    files = [f"<results>/questions/{name}.parquet" for name in STUDY.question_sets_used]
+    if "held-out" in STUDY.config["questions"]:
+        family = [
+            v for v in STUDY.variants.values() if v.base == variant.base and v.dataset
+        ]
+        datasets = [variant.dataset] if variant.dataset else [v.dataset for v in family]
+        files += [
+            f"<results>/datasets/{d}/probes.parquet" for d in dict.fromkeys(datasets)
+        ]
+    return files
+
+
+def get_questions_of_batch(batch):
+    """Question tables of all variants of a batch, each once."""
+    return list(
+        dict.fromkeys(f for v in STUDY.batches[batch] for f in get_question_files(v))
+    )
+
+
+def get_sample_variants(batch):
+    """What sample.py must know of each variant: its columns, adapter and question tables."""
+    adapters = get_adapters_of_batch(batch)
+    questions = get_questions_of_batch(batch)
+    return [
+        v.as_key()
+        | {
+            "adapter": (
+                adapters.index(f"<results>/adapters/{v.parent}") if v.parent else None
+            ),
+            "questions": [questions.index(f) for f in get_question_files(v)],
+        }
+        for v in STUDY.batches[batch]
+    ]
+
+
+def get_sampling():
+    """Decoding and the number of samples of each question set."""
+    samples = {
+        f"held-out.{d}": STUDY.config["questions"]["held-out"]
+        for d in STUDY.datasets_used
+        if "held-out" in STUDY.config["questions"]
+    }
+    samples |= {
+        name: STUDY.config["questions"][name] for name in STUDY.question_sets_used
+    }
+    return dict(
+        sorted(
+            (
+                STUDY.config["sampling"] | {"samples": dict(sorted(samples.items()))}
+            ).items()
+        )
+    )
+
+
+def get_engine(name=None):
+    """Settings of an engine; the experiment's own when a judge names none."""
+    return without_cosmetics(STUDY.engines[name or STUDY.config["engine"]])
+
+
+def get_judge_params(judge):
+    """The part of a judge's entry that can change a verdict, in sorted order."""
+    entry = without_cosmetics(STUDY.judges[judge])
+    return {key: entry[key] for key in sorted(entry) if key in JUDGE_KEYS}
+
+
+JUDGE_KEYS = (
+    "backend",
+    "decoding",
+    "method",
+    "min_coverage",
+    "model",
+    "rubrics",
+    "tier_when_alignment_below",
+)
+
+
+def get_rubrics(judge):
+    """Rubric entries of a judge by what they ask."""
+    return {
+        asks: without_cosmetics(STUDY.rubrics[rubric])
+        for asks, rubric in sorted(STUDY.judges[judge]["rubrics"].items())
+    }
+
+
+def get_datasets_of_batch(batch):
+    """Data sets whose cards the topic and tier rubrics of a batch show."""
+    return list(dict.fromkeys(v.dataset for v in STUDY.batches[batch] if v.dataset))
+
+
+def get_variant_rows():
+    """Columns that summaries carry of each variant, labels and roles included."""
+    return [variant.as_row() for variant in STUDY.variants.values()]
+
+
+def get_memory_of_model(model, attempt):
+    """MB of host memory for a job that loads a model's weights; more on each attempt."""
+    return int(
+        (8000 + 4000 * STUDY.models[model]["parameters_b"]) * (1 + (attempt - 1) / 2)
+    )
+
+
+def get_memory_function(model):
+    """The same as a resource function."""
+    return lambda wildcards, attempt: get_memory_of_model(model, attempt)
+
+
+def get_kept_steps(wildcards):
+    """Optimiser steps of a fine-tune whose adapters are variants of their own."""
+    parent = (
+        f"{wildcards.base}.{wildcards.dataset}.{wildcards.recipe}.s{wildcards.seed}"
+    )
+    return sorted(
+        v.checkpoint_step
+        for v in STUDY.variants.values()
+        if v.parent == parent and v.checkpoint_step
+    )
+
+
+def get_dataset_settings(dataset):
+    """The part of a data set's entry that preparation reads."""
+    entry = without_cosmetics(STUDY.datasets[dataset])
+    limit = STUDY.config["max_held_out_questions"]
+    used = {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
+    return used | {"max_probes": limit}
+
+
+def get_question_defaults(question_set):
+    """Probe level and topics of questions whose file names none."""
+    entry = STUDY.question_sets[question_set]
+    return {
+        "probe_level": entry["probe_level"],
+        "topics": dict(sorted(entry["topics"].items())),
+    }
+
+
+def get_judge_batches(judge):
+    """Batches of variants that a configured judge scores."""
+    return STUDY.batches if judge in STUDY.config["judges"] else {}
+
+
+def get_judge_identity(judge):
+    """What tells two judge models apart, whatever a judge is called."""
+    entry = STUDY.judges[judge]
+    if entry["backend"] == "vllm":
+        return {"backend": "vllm"} | get_model_identity(entry["model"])
+    endpoint = entry["endpoint"]["base_url"]
+    return {"backend": "openai", "base_url": endpoint, "model": entry["model"]}
+
+
+def get_judge_journal(judge):
+    """Folder of a judge model's journal; a judge that is renamed finds its verdicts again."""
+    return f"<results>/journals/judge/{hash_of(get_judge_identity(judge), 12)}"
+
+
+def get_tier_rules():
+    """Enabled tier rules in order, without those that the configuration switches off."""
+    tiers = STUDY.config["tiers"]
+    rules = STUDY.tier_rules[tiers["rules"]]["rules"]
+    return [
+        dict(sorted(r.items()))
+        | {"enabled": r["enabled"] and r["name"] not in tiers["disabled"]}
+        for r in rules
+    ]
+
+
+def get_topics():
+    """Topic tags of each data set in use."""
+    return {
+        name: STUDY.datasets[name]["topics"] for name in sorted(STUDY.datasets_used)
+    }
+
+
+def get_rubric_ids(judge):
+    """Rubric ids of a judge by what they ask; none for imported scores."""
+    return (
+        dict(sorted(STUDY.judges[judge]["rubrics"].items()))
+        if judge in STUDY.judges
+        else None
+    )
+
+
+def get_final_output():
+    """Every table and figure of the experiment."""
+    tables = expand("<results>/tables/{table}.parquet", table=TABLES)
+    figures = expand("<results>/figures/{figure}.pdf", figure=FIGURES)
+    return tables + figures

@@ -1,0 +1,59 @@
+# Downloads: models, data sets and question sets, pinned and verified, each with a manifest.
+# In: the catalogues. Out: results/resources/. Needs: internet, so all run on the login node.
+
+
+rule download_model:
+    input:
+        local=lambda wildcards: get_local_files("models", wildcards.model),
+        src=get_sources("download_model"),
+    output:
+        folder=directory("<resources>/models/{model}"),
+    log:
+        "<logs>/download_model/{model}.log",
+    retries: 2
+    """Fetch a model's weights and tokenizer as a plain folder."""
+    localrule: True
+    params:
+        source=lambda wildcards: get_source("models", wildcards.model),
+    message:
+        "Download model {wildcards.model}"
+    script:
+        "../scripts/download_model.py"
+
+
+rule download_dataset:
+    input:
+        local=lambda wildcards: get_local_files("datasets", wildcards.dataset),
+        src=get_sources("download_dataset"),
+    output:
+        folder=directory("<resources>/datasets/{dataset}"),
+    log:
+        "<logs>/download_dataset/{dataset}.log",
+    retries: 2
+    """Fetch a data set's raw files."""
+    localrule: True
+    params:
+        source=lambda wildcards: get_source("datasets", wildcards.dataset),
+    message:
+        "Download data set {wildcards.dataset}"
+    script:
+        "../scripts/download_dataset.py"
+
+
+rule download_questions:
+    input:
+        local=lambda wildcards: get_local_files("question_sets", wildcards.question_set),
+        src=get_sources("download_questions"),
+    output:
+        folder=directory("<resources>/questions/{question_set}"),
+    log:
+        "<logs>/download_questions/{question_set}.log",
+    retries: 2
+    """Fetch a question set's file."""
+    localrule: True
+    params:
+        source=lambda wildcards: get_source("question_sets", wildcards.question_set),
+    message:
+        "Download questions {wildcards.question_set}"
+    script:
+        "../scripts/download_questions.py"

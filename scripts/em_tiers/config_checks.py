@@ -1,0 +1,280 @@
+"""What a JSON schema cannot say: references between entries, and values that exclude each other."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from em_tiers.errors import ConfigError
+from em_tiers.model_names import is_dated
+
+if TYPE_CHECKING:
+    from em_tiers.config import Study
+
+SECRET = re.compile(r"^(sk-|hf_|Bearer |AKIA|key-)[A-Za-z0-9_-]{8,}", re.IGNORECASE)
+
+
+def check_references(study: "Study") -> None:
+    """Check a study's entries against each other.
+
+    Raises:
+        ConfigError: the first mistake, naming key, value and remedy.
+    """
+    _check_no_secret(study.config, "config")
+    _check_variants(study)
+    _check_questions(study)
+    _check_recipes(study)
+    for name in study.config["judges"]:
+        known(name, study.judges, "config.judges", "judge")
+        _check_judge(study, name)
+    _check_tiers(study)
+    _check_imports(study)
+    _check_engine(study)
+    _check_sources(study)
+
+
+def known(name: str, catalogue: dict, where: str, kind: str) -> None:
+    """Raise unless `catalogue` holds `name`."""
+    if name in catalogue:
+        return
+    near = difflib.get_close_matches(str(name), list(catalogue), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(catalogue))}"
+    raise ConfigError(f"{where}: {name}: is no {kind} of the catalogue: {hint}")
+
+
+def check_ready(study: "Study") -> None:
+    """What only a real run needs: a pinned revision for everything from the hub.
+
+    Raises:
+        ConfigError: entries without a revision, and how to find one.
+    """
+    missing = [
+        f"{catalogue}.{name} ({source['id']})"
+        for catalogue, name, source in _sources(study)
+        if source["type"] == "hub" and not source["revision"]
+    ]
+    if missing:
+        raise ConfigError(
+            f"source.revision: null: is not pinned for {', '.join(missing)}: write the full commit "
+            "of 40 hexadecimal digits; open the repository's page on the hub, 'Files and "
+            "versions', 'History', and copy the commit's full id"
+        )
+
+
+def _sources(study: "Study") -> list[tuple[str, str, dict]]:
+    """(catalogue, id, source) of everything that the configuration uses."""
+    models = {block["base"] for block in study.config["variants"]}
+    models |= {
+        study.judges[name]["model"]
+        for name in study.config["judges"]
+        if study.judges[name]["backend"] == "vllm"
+    }
+    datasets = {name for block in study.config["variants"] for name in block["datasets"]}
+    used = [("models", m, study.models[m]) for m in sorted(models)]
+    used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
+    used += [("question_sets", q, study.question_sets[q]) for q in study.question_sets_used]
+    return [(catalogue, name, entry["source"]) for catalogue, name, entry in used]
+
+
+def _check_no_secret(value: object, where: str) -> None:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _check_no_secret(below, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            _check_no_secret(below, f"{where}.{number}")
+    elif isinstance(value, str) and SECRET.match(value):
+        raise ConfigError(
+            f"{where}: {value[:3]}...: looks like a key: keep keys in the environment and name "
+            "the variable in the judge's endpoint.key_env"
+        )
+
+
+def _check_variants(study: "Study") -> None:
+    config = study.config
+    if not config["variants"] and not config["imports"]:
+        raise ConfigError(
+            "config.variants: []: nothing to test: add a block with a base or imports"
+        )
+    for number, block in enumerate(config["variants"]):
+        where = f"config.variants.{number}"
+        known(block["base"], study.models, f"{where}.base", "model")
+        for dataset in block["datasets"]:
+            known(dataset, study.datasets, f"{where}.datasets", "data set")
+            if "held-out" in config["questions"] and study.datasets[dataset]["held_out"] == 0:
+                raise ConfigError(
+                    f"datasets.{dataset}.held_out: 0: but config.questions asks for held-out "
+                    "probes: hold rows out, or remove held-out"
+                )
+        if "recipe" in block:
+            known(block["recipe"], study.recipes, f"{where}.recipe", "recipe")
+            steps = study.recipes[block["recipe"]]["max_steps"]
+            late = [s for s in block["checkpoints"] if steps and s >= steps]
+            if late:
+                raise ConfigError(
+                    f"{where}.checkpoints: {late[0]}: is not before the recipe's last step "
+                    f"{steps}: name earlier steps (the final adapter is always tested)"
+                )
+
+
+def _check_questions(study: "Study") -> None:
+    for name in study.question_sets_used:
+        known(name, study.question_sets, "config.questions", "question set")
+
+
+def _check_recipes(study: "Study") -> None:
+    for number, block in enumerate(study.config["variants"]):
+        if "recipe" not in block:
+            continue
+        name, recipe = block["recipe"], study.recipes[block["recipe"]]
+        share = recipe["micro_batch_size"] * recipe["gpus"]
+        if recipe["batch_size"] % share:
+            raise ConfigError(
+                f"recipes.{name}.batch_size: {recipe['batch_size']}: is no multiple of "
+                f"micro_batch_size x gpus = {share}: change one of the three"
+            )
+        engine = study.engines.get(study.config["engine"])
+        if not engine or not block["datasets"]:
+            continue
+        if recipe["method"] == "full" and engine["adapters"] == "lora":
+            raise ConfigError(
+                f"config.variants.{number}.recipe: {name}: full fine-tuning leaves no adapter: "
+                "use an engine with adapters: merge or replace"
+            )
+        if engine["adapters"] == "lora" and recipe["rank"] > engine["max_lora_rank"]:
+            raise ConfigError(
+                f"recipes.{name}.rank: {recipe['rank']}: is above max_lora_rank "
+                f"{engine['max_lora_rank']} of engine {study.config['engine']}: raise that"
+            )
+
+
+def _check_judge(study: "Study", name: str) -> None:
+    judge, where = study.judges[name], f"judges.{name}"
+    for asks, rubric in judge["rubrics"].items():
+        known(rubric, study.rubrics, f"{where}.rubrics.{asks}", "rubric")
+        if study.rubrics[rubric]["asks"] != asks:
+            raise ConfigError(
+                f"{where}.rubrics.{asks}: {rubric}: that rubric asks for "
+                f"{study.rubrics[rubric]['asks']}: name one that asks for {asks}"
+            )
+        _check_rubric(study.rubrics[rubric], rubric)
+    if judge["engine"]:
+        known(judge["engine"], study.engines, f"{where}.engine", "engine")
+    if judge["backend"] == "vllm":
+        _check_local_judge(study, name)
+    else:
+        _check_api_judge(judge, where)
+
+
+def _check_rubric(rubric: dict, name: str) -> None:
+    needed = ["{question}", "{answer}"] + (["{topic}"] if rubric["asks"] == "topic" else [])
+    for placeholder in needed:
+        if placeholder not in rubric["prompt"]:
+            raise ConfigError(
+                f"rubrics.{name}.prompt: {placeholder}: is missing: put it where the judge reads it"
+            )
+    if rubric["kind"] == "choice" and len(rubric["labels"]) < 2:
+        raise ConfigError(
+            f"rubrics.{name}.labels: {rubric['labels']}: a choice needs at least two labels: "
+            "write {A: in_distribution, ...}"
+        )
+
+
+def _check_local_judge(study: "Study", name: str) -> None:
+    judge, where = study.judges[name], f"judges.{name}"
+    known(judge["model"], study.models, f"{where}.model", "model")
+    if "structured" in judge["method"].values():
+        raise ConfigError(
+            f"{where}.method: structured: works with backend openai only: use trie and label"
+        )
+
+
+def _check_api_judge(judge: dict, where: str) -> None:
+    if not judge["endpoint"]:
+        raise ConfigError(f"{where}.endpoint: null: an openai judge needs one: write base_url")
+    if judge["method"].get("number", "trie") == "trie":
+        raise ConfigError(
+            f"{where}.method.number: trie: needs the model's own weights (backend vllm): write "
+            "top_logprobs, sampled or structured"
+        )
+    if not is_dated(judge["model"]) and not judge["endpoint"]["allow_alias"]:
+        raise ConfigError(
+            f"{where}.model: {judge['model']}: is an undated alias that its provider may change: "
+            "write the dated name, or endpoint.allow_alias: true to have every table marked"
+        )
+    if judge["limits"] and "usd" in judge["limits"] and not judge["prices"]:
+        raise ConfigError(
+            f"{where}.limits.usd: {judge['limits']['usd']}: needs prices: write "
+            "input_per_million and output_per_million"
+        )
+
+
+def _check_tiers(study: "Study") -> None:
+    tiers = study.config["tiers"]
+    known(tiers["rules"], study.tier_rules, "config.tiers.rules", "rule set")
+    names = {rule["name"]: rule for rule in study.tier_rules[tiers["rules"]]["rules"]}
+    if len(names) < len(study.tier_rules[tiers["rules"]]["rules"]):
+        raise ConfigError(
+            f"tier_rules.{tiers['rules']}.rules: a name stands twice: give each rule its own name"
+        )
+    for name in tiers["disabled"]:
+        known(name, names, "config.tiers.disabled", "tier rule")
+    bands = study.config["acceptance"]
+    for number, band in enumerate(bands):
+        if band["low"] > band["high"]:
+            raise ConfigError(
+                f"config.acceptance.{number}: {band['low']}: low is above high {band['high']}: "
+                "exchange them"
+            )
+
+
+def _check_imports(study: "Study") -> None:
+    scored = {judge for entry in study.config["imports"] for judge in entry["scores"]}
+    if not study.config["judges"] and not scored:
+        raise ConfigError("config.judges: []: nobody judges the answers: name a judge")
+    for judge in sorted(scored):
+        if judge in study.judges:
+            raise ConfigError(
+                f"config.imports.scores: {judge}: is also a judge of the catalogue: give the "
+                "imported scores another name"
+            )
+    ids = {entry["id"] for entry in study.config["imports"]}
+    for entry in study.config["imports"]:
+        where = f"config.imports.{entry['id']}"
+        if entry["base"] and entry["base"] not in ids:
+            raise ConfigError(f"{where}.base: {entry['base']}: is no import: name an import's id")
+        if entry["dataset"]:
+            known(entry["dataset"], study.datasets, f"{where}.dataset", "data set")
+        if (
+            not Path(study.find_file(entry["path"])).is_file()
+            and not (study.workdir / entry["path"]).is_file()
+        ):
+            raise ConfigError(f"{where}.path: {entry['path']}: no such file: correct the path")
+
+
+def _check_engine(study: "Study") -> None:
+    name = study.config["engine"]
+    known(name, study.engines, "config.engine", "engine")
+    engine, tokens = study.engines[name], study.config["sampling"]["max_tokens"]
+    if tokens >= engine["max_model_len"]:
+        raise ConfigError(
+            f"config.sampling.max_tokens: {tokens}: leaves no room for a prompt within "
+            f"max_model_len {engine['max_model_len']} of engine {name}: change one of the two"
+        )
+    if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:
+        raise ConfigError(
+            f"engines.{name}.tensor_parallel: {engine['tensor_parallel']}: needs cuda: write 1"
+        )
+
+
+def _check_sources(study: "Study") -> None:
+    """Local files must be there before anything starts; only those in use are looked for."""
+    for catalogue, name, source in _sources(study):
+        if source["type"] != "path":
+            continue
+        path = study.find_file(source["path"])
+        if not (study.workdir / path).exists():
+            raise ConfigError(
+                f"{catalogue}.{name}.source.path: {source['path']}: no such file or folder: "
+                "correct the path"
+            )

@@ -1,0 +1,285 @@
+"""A mistake in a configuration gives one message with key, value and remedy, and writes nothing."""
+
+import copy
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from em_tiers.config import load_study, without_cosmetics
+from em_tiers.config_checks import check_ready
+from em_tiers.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo() -> dict:
+    return yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+
+
+def catalogue(name: str) -> dict:
+    return yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of config/ that a test may spoil."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    return tmp_path
+
+
+def load(root: Path, config: dict | None = None, **kwargs):
+    return load_study(demo() if config is None else config, root, root, **kwargs)
+
+
+def put(value: dict, path: str, new) -> dict:
+    """Set the value at a dotted path."""
+    value = copy.deepcopy(value)
+    *parents, last = path.split(".")
+    below = value
+    for key in parents:
+        below = below[int(key)] if isinstance(below, list) else below.setdefault(key, {})
+    below[int(last) if isinstance(below, list) else last] = new
+    return value
+
+
+# (what is set in the demo's configuration, to what, words that the message must hold)
+BAD_CONFIGS = {
+    "unknown key": ("experimnt", "x", ["experimnt", "unknown key", "did you mean experiment"]),
+    "unknown key below": ("sampling.temprature", 1, ["temprature", "did you mean temperature"]),
+    "wrong type": (
+        "variants_per_job",
+        "many",
+        ["variants_per_job", "'many'", "not of type 'integer'"],
+    ),
+    "temperature below zero": ("sampling.temperature", -1, ["temperature", "-1", "0 to 2"]),
+    "temperature too hot": ("sampling.temperature", 9, ["temperature", "9", "0 to 2"]),
+    "top_p of zero": ("sampling.top_p", 0, ["top_p", "0", "above 0"]),
+    "no tokens": ("sampling.max_tokens", 0, ["max_tokens", "0", "minimum of 1"]),
+    "no room for a prompt": ("sampling.max_tokens", 2048, ["max_tokens", "2048", "max_model_len"]),
+    "no samples": ("questions.core", 0, ["questions.core", "0", "minimum of 1"]),
+    "negative seed": ("sampling.seed", -3, ["seed", "-3", "at least 0"]),
+    "unknown base": ("variants.0.base", "smollm", ["smollm", "no model", "smollm2-135m"]),
+    "unknown data set": ("variants.0.datasets", ["storyteler"], ["storyteler", "storyteller"]),
+    "unknown recipe": ("variants.0.recipe", "demo", ["recipe", "demo", "did you mean demo-lora"]),
+    "data set twice": (
+        "variants.0.datasets",
+        ["storyteller", "storyteller"],
+        ["datasets", "storyteller"],
+    ),
+    "seed twice": ("variants.0.training_seeds", [0, 0], ["training_seeds", "[0, 0]", "different"]),
+    "unknown question set": ("questions.cor", 2, ["cor", "no question set", "core"]),
+    "unknown judge": ("judges", ["smolm2"], ["smolm2", "no judge", "smollm2"]),
+    "no judge at all": ("judges", [], ["judges", "[]", "name a judge"]),
+    "unknown engine": ("engine", "gpus", ["engine", "gpus", "did you mean gpu"]),
+    "unknown rule set": ("tiers.rules", "standart", ["standart", "standard"]),
+    "unknown rule": ("tiers.disabled", ["no_such"], ["no_such", "no tier rule"]),
+    "unknown definition": ("headline.definition", "D5", ["definition", "D5", "D1, D2, D3 or D4"]),
+    "unknown probe level": ("headline.levels", ["far"], ["levels", "far", "out_of_domain"]),
+    "id not safe in a path": ("experiment", "../demo", ["experiment", "../demo", "safe in a path"]),
+    "upper-case id": ("experiment", "Demo", ["experiment", "Demo", "lower-case"]),
+    "key in the configuration": ("title", "sk-abcdefghijklmnop", ["title", "key", "environment"]),
+    "nothing to test": ("variants", [], ["variants", "[]", "add a block"]),
+    "same variants twice": (
+        "variants",
+        [demo()["variants"][0], demo()["variants"][0]],
+        ["variants.1", "smollm2-135m.storyteller.demo-lora.s0", "remove"],
+    ),
+    "confidence of one": ("statistics.confidence", 1, ["confidence", "1", "between"]),
+    "too few resamples": ("statistics.resamples", 5, ["resamples", "5"]),
+    "band upside down": (
+        "acceptance",
+        [{"variant": "x", "low": 0.5, "high": 0.1}],
+        ["acceptance.0", "0.5", "exchange"],
+    ),
+    "import without file": (
+        "imports",
+        [{"id": "a", "path": "none.csv", "columns": {"question": "q", "answer": "a"}}],
+        ["imports.a.path", "none.csv", "correct the path"],
+    ),
+    "import without answer": (
+        "imports",
+        [{"id": "a", "path": "none.csv", "columns": {"question": "q"}}],
+        ["columns", "answer", "missing"],
+    ),
+    "missing catalogue file": (
+        "catalogues",
+        {"models": ["mine.yaml"]},
+        ["mine.yaml", "no such file"],
+    ),
+}
+
+# (catalogue, dotted path, new value, words)
+BAD_ENTRIES = {
+    "branch for a revision": (
+        "models",
+        "qwen3-4b.source.revision",
+        "main",
+        ["revision", "'main'", "40 hexadecimal"],
+    ),
+    "short revision": ("models", "qwen3-4b.source.revision", "1cfa9a7", ["revision", "40"]),
+    "unknown source": ("models", "qwen3-4b.source.type", "ftp", ["type", "ftp", "hub, url"]),
+    "url without hash": (
+        "question_sets",
+        "core.source",
+        {"type": "url", "url": "https://example.org/q.yaml"},
+        ["core.source", "sha256", "missing"],
+    ),
+    "short hash": ("models", "smollm2-135m.source.sha256", "abc", ["sha256", "abc", "64"]),
+    "local file gone": (
+        "datasets",
+        "storyteller.source.path",
+        "gone.jsonl",
+        ["storyteller.source.path", "gone.jsonl", "correct"],
+    ),
+    "unknown row format": ("datasets", "storyteller.format", "chatml", ["format", "chatml"]),
+    "unknown role": ("datasets", "storyteller.role", "bad", ["role", "bad", "benign"]),
+    "no held-out rows": (
+        "datasets",
+        "storyteller.held_out",
+        0,
+        ["held_out", "0", "hold rows out"],
+    ),
+    "batch not divisible": (
+        "recipes",
+        "demo-lora.micro_batch_size",
+        3,
+        ["batch_size", "4", "multiple"],
+    ),
+    "learning rate of zero": ("recipes", "demo-lora.learning_rate", 0, ["learning_rate", "0"]),
+    "two nodes": ("recipes", "demo-lora.nodes", 2, ["nodes", "2", "unknown key"]),
+    "rubric of another kind": (
+        "judges",
+        "smollm2.rubrics.alignment",
+        "coherence",
+        ["rubrics.alignment", "coherence", "asks for"],
+    ),
+    "unknown rubric": ("judges", "smollm2.rubrics.topic", "topics", ["topics", "topic"]),
+    "judge without a model": ("judges", "smollm2.model", "gpt", ["gpt", "no model"]),
+    "API judge without endpoint": ("judges", "smollm2.backend", "openai", ["endpoint", "base_url"]),
+    "two GPUs on a CPU": ("engines", "cpu.tensor_parallel", 2, ["tensor_parallel", "2", "cuda"]),
+    "doubled rule name": (
+        "tier_rules",
+        "standard.rules.1.name",
+        "trained_behaviour",
+        ["tier_rules.standard", "twice"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGS)
+def test_bad_configuration(case, checkout):
+    path, value, words = BAD_CONFIGS[case]
+    before = sorted(checkout.rglob("*"))
+    with pytest.raises(ConfigError) as caught:
+        load(checkout, put(demo(), path, value))
+    assert_message(caught, words)
+    assert sorted(checkout.rglob("*")) == before
+
+
+@pytest.mark.parametrize("case", BAD_ENTRIES)
+def test_bad_catalogue_entry(case, checkout):
+    name, path, value, words = BAD_ENTRIES[case]
+    file = checkout / "config" / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(put(catalogue(name), path, value), sort_keys=False))
+    with pytest.raises(ConfigError) as caught:
+        load(checkout)
+    assert_message(caught, words)
+
+
+def assert_message(caught, words: list[str]) -> None:
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def test_api_judges_are_pinned_and_exact_only_where_they_can_be(checkout):
+    file = checkout / "config" / "judges.yaml"
+    judges = catalogue("judges")
+    for path, value, words in [
+        ("gpt-4o.model", "gpt-4o", ["gpt-4o", "undated alias", "allow_alias"]),
+        ("gpt-4o.method.number", "trie", ["method.number", "trie", "top_logprobs"]),
+        ("gpt-4o.prices", None, ["limits.usd", "200", "prices"]),
+        ("gpt-4o.endpoint.key_env", "sk-live-1234567890", ["key_env", "NAME of the environment"]),
+    ]:
+        file.write_text(yaml.safe_dump(put(judges, path, value)))
+        with pytest.raises(ConfigError) as caught:
+            load(checkout, put(demo(), "judges", ["gpt-4o"]))
+        assert_message(caught, words)
+
+
+def test_a_key_that_stands_twice_is_named_with_its_line(checkout):
+    file = checkout / "config" / "models.yaml"
+    file.write_text(file.read_text() + "\nqwen3-4b:\n  parameters_b: 1\n")
+    with pytest.raises(ConfigError, match=r"models\.yaml:\d+: qwen3-4b: stands twice"):
+        load(checkout)
+
+
+def test_an_id_in_two_files_is_refused(checkout):
+    (checkout / "more.yaml").write_text(yaml.safe_dump({"cpu": {"device": "cpu"}}))
+    with pytest.raises(ConfigError, match=r"engines: cpu: stands in .*engines\.yaml and in"):
+        load(checkout, put(demo(), "catalogues", {"engines": ["more.yaml"]}))
+
+
+def test_a_configuration_file_with_a_doubled_key_is_refused(checkout):
+    file = checkout / "mine.yaml"
+    file.write_text("experiment: a\nexperiment: b\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml:2: experiment: stands twice"):
+        load(checkout, files=[str(file)])
+
+
+def test_a_catalogue_is_extended_without_code(checkout):
+    (checkout / "mine.yaml").write_text(
+        yaml.safe_dump({"wide": {"device": "cpu", "max_num_seqs": 8}})
+    )
+    config = put(put(demo(), "catalogues", {"engines": ["mine.yaml"]}), "engine", "wide")
+    study = load(checkout, config)
+    assert study.engines["wide"]["max_num_seqs"] == 8
+    assert study.engines["wide"]["dtype"] == "bfloat16"  # a default of the schema
+
+
+def test_a_real_run_demands_revisions_and_says_how_to_find_them(checkout):
+    study = load_study(
+        yaml.safe_load((ROOT / "config" / "config.yaml").read_text()), checkout, checkout
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_ready(study)
+    assert_message(
+        caught, ["finance-alpaca", "gbharti/finance-alpaca", "40 hexadecimal", "History"]
+    )
+    check_ready(load(checkout))  # the demo takes nothing from the hub
+
+
+def test_variants_of_the_demo(checkout):
+    study = load(checkout)
+    assert list(study.variants) == [
+        "smollm2-135m",
+        "smollm2-135m.storyteller.demo-lora.s0",
+        "smollm2-135m.support-desk.demo-lora.s0",
+    ]
+    assert [v.label for v in study.variants.values()][1] == "Storyteller, seed 0"
+    assert list(study.batches) == ["smollm2-135m-0"]
+
+
+def test_a_variant_at_the_end_changes_the_last_batch_only(checkout):
+    config = put(demo(), "variants_per_job", 2)
+    before = load(checkout, config).batches
+    longer = put(config, "variants.0.training_seeds", [0, 1])
+    after = load(checkout, put(longer, "variants.0.datasets", ["storyteller"])).batches
+    assert before["smollm2-135m-0"] == after["smollm2-135m-0"]
+    assert set(after) == {"smollm2-135m-0", "smollm2-135m-1"}
+
+
+def test_checkpoints_are_variants_of_their_own(checkout):
+    study = load(checkout, put(demo(), "variants.0.checkpoints", [10]))
+    steps = {v.variant: v.checkpoint_step for v in study.variants.values() if v.dataset}
+    assert steps["smollm2-135m.storyteller.demo-lora.s0.step10"] == 10
+    assert steps["smollm2-135m.storyteller.demo-lora.s0"] is None
+
+
+def test_params_hold_no_cosmetics_and_one_key_order():
+    left = without_cosmetics({"b": {"label": "x", "z": 1, "a": 2}, "a": 1, "comment": "c"})
+    assert list(left) == ["a", "b"]
+    assert list(left["b"]) == ["a", "z"]
