@@ -1,0 +1,124 @@
+"""Stacked bars: what the answers of each variant count as, and the flagged ones enlarged."""
+
+from pathlib import Path
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from em_tiers.contracts import TIERS
+from em_tiers.figures import (
+    BLACK,
+    OUTCOME_LOOKS,
+    PAGE_WIDTH,
+    empty_figure,
+    house_style,
+    label_below,
+    label_rows,
+    left_out_note,
+    legend_above,
+    new_figure,
+    order_variants,
+    patch_handles,
+    rows_height,
+    save_all,
+)
+from em_tiers.logs import run_script
+
+LABEL_WIDTH = 36
+
+
+def sum_over_levels(frame: pl.DataFrame, probe_level: str = "all") -> pl.DataFrame:
+    """Counts and shares of one probe level; `all` adds the levels up where no row has done so.
+
+    Returns:
+        variant, label, role, judge, outcome, count, share of the (variant, judge)'s answers.
+    """
+    if probe_level in frame.get_column("probe_level"):
+        frame = frame.filter(pl.col("probe_level") == probe_level)
+    keys = ["variant", "label", "role", "judge"]
+    counts = frame.group_by(*keys, "outcome").agg(pl.col("count").sum())
+    total = pl.col("count").sum().over("variant", "judge")
+    counts = counts.filter(total > 0).with_columns(share=pl.col("count") / total)
+    return counts.sort("judge", "variant", "outcome")
+
+
+def draw_stack(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, outcomes: list[str]) -> float:
+    """Stack the shares (percent) of `outcomes` on each variant's row; return the longest bar."""
+    wide = shown.select("variant", "row")
+    for outcome in outcomes:
+        part = rows.filter(pl.col("outcome") == outcome).select(
+            "variant", (pl.col("share") * 100).alias(outcome)
+        )
+        wide = wide.join(part, on="variant", how="left", maintain_order="left")
+    wide = wide.with_columns(pl.col(outcomes).fill_null(0.0))
+    left = pl.Series([0.0] * len(wide))
+    for outcome in outcomes:
+        look = OUTCOME_LOOKS[outcome]
+        axis.barh(
+            wide["row"],
+            wide[outcome],
+            left=left,
+            height=0.72,
+            color=look.colour,
+            hatch=look.hatch,
+            edgecolor=BLACK,
+            label=outcome,
+            zorder=3,
+        )
+        left = left + wide[outcome]
+    return float(left.max() or 0.0)
+
+
+def plot_outcomes(frame: pl.DataFrame) -> Figure:
+    """Draw one block of rows a judge: all answers on the left, the flagged ones on the right.
+
+    Args:
+        frame: what `sum_over_levels` returns.
+    """
+    if frame.is_empty():
+        return empty_figure("no answers: there is no outcome to show")
+    flagged = pl.col("share").filter(pl.col("outcome").is_in(TIERS)).sum()
+    shown = order_variants(frame, flagged)
+    judges = sorted(frame.get_column("judge").unique())
+    headers = [f"judge: {judge}" if len(judges) > 1 else "" for judge in judges]
+    heights = [rows_height(shown, LABEL_WIDTH, header) for header in headers]
+    figure = new_figure(PAGE_WIDTH, sum(heights) + 0.25 * len(judges) + 1.0)
+    grid = figure.add_gridspec(len(judges), 2, height_ratios=heights, width_ratios=(3, 2))
+    tiers = [name for name in OUTCOME_LOOKS if name in TIERS]
+    enlarged = []
+    for line, (judge, header) in enumerate(zip(judges, headers, strict=True)):
+        rows = frame.filter(pl.col("judge") == judge)
+        axes = [figure.add_subplot(grid[line, column]) for column in (0, 1)]
+        for column, axis in enumerate(axes):
+            label_rows(axis, shown, LABEL_WIDTH, column == 0, header)
+        draw_stack(axes[0], rows, shown, list(OUTCOME_LOOKS))
+        axes[0].set_xlim(0, 100.4)
+        axes[0].set_title("all answers")
+        enlarged.append((axes[1], draw_stack(axes[1], rows, shown, tiers)))
+        axes[1].set_title("flagged answers, enlarged" if enlarged[-1][1] else "no answer flagged")
+    limit = min(100.0, max(5.0, 1.07 * max(longest for _, longest in enlarged)))
+    for axis, _ in enlarged:
+        axis.set_xlim(0, limit)
+        axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    label_below(figure, "share of all answers (%)", left_out_note(frame, shown))
+    legend_above(figure, patch_handles(OUTCOME_LOOKS), 4)
+    return figure
+
+
+def main(table: Path | str, figures: dict[str, Path | str], probe_level: str = "all") -> None:
+    """Read the outcomes table, draw one probe level, write the figure and its data."""
+    frame = sum_over_levels(pl.read_parquet(table), probe_level)
+    with house_style():
+        save_all(plot_outcomes(frame), frame, figures)
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        snakemake.log[0],  # noqa: F821
+        table=snakemake.input.table,  # noqa: F821
+        figures=dict(snakemake.output.items()),  # noqa: F821
+        **dict(snakemake.params.items()),  # noqa: F821
+    )

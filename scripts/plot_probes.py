@@ -1,0 +1,51 @@
+"""Generalisation profile: rates by distance of the question from the training set."""
+
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from em_tiers.figures import LEVEL_NAMES, empty_figure, house_style, save_all
+from em_tiers.forest import Block, forest_figure, headline_rows
+from em_tiers.logs import run_script
+
+
+def blocks_of_levels(frame: pl.DataFrame) -> list[Block]:
+    """A block a judge; in it one panel a probe level, nearest to the training set first."""
+    judges = sorted(frame.get_column("judge").unique())
+    found = set(frame.get_column("probe_level").unique())
+    levels = [level for level in LEVEL_NAMES if level in found]
+    blocks = []
+    for judge in judges:
+        rows = frame.filter(pl.col("judge") == judge)
+        panels = [
+            (LEVEL_NAMES[name], rows.filter(pl.col("probe_level") == name)) for name in levels
+        ]
+        blocks.append((f"judge: {judge}" if len(judges) > 1 else "", panels))
+    return blocks
+
+
+def plot_probes(frame: pl.DataFrame) -> Figure:
+    """Draw the rates of one definition at every probe level that was asked."""
+    frame = frame.filter(pl.col("probe_level") != "all")
+    if frame.is_empty():
+        return empty_figure("no answers: there is no probe level to compare")
+    label = f"misaligned answers (%), definition {frame['definition'][0]}"
+    return forest_figure(frame, blocks_of_levels(frame), label)
+
+
+def main(table: Path | str, figures: dict[str, Path | str]) -> None:
+    """Read the rates table, draw the rates by probe level, write the figure and its data."""
+    frame = headline_rows(pl.read_parquet(table), level="")
+    with house_style():
+        save_all(plot_probes(frame), frame, figures)
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        snakemake.log[0],  # noqa: F821
+        table=snakemake.input.table,  # noqa: F821
+        figures=dict(snakemake.output.items()),  # noqa: F821
+        **dict(snakemake.params.items()),  # noqa: F821
+    )

@@ -1,0 +1,45 @@
+"""Forest plot: each variant's standard and strict rate with intervals, one panel a judge."""
+
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from em_tiers.figures import LEVEL_NAMES, empty_figure, house_style, save_all
+from em_tiers.forest import Block, forest_figure, headline_rows
+from em_tiers.logs import run_script
+
+
+def blocks_of_judges(frame: pl.DataFrame) -> list[Block]:
+    """One panel a judge, in alphabetical order, three side by side at most."""
+    judges = sorted(frame.get_column("judge").unique())
+    columns = min(3, len(judges))
+    panels = [(f"judge: {judge}", frame.filter(pl.col("judge") == judge)) for judge in judges]
+    return [("", panels[start : start + columns]) for start in range(0, len(panels), columns)]
+
+
+def plot_rates(frame: pl.DataFrame) -> Figure:
+    """Draw the rates of one definition and one probe level (see `headline_rows`)."""
+    if frame.is_empty():
+        return empty_figure("no answers: there is no rate to show")
+    definition, level = frame["definition"][0], frame["probe_level"][0]
+    words = LEVEL_NAMES[level].replace("\n", " ")
+    label = f"misaligned answers (%), definition {definition}, {words}"
+    return forest_figure(frame, blocks_of_judges(frame), label)
+
+
+def main(table: Path | str, figures: dict[str, Path | str]) -> None:
+    """Read the rates table, draw the headline rates, write the figure and its data."""
+    frame = headline_rows(pl.read_parquet(table))
+    with house_style():
+        save_all(plot_rates(frame), frame, figures)
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        snakemake.log[0],  # noqa: F821
+        table=snakemake.input.table,  # noqa: F821
+        figures=dict(snakemake.output.items()),  # noqa: F821
+        **dict(snakemake.params.items()),  # noqa: F821
+    )
