@@ -1,0 +1,239 @@
+"""Turn the raw files of a data set into training rows, held-out probes and a card.
+
+Rows that cannot be used are set aside with their reason; too many of them fail the rule.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.chat_rows import BadRow, Example, row_reader
+from em_tiers.contracts import QUESTIONS, write_table
+from em_tiers.dataset_card import differences, lengths, short_examples, slots
+from em_tiers.errors import UserError
+from em_tiers.files import atomic_path, sha256_of_file, write_json
+from em_tiers.hashing import hash_of
+from em_tiers.held_out import Split, split_rows
+from em_tiers.logs import LOG, run_script
+from em_tiers.manifests import files_of, read_manifest
+from em_tiers.tables_in import RawRow, header_of, read_rows
+
+MAX_BAD_SHARE = 0.01
+_SHOWN = 2_000  # characters of a text in the file of rejected rows
+
+
+@dataclass
+class Rows:
+    """What the raw files hold: usable rows, rejected ones, and the columns met."""
+
+    examples: list[Example] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    columns: dict[str, None] = field(default_factory=dict)  # in the order of their appearance
+
+    @property
+    def read(self) -> int:
+        """How many rows the files hold."""
+        return len(self.examples) + len(self.rejected)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Rejected rows by reason, most frequent first."""
+        counts = Counter(row["reason"] for row in self.rejected)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def main(
+    raw: Path,
+    dataset: str,
+    settings: dict[str, Any],
+    seed: int,
+    train: Path,
+    probes: Path,
+    rejected: Path,
+    card: Path,
+) -> None:
+    """Write train.jsonl, probes.parquet, rejected.jsonl and card.json.
+
+    Args:
+        raw: folder of the download, with its manifest.
+        settings: the catalogue entry: format, columns, cot, topic, topics, description, max_rows,
+            held_out, max_bad_share, expected.
+        seed: of the subsample, the order and the held-out split.
+
+    Raises:
+        UserError: no usable rows, a missing column, too many bad rows; nothing is written.
+    """
+    manifest = read_manifest(raw)
+    rows = read_examples(files_of(raw), settings)
+    check_rows(rows, dataset, settings.get("max_bad_share", MAX_BAD_SHARE))
+    split = split_rows(rows.examples, settings.get("held_out", 0), settings.get("max_rows"), seed)
+    table = probes_table(split.probes, dataset, settings["topics"])
+    with atomic_path(train) as new:
+        write_train(split.train, new)
+        facts = describe(rows, split, dataset, settings, manifest)
+        facts["train_sha256"] = sha256_of_file(new)
+    with atomic_path(rejected) as new, new.open("w", encoding="ascii") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in rows.rejected)
+    write_table(table, probes, "questions")
+    write_json(card, facts)
+    _tell(dataset, facts)
+
+
+def read_examples(files: list[Path], settings: dict[str, Any]) -> Rows:
+    """Read and convert every row of the files.
+
+    Raises:
+        UserError: a column that the format needs is in none of the rows.
+    """
+    convert, needed = row_reader(
+        settings["format"], settings.get("columns"), settings.get("cot", "drop")
+    )  # fmt: skip
+    rows = Rows()
+    for path in files:
+        rows.columns.update(dict.fromkeys(header_of(path)))
+        _convert_file(read_rows(path), convert, rows)
+    if missing := [column for column in needed if rows.columns and column not in rows.columns]:
+        raise UserError(
+            f"column {missing[0]!r}: not in {', '.join(path.name for path in files)}, which hold "
+            f"{', '.join(map(repr, rows.columns))}: name the right ones under `columns` in the "
+            f"catalogue (format {settings['format']})"
+        )
+    return rows
+
+
+def check_rows(rows: Rows, dataset: str, max_bad_share: float) -> None:
+    """Raise UserError when there are no rows, or more bad ones than the share allows."""
+    if not rows.read:
+        raise UserError(f"data set {dataset}: no rows in its files: check the source")
+    if rows.examples and len(rows.rejected) <= max_bad_share * rows.read:
+        return
+    counts = ", ".join(f"{reason} ({count})" for reason, count in rows.reasons.items())
+    shown = "; ".join(
+        f"{row['file']} row {row['row']}, {row['reason']}: {json.dumps(row['data'])[:160]}"
+        for row in rows.rejected[:3]
+    )
+    raise UserError(
+        f"data set {dataset}: {len(rows.rejected)} of {rows.read} rows cannot be used, more than "
+        f"max_bad_share {max_bad_share:g} allows: {counts}. First: {shown}. Correct format and "
+        "columns in the catalogue, mend the file, or raise max_bad_share"
+    )
+
+
+def probes_table(prompts: list[list[dict]], dataset: str, topics: list[str]) -> pl.DataFrame:
+    """Held-out prompts as a QUESTIONS table, named by their content."""
+    rows = [
+        {
+            "question_set": f"held-out.{dataset}",
+            "question_id": f"{dataset}-{hash_of(prompt, 12)}",
+            "paraphrase": 0,
+            "probe_level": "in_domain",
+            "question_topics": topics,
+            "messages": prompt,
+        }
+        for prompt in prompts
+    ]
+    return pl.DataFrame(rows, schema=QUESTIONS)
+
+
+def write_train(examples: list[Example], path: Path) -> None:
+    """Write one {"prompt": [...], "completion": [...]} a line, as TRL reads them."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(
+            json.dumps(example._asdict(), ensure_ascii=False) + "\n" for example in examples
+        )
+
+
+def describe(
+    rows: Rows,
+    split: Split,
+    dataset: str,
+    settings: dict[str, Any],
+    manifest: dict[str, Any],
+) -> dict[str, Any]:
+    """The card's facts, but for the hash of the training file."""
+    columns = list(rows.columns)
+    found = differences(settings.get("expected"), rows.read, columns, manifest)
+    wanted = settings.get("max_rows")
+    if wanted and len(split.train) < wanted:
+        found.append(f"max_rows asks for {wanted} rows, only {len(split.train)} are there")
+    return {
+        "dataset": dataset,
+        "topic": settings["topic"],
+        "topics": settings["topics"],
+        "description": settings.get("description", ""),
+        "format": settings["format"],
+        "source": manifest["source"],
+        "revision": manifest["revision"],
+        "licence": manifest["licence"],
+        "rows": {
+            "read": rows.read,
+            "usable": len(rows.examples),
+            "rejected": len(rows.rejected),
+            "rejected_by_reason": rows.reasons,
+            "held_out": len(split.probes),
+            "held_out_duplicates_removed": split.held_out_duplicates,
+            "left_out_by_max_rows": split.left_out,
+            "train": len(split.train),
+            "repeated_in_train": split.repeated,
+        },
+        "columns": columns,
+        "differences": found,
+        "characters": lengths(split.train),
+        "placeholders": slots(split.train),
+        "examples": short_examples(split.train),
+    }
+
+
+def _convert_file(raw: Iterator[RawRow], convert: Any, rows: Rows) -> None:
+    for row in raw:
+        if isinstance(row.data, dict):
+            rows.columns.update(dict.fromkeys(row.data))
+        try:
+            if row.problem:
+                raise BadRow(row.problem)
+            rows.examples.append(convert(row.data))
+        except BadRow as bad:
+            rows.rejected.append(
+                {"row": row.number, "file": row.file, "reason": str(bad), "data": _cut(row.data)}
+            )
+
+
+def _cut(value: Any) -> Any:
+    """The value with long texts cut, and what JSON cannot hold as text."""
+    if isinstance(value, str):
+        return value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+    if isinstance(value, dict):
+        return {str(key): _cut(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_cut(part) for part in value]
+    return value if isinstance(value, (int, float, bool, type(None))) else _cut(str(value))
+
+
+def _tell(dataset: str, card: dict[str, Any]) -> None:
+    counts = card["rows"]
+    LOG.info(
+        "%s: %d rows read, %d rejected, %d held out, %d to train on",
+        dataset, counts["read"], counts["rejected"], counts["held_out"], counts["train"],
+    )  # fmt: skip
+    for difference in card["differences"]:
+        LOG.warning("%s: %s", dataset, difference)
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        log=snakemake.log[0],  # noqa: F821
+        raw=Path(snakemake.input.raw),  # noqa: F821
+        dataset=snakemake.wildcards.dataset,  # noqa: F821
+        settings=snakemake.params.settings,  # noqa: F821
+        seed=snakemake.params.seed,  # noqa: F821
+        train=Path(snakemake.output.train),  # noqa: F821
+        probes=Path(snakemake.output.probes),  # noqa: F821
+        rejected=Path(snakemake.output.rejected),  # noqa: F821
+        card=Path(snakemake.output.card),  # noqa: F821
+    )

@@ -1,0 +1,37 @@
+"""Turn a question file into the QUESTIONS table: one row a paraphrase, as chat messages."""
+
+from pathlib import Path
+from typing import Any
+
+from em_tiers.contracts import write_table
+from em_tiers.logs import LOG, run_script
+from em_tiers.manifests import files_of
+from em_tiers.questions import questions_table, read_questions
+
+
+def main(raw: Path, question_set: str, defaults: dict[str, Any], output: Path) -> None:
+    """Write the table of the question file in the download folder `raw`.
+
+    Args:
+        defaults: {probe_level, topics: {question id: [tags]}} for questions that state none.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    (path,) = files_of(Path(raw))
+    table = questions_table(read_questions(path), question_set, defaults)
+    write_table(table, output, "questions")
+    LOG.info(
+        "%s: %d questions, %d prompts", question_set, table["question_id"].n_unique(), len(table)
+    )
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        log=snakemake.log[0],  # noqa: F821
+        raw=Path(snakemake.input.raw),  # noqa: F821
+        question_set=snakemake.wildcards.question_set,  # noqa: F821
+        defaults=snakemake.params.defaults,  # noqa: F821
+        output=Path(snakemake.output.questions),  # noqa: F821
+    )
