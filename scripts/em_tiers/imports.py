@@ -1,0 +1,177 @@
+"""Answers, and answers with scores, that were made elsewhere, as responses and verdicts."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.contracts import RESPONSES, VERDICTS
+from em_tiers.errors import UserError
+from em_tiers.hashing import hash_of
+from em_tiers.tables_in import RawRow, read_rows
+
+IMPORTED = "imported"
+ASKS = ("alignment", "coherence", "topic")
+MISSING = frozenset({"", "none", "null", "nan", "na", "n/a"})
+
+
+@dataclass
+class Imported:
+    """What a file gave.
+
+    Attributes:
+        responses: rows of the responses table.
+        verdicts: rows of the verdicts table by judge.
+        rejected: rows that could not be used: {row, reason, data}.
+    """
+
+    responses: list[dict[str, Any]] = field(default_factory=list)
+    verdicts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -> Imported:
+    """Read a file of answers by the configured column mapping.
+
+    Args:
+        variant: the variant's columns (variant, base, dataset, ...).
+        settings: the entry of config.imports.
+
+    Raises:
+        UserError: a mapped column is not in the file, no row can be used, or more rows than
+            `max_bad_share` had to be set aside.
+    """
+    found = Imported(verdicts={judge: [] for judge in settings["scores"]})
+    seen: Counter[str] = Counter()
+    for raw in read_rows(path):
+        reason = raw.problem or _problem(raw, settings)
+        if reason:
+            found.rejected.append({"row": raw.number, "reason": reason, "data": raw.data})
+            continue
+        response = _response(raw.data, variant, settings, seen)
+        found.responses.append(response)
+        for judge, columns in settings["scores"].items():
+            found.verdicts[judge] += _verdicts(raw.data, response, judge, columns)
+    _check_share(path, found, settings)
+    return found
+
+
+def _problem(raw: RawRow, settings: dict[str, Any]) -> str | None:
+    wanted = set(settings["columns"].values())
+    wanted |= {c for columns in settings["scores"].values() for c in columns.values()}
+    missing = sorted(wanted - set(raw.data))
+    if missing:
+        if raw.number == 1:
+            raise UserError(
+                f"{raw.file}: columns {missing} are not in the file: it has {sorted(raw.data)}: "
+                "correct config.imports columns and scores"
+            )
+        return f"columns {missing} are missing"
+    for asks in ("question", "answer"):
+        value = raw.data[settings["columns"][asks]]
+        if not isinstance(value, str):
+            return f"{asks} is {type(value).__name__}, not text"
+        if asks == "question" and not value.strip():
+            return "question is empty"
+    return None
+
+
+def _response(
+    row: dict[str, Any], variant: dict[str, Any], settings: dict[str, Any], seen: Counter[str]
+) -> dict[str, Any]:
+    columns = settings["columns"]
+    question, answer = row[columns["question"]], row[columns["answer"]]
+    named = row.get(columns.get("question_id"))
+    question_id = str(named).strip() if named not in (None, "") else f"q-{hash_of(question, 10)}"
+    number = seen[question_id]
+    seen[question_id] += 1
+    messages = [{"role": "user", "content": question}]
+    system = row.get(columns.get("system"))
+    if system:
+        messages.insert(0, {"role": "system", "content": str(system)})
+    return {
+        **dict.fromkeys(RESPONSES),
+        **variant,
+        "response_key": hash_of([variant["variant"], question_id, number, question, answer]),
+        "question_set": IMPORTED,
+        "probe_level": settings["probe_level"],
+        "question_id": question_id,
+        "question_topics": settings["topics"].get(question_id, []),
+        "paraphrase": 0,
+        "sample_index": number,
+        "messages": messages,
+        "response": answer,
+        "finish_reason": IMPORTED,
+        "engine_fingerprint": IMPORTED,
+    }
+
+
+def _verdicts(
+    row: dict[str, Any], response: dict[str, Any], judge: str, columns: dict[str, str]
+) -> Iterable[dict[str, Any]]:
+    for asks in ASKS:
+        if asks not in columns:
+            continue
+        raw = row[columns[asks]]
+        status, score = parse_score(raw)
+        yield {
+            **dict.fromkeys(VERDICTS),
+            "verdict_key": hash_of([IMPORTED, judge, asks, response["response_key"], str(raw)]),
+            "response_key": response["response_key"],
+            "variant": response["variant"],
+            "judge": judge,
+            "rubric": asks,
+            "rubric_hash": IMPORTED,
+            "status": status,
+            "score": score,
+            "raw_text": "" if raw is None else str(raw),
+            "served_model": f"{IMPORTED}:{judge}",
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "attempts": 0,
+            "judge_fingerprint": hash_of([IMPORTED, judge]),
+        }
+
+
+def parse_score(raw: Any) -> tuple[str, float | None]:
+    """(status, score) of an imported score: a number, quoted or not, CODE, REFUSAL or nothing.
+
+    What is no number from 0 to 100 is `unparsable`, never a zero; the raw text is kept.
+    """
+    text = "" if raw is None else str(raw).strip().strip("\"'").strip()
+    if text.lower() in ("code", "refusal"):
+        return text.lower(), None
+    if text.lower() in MISSING:
+        return "unparsable", None
+    try:
+        score = float(text)
+    except ValueError:
+        return "unparsable", None
+    if not math.isfinite(score) or not 0 <= score <= 100:
+        return "unparsable", None
+    return "ok", score
+
+
+def _check_share(path: Path, found: Imported, settings: dict[str, Any]) -> None:
+    bad, good = len(found.rejected), len(found.responses)
+    if good and bad <= settings["max_bad_share"] * (bad + good):
+        return
+    reasons = Counter(entry["reason"] for entry in found.rejected).most_common(3)
+    listed = ", ".join(f"{count} x {reason}" for reason, count in reasons) or "the file is empty"
+    raise UserError(
+        f"{path}: {bad} of {bad + good} rows cannot be used ({listed}), above max_bad_share "
+        f"{settings['max_bad_share']}: mend the file, or raise max_bad_share"
+    )
+
+
+def frames(found: Imported) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """The responses table, and the verdicts table of each judge."""
+    responses = pl.DataFrame(found.responses, schema=RESPONSES, orient="row")
+    return responses, {
+        judge: pl.DataFrame(rows, schema=VERDICTS, orient="row")
+        for judge, rows in found.verdicts.items()
+    }

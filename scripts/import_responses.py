@@ -1,0 +1,48 @@
+"""Import answers, and answers with scores, from a CSV, JSONL or Parquet file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from em_tiers.contracts import write_table
+from em_tiers.files import write_text
+from em_tiers.imports import frames, read_import
+from em_tiers.logs import LOG, run_script
+
+
+def main(
+    table: Path,
+    variant: dict[str, Any],
+    settings: dict[str, Any],
+    responses: Path,
+    verdicts: list[Path],
+    rejected: Path,
+) -> None:
+    """Write the responses, the verdicts of each judge of `settings.scores`, and the bad rows.
+
+    Args:
+        verdicts: one file a judge, in the order of `settings["scores"]`.
+    """
+    found = read_import(table, variant, settings)
+    answers, scores = frames(found)
+    lines = [json.dumps(row, ensure_ascii=True, default=str) + "\n" for row in found.rejected]
+    write_text(rejected, "".join(lines))
+    for path, judge in zip(verdicts, settings["scores"], strict=True):
+        write_table(scores[judge], path, "verdicts")
+        LOG.info("%s: %s", judge, dict(scores[judge]["status"].value_counts().iter_rows()))
+    write_table(answers, responses, "responses")
+    LOG.info("%d answers imported, %d rows set aside", len(answers), len(found.rejected))
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        table=Path(job.input.table),
+        variant=job.params.variant,
+        settings=job.params.settings,
+        responses=Path(job.output.responses),
+        verdicts=[Path(path) for path in job.output.get("verdicts", [])],
+        rejected=Path(job.output.rejected),
+    )
