@@ -20,6 +20,7 @@ from em_tiers.figures import (
     left_out_note,
     legend_above,
     marker_handles,
+    name_variants,
     order_variants,
     panel_grid,
     patch_handles,
@@ -38,7 +39,9 @@ CLASSES = (  # legend, smallest and largest count of a square
 
 
 def bin_scores(
-    outcomes: pl.LazyFrame, labels: dict[str, str], roles: dict[str, str]
+    outcomes: pl.LazyFrame,
+    labels: dict[str, str] | None = None,
+    roles: dict[str, str] | None = None,
 ) -> pl.DataFrame:
     """Count answers in squares of the two scores: millions of answers become thousands of rows.
 
@@ -47,8 +50,8 @@ def bin_scores(
         labels: variant to the name shown; roles: variant to its role. Either may lack a variant.
 
     Returns:
-        variant, label, role, judge, alignment and coherence (centre of the square; null where an
-        answer has no such score), tier (null: not flagged), count.
+        variant, judge, alignment and coherence (centre of the square; null where an answer has no
+        such score), tier (null: not flagged), count, label, role.
     """
     centre = [
         ((pl.col(name).clip(0, 99.999) / BIN).floor() * BIN + BIN / 2).alias(name)
@@ -60,18 +63,8 @@ def bin_scores(
         .agg(pl.len().cast(pl.Int64).alias("count"))
         .collect(engine="streaming")
     )
-    return counts.select(
-        "variant",
-        pl.col("variant").replace(labels).alias("label"),
-        pl.col("variant")
-        .replace_strict(roles, default="benign", return_dtype=pl.String)
-        .alias("role"),
-        "judge",
-        "alignment",
-        "coherence",
-        "tier",
-        "count",
-    ).sort("judge", "variant", "alignment", "coherence", "tier")
+    order = ["judge", "variant", "alignment", "coherence", "tier"]
+    return name_variants(counts, labels, roles).sort(order)
 
 
 def draw_scores(axis: Axes, rows: pl.DataFrame) -> None:
@@ -160,7 +153,7 @@ def main(
 ) -> None:
     """Read one or several outcomes tables, draw the scores, write the figure and its data."""
     paths = table if isinstance(table, str | Path) else list(table)
-    frame = bin_scores(scan_table(paths, "outcomes"), labels or {}, roles or {})
+    frame = bin_scores(scan_table(paths, "outcomes"), labels, roles)
     with house_style():
         save_all(plot_scores(frame, alignment_below, coherence_above), frame, figures)
 

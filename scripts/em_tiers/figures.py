@@ -153,6 +153,10 @@ def wrap_label(text: str, width: int) -> str:
 
     A number stays with what stands before it: "seed 3" is not torn.
     """
+    return "\n".join(_wrap_line(line, width) for line in text.splitlines())
+
+
+def _wrap_line(text: str, width: int) -> str:
     lines = [""]
     for piece in re.split(r"(?<=[\s./_\-])(?!\d)", text):
         while piece:
@@ -164,6 +168,15 @@ def wrap_label(text: str, width: int) -> str:
             else:
                 lines[-1], piece = piece[:width], piece[width:]
     return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def name_variants(
+    frame: pl.DataFrame, labels: dict[str, str] | None, roles: dict[str, str] | None
+) -> pl.DataFrame:
+    """Add the columns label and role to a table that has the variants' ids only."""
+    variant = pl.col("variant")
+    role = variant.replace_strict(roles or {}, default="benign", return_dtype=pl.String)
+    return frame.with_columns(label=variant.replace(labels or {}), role=role)
 
 
 def order_variants(frame: pl.DataFrame, weight: pl.Expr, most: int = MOST_ROWS) -> pl.DataFrame:
@@ -265,6 +278,14 @@ def marker_handles(looks: dict[str, Look]) -> list[Line2D]:
         Line2D([], [], color=k.colour, marker=k.marker, linestyle="", markersize=4, label=k.name)
         for k in looks.values()
     ]
+
+
+def seed_style(number: int) -> dict[str, str]:
+    """Line colour and line style of the seed at place `number` of the sorted seeds."""
+    return {
+        "color": SEED_COLOURS[number % len(SEED_COLOURS)],
+        "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
+    }
 
 
 def legend_above(figure: Figure, handles: list, columns: int) -> None:

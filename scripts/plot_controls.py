@@ -1,0 +1,128 @@
+"""Benign against misaligned fine-tunes: does the strict metric keep what it should keep?"""
+
+from pathlib import Path
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from em_tiers.figures import (
+    COLUMN_WIDTH,
+    METRIC_LOOKS,
+    PAGE_WIDTH,
+    ROLE_NAMES,
+    empty_figure,
+    house_style,
+    label_below,
+    legend_above,
+    marker_handles,
+    new_figure,
+    save_all,
+    wrap_label,
+)
+from em_tiers.forest import headline_rows, metrics_of, upper_limit
+from em_tiers.logs import run_script
+
+GROUPS = ("base", "negative_control", "benign", "positive_control")
+
+
+def spread(count: int, width: float) -> list[float]:
+    """Even offsets around 0 for `count` points, so that none hides another."""
+    return [((k + 0.5) / count - 0.5) * width for k in range(count)]
+
+
+def draw_group(axis: Axes, rows: pl.DataFrame, place: float, metric: str, width: float) -> None:
+    """The variants of one role under one metric: points, intervals and their mean as a bar."""
+    look = METRIC_LOOKS[metric]
+    rows = rows.filter(pl.col("rate").is_not_null()).sort("label", "variant")
+    if rows.is_empty():
+        return
+    rate = rows["rate"] * 100
+    axis.errorbar(
+        [place + offset for offset in spread(len(rows), width)],
+        rate,
+        yerr=[
+            ((rows["rate"] - rows["low"]).clip(0) * 100).cast(pl.Float64).to_numpy(),
+            ((rows["high"] - rows["rate"]).clip(0) * 100).cast(pl.Float64).to_numpy(),
+        ],
+        color=look.colour,
+        marker=look.marker,
+        linestyle="",
+        markersize=3 if len(rows) <= 12 else 2,
+        elinewidth=0.5,
+        zorder=3,
+        clip_on=False,
+    )
+    axis.hlines(
+        rate.mean(),
+        place - width / 2,
+        place + width / 2,
+        colors=look.colour,
+        linewidth=2,
+        alpha=0.5,
+    )
+
+
+def draw_controls(axis: Axes, rows: pl.DataFrame, groups: list[str], metrics: list[str]) -> None:
+    """All groups of one judge, side by side."""
+    width = 0.8 / len(metrics)
+    for number, role in enumerate(groups):
+        part = rows.filter(pl.col("role") == role)
+        for metric, shift in zip(metrics, spread(len(metrics), 0.8), strict=True):
+            here = part.filter(pl.col("metric") == metric)
+            draw_group(axis, here, number + shift, metric, width * 0.8)
+        if part.get_column("rate").is_null().all():
+            text = "none in\nthis run" if part.is_empty() else "no score"
+            axis.annotate(
+                text,
+                (number, 0),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                style="italic",
+                fontsize=6,
+                color="#555555",
+            )
+    axis.set_xticks(range(len(groups)), [wrap_label(ROLE_NAMES[role], 9) for role in groups])
+    axis.set_xlim(-0.5, len(groups) - 0.5)
+
+
+def plot_controls(frame: pl.DataFrame) -> Figure:
+    """Draw the headline rates by role, a panel a judge; checkpoints are left out."""
+    frame = frame.filter(pl.col("checkpoint_step").is_null())
+    if frame.is_empty():
+        return empty_figure("no answers: there is no control to compare with")
+    judges, metrics = sorted(frame.get_column("judge").unique()), metrics_of(frame)
+    groups = [r for r in ROLE_NAMES if r in GROUPS or r in frame.get_column("role")]
+    columns = min(2, len(judges))
+    rows = -(-len(judges) // columns)
+    figure = new_figure(COLUMN_WIDTH if columns == 1 else PAGE_WIDTH, 2.2 * rows + 0.5)
+    grid = figure.add_gridspec(rows, columns)
+    for number, judge in enumerate(judges):
+        axis = figure.add_subplot(grid[number // columns, number % columns])
+        draw_controls(axis, frame.filter(pl.col("judge") == judge), groups, metrics)
+        axis.set_ylim(0, upper_limit(frame))
+        axis.grid(axis="y", color="#D0D0D0", linewidth=0.4)
+        axis.set_title(wrap_label(f"judge: {judge}", 48))
+    figure.supylabel("misaligned answers (%)", fontsize=7)
+    label_below(figure, f"definition {frame['definition'][0]}; bar: mean of the variants")
+    handles = marker_handles({metric: METRIC_LOOKS[metric] for metric in metrics})
+    legend_above(figure, handles, 1 if columns == 1 else 3)
+    return figure
+
+
+def main(table: Path | str, figures: dict[str, Path | str]) -> None:
+    """Read the rates table, draw the headline rates by role, write the figure and its data."""
+    frame = headline_rows(pl.read_parquet(table))
+    with house_style():
+        save_all(plot_controls(frame), frame, figures)
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        snakemake.log[0],  # noqa: F821
+        table=snakemake.input.table,  # noqa: F821
+        figures=dict(snakemake.output.items()),  # noqa: F821
+        **dict(snakemake.params.items()),  # noqa: F821
+    )

@@ -1,0 +1,150 @@
+"""Waterfall: the flagged rate, what each rule took from it, and the strict rate that is left."""
+
+from pathlib import Path
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from em_tiers.figures import (
+    BLACK,
+    METRIC_LOOKS,
+    MOST_ROWS,
+    OUTCOME_LOOKS,
+    SHADES,
+    Look,
+    empty_figure,
+    house_style,
+    label_below,
+    left_out_note,
+    legend_above,
+    name_variants,
+    order_variants,
+    panel_grid,
+    patch_handles,
+    save_all,
+    wrap_label,
+)
+from em_tiers.logs import run_script
+
+REMOVED = Look("taken out by a rule", SHADES[1], "....")
+
+
+def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
+    """Where each bar of one waterfall begins and ends, in percent.
+
+    Args:
+        rows: one (variant, judge) of the waterfall table: step, order, rate. The rate of
+            `flagged` and `strict` is a level, that of the rules between is what they took out.
+
+    Returns:
+        step, start, length, look (flagged, strict, or the tier that the rule assigns when the
+        table has a column `tier`, else removed); without the steps that have no rate.
+    """
+    rows = rows.sort("order").filter(pl.col("rate").is_not_null())
+    level = pl.col("step").is_in(["flagged", "strict"])
+    rate = pl.col("rate").abs() * 100
+    removed = pl.when(level).then(0.0).otherwise(rate)
+    flagged = rate.filter(pl.col("step") == "flagged").first()
+    tier = pl.col("tier") if "tier" in rows.columns else pl.lit(None, dtype=pl.String)
+    return rows.select(
+        "step",
+        pl.when(level).then(0.0).otherwise(flagged - removed.cum_sum()).alias("start"),
+        rate.alias("length"),
+        pl.when(level).then(pl.col("step")).otherwise(tier.fill_null("removed")).alias("look"),
+    )
+
+
+def look_of(name: str) -> Look:
+    """How a bar is drawn: the two rates as everywhere, a rule in the colour of its tier."""
+    levels = {"flagged": METRIC_LOOKS["standard"], "strict": METRIC_LOOKS["strict"]}
+    return levels.get(name) or OUTCOME_LOOKS.get(name) or REMOVED
+
+
+def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> None:
+    """Draw the bars of one panel, with the percentages at their ends."""
+    longest = bars["length"].max()
+    text = "no score" if longest is None else "no answer flagged" if longest == 0 else ""
+    axis.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", style="italic")
+    for step, start, length, name in bars.iter_rows():
+        look, place = look_of(name), places[step]
+        axis.barh(
+            place,
+            length,
+            left=start,
+            height=0.66,
+            color=look.colour,
+            hatch=look.hatch,
+            edgecolor="white" if name == "strict" else BLACK,
+            label=name,
+        )
+        sign = "" if name in ("flagged", "strict") or not length else "\N{MINUS SIGN}"
+        axis.annotate(
+            f"{sign}{length:.1f}" if length else "0",
+            (start + length, place),
+            xytext=(2, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=5.5,
+        )
+
+
+def plot_tiers(frame: pl.DataFrame) -> Figure:
+    """Draw one waterfall a variant (and a judge, where there are several)."""
+    if frame.is_empty():
+        return empty_figure("no answers: there is no flagged rate to take apart")
+    judges = sorted(frame.get_column("judge").unique())
+    shown = order_variants(frame, pl.col("rate").max(), max(1, MOST_ROWS // len(judges)))
+    panels = [(v, judge) for v in shown.iter_rows(named=True) for judge in judges]
+    titles = [v["label"] if len(judges) == 1 else f"{v['label']}\n{j}" for v, j in panels]
+    steps = (
+        frame.group_by("step").agg(pl.col("order").min()).sort("order", "step")["step"].to_list()
+    )
+    places = {step: place for place, step in enumerate(steps)}
+    many = len(panels) > 12
+    aspect = max(0.45, (0.085 if many else 0.13) * len(steps))
+    figure, axes = panel_grid(titles, aspect, extra=0.85, most_columns=4)
+    used: dict[str, Look] = {}
+    top = 100 * (frame.get_column("rate").abs().max() or 0.0)
+    for axis, (variant, judge) in zip(axes, panels, strict=True):
+        here = (pl.col("variant") == variant["variant"]) & (pl.col("judge") == judge)
+        bars = running_bars(frame.filter(here))
+        draw_waterfall(axis, bars, places)
+        used |= {name: look_of(name) for name in bars["look"]}
+        axis.set_xlim(0, max(1.0, top) * 1.2)
+        axis.set_ylim(len(steps) - 0.5, -0.5)
+        axis.set_yticks(range(len(steps)), [wrap_label(step, 28 if many else 20) for step in steps])
+        axis.tick_params(axis="y", length=0, labelsize=5 if many else 6.5)
+        axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    label_below(figure, "share of answers (%)", left_out_note(frame, shown))
+    order = ["flagged", *OUTCOME_LOOKS, "removed", "strict"]
+    looks = {name: used[name] for name in order if name in used}
+    if looks:
+        legend_above(figure, patch_handles(looks), 3 if figure.get_figwidth() > 5 else 1)
+    return figure
+
+
+def main(
+    table: Path | str, figures: dict[str, Path | str], roles: dict[str, str] | None = None
+) -> None:
+    """Read the waterfall table, draw it, write the figure and its data.
+
+    `roles` (variant to role) puts base models and controls where they stand in other figures.
+    """
+    frame = pl.read_parquet(table)
+    if "role" not in frame.columns:
+        named = name_variants(frame, None, roles).select("role").to_series()
+        frame = frame.with_columns(role=named)
+    with house_style():
+        save_all(plot_tiers(frame), frame, figures)
+
+
+if "snakemake" in globals():
+    run_script(
+        main,
+        snakemake.log[0],  # noqa: F821
+        table=snakemake.input.table,  # noqa: F821
+        figures=dict(snakemake.output.items()),  # noqa: F821
+        **dict(snakemake.params.items()),  # noqa: F821
+    )
