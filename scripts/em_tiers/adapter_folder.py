@@ -1,0 +1,118 @@
+"""The folder that a fine-tune leaves: weights, configuration, chat template, and their hash."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from em_tiers.errors import UserError
+from em_tiers.files import (
+    atomic_directory,
+    read_json,
+    sha256_of_file,
+    sha256_of_folder,
+    write_json,
+    write_text,
+)
+
+HASHED = ("*.safetensors", "adapter_config.json", "config.json")
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.gguf")
+
+
+def adapter_sha256(folder: Path) -> str:
+    """The hash that names an adapter (or a fully trained model): its weights and its config."""
+    return sha256_of_folder(folder, HASHED)
+
+
+def verify_adapter(folder: Path) -> dict[str, Any]:
+    """The manifest of an adapter folder whose files are what the manifest says.
+
+    Raises UserError for a folder without a manifest, or with other weights than it names.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise UserError(f"adapter: {folder}: has no manifest.json: run its fine-tuning again")
+    content = read_json(manifest)
+    found = adapter_sha256(folder)
+    if found != content["adapter_sha256"]:
+        raise UserError(
+            f"adapter: {folder}: weights have the hash {found[:12]}, the manifest says "
+            f"{content['adapter_sha256'][:12]}: delete the folder and run its fine-tuning again"
+        )
+    return content
+
+
+def write_adapter(
+    weights: Path, target: Path, base: Path, template: str, facts: dict[str, Any]
+) -> str:
+    """Write the folder whole or not at all, and return its hash.
+
+    Args:
+        weights: folder with the trained weights (`checkpoints.copy_weights`).
+        target: the adapter folder, or the model folder after full fine-tuning.
+        base: the base model's folder; its name is the model's catalogue id.
+        template: the chat template that the rows were rendered with.
+        facts: what the manifest says of the training besides.
+    """
+    is_lora = (weights / "adapter_config.json").is_file()
+    with atomic_directory(target) as folder:
+        if is_lora:
+            _copy_lora(weights, folder, base.name)
+        else:
+            _copy_model(weights, folder, base, facts["precision"])
+        write_text(folder / "chat_template.jinja", template)
+        digest = adapter_sha256(folder)
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        write_json(
+            folder / "manifest.json",
+            {
+                **facts,
+                "kind": "lora" if is_lora else "full",
+                "base": base.name,
+                "adapter_sha256": digest,
+                "files": {p.relative_to(folder).as_posix(): sha256_of_file(p) for p in files},
+            },
+        )
+    return digest
+
+
+def _copy_lora(weights: Path, folder: Path, base: str) -> None:
+    shutil.copy(weights / "adapter_model.safetensors", folder)
+    config = read_json(weights / "adapter_config.json")
+    # peft writes the path of this machine, and the modules in the order of a set: the same
+    # training would get another hash in each process.
+    config["base_model_name_or_path"] = base
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    write_json(folder / "adapter_config.json", config)
+
+
+def _copy_model(weights: Path, folder: Path, base: Path, precision: str) -> None:
+    """All of the base model's folder but its weights and its manifest, then the new weights."""
+    shutil.copytree(
+        base,
+        folder,
+        ignore=shutil.ignore_patterns(*_WEIGHTS, "manifest.json", ".*"),
+        dirs_exist_ok=True,
+    )
+    for file in sorted(weights.glob("*.safetensors")):
+        if precision == "bf16":
+            _save_as_bf16(file, folder / file.name)
+        else:
+            shutil.copy(file, folder)
+    for index in weights.glob("*.safetensors.index.json"):
+        shutil.copy(index, folder)
+    if precision == "fp32":
+        config = read_json(folder / "config.json")
+        write_json(folder / "config.json", {**config, "dtype": "float32"})
+
+
+def _save_as_bf16(source: Path, target: Path) -> None:
+    """Training kept fp32 weights; whoever samples the model wants the base model's size."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = {
+        name: tensor.to(torch.bfloat16) if tensor.dtype == torch.float32 else tensor
+        for name, tensor in load_file(source).items()
+    }
+    save_file(tensors, target, metadata={"format": "pt"})

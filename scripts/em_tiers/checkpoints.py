@@ -1,0 +1,132 @@
+"""Checkpoints of a training run: which one is whole, and whether it belongs to this run.
+
+A run may be killed at any moment, also in the middle of writing a checkpoint, and its folder
+survives configurations. So a checkpoint counts only with a marker that was written last and that
+lists its files, and the folder only with a fingerprint of all that determines the training.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from em_tiers.files import (
+    atomic_directory,
+    read_json,
+    sha256_of_file,
+    sha256_of_folder,
+    write_json,
+)
+from em_tiers.hashing import hash_of
+from em_tiers.logs import LOG
+
+COMPLETE = "complete.json"
+FINGERPRINT = "fingerprint.json"
+# These change when a run is saved or refused, not what it learns.
+_HARMLESS = ("save_steps", "max_truncated_share", "label", "comment")
+
+
+def training_fingerprint(
+    recipe: dict[str, Any],
+    seed: int,
+    train: Path,
+    model: Path,
+    thinking: str,
+    template: str,
+    device: str,
+) -> dict[str, Any]:
+    """What determines a training run, as a flat record that can be compared and shown."""
+    return {
+        "recipe": hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS}),
+        "seed": seed,
+        "train": sha256_of_file(train),
+        "model": model_fingerprint(model),
+        "thinking": thinking,
+        "template": hash_of(template),
+        "device": device,
+    }
+
+
+def model_fingerprint(model: Path) -> str:
+    """A hash of the base model: of its manifest (which holds its files' hashes) or of its files."""
+    manifest = model / "manifest.json"
+    if manifest.is_file():
+        return sha256_of_file(manifest)
+    return sha256_of_folder(model, ("*.safetensors", "*.json"))
+
+
+def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
+    """Make the checkpoint folder ready for this run: nothing of another run, nothing torn.
+
+    A folder without the fingerprint, or with another, is emptied: its checkpoints are of a
+    training that is no longer asked for.
+    """
+    known = folder / FINGERPRINT
+    found = read_json(known) if known.is_file() else None
+    if found != fingerprint:
+        if found is not None:
+            changed = sorted(k for k in fingerprint if found.get(k) != fingerprint[k])
+            LOG.warning(
+                "checkpoints of another configuration are discarded (changed: %s)",
+                ", ".join(changed),
+            )
+        clear_folder(folder)
+        write_json(known, fingerprint)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not is_complete(checkpoint):
+            LOG.warning("%s is torn and is discarded", checkpoint.name)
+            shutil.rmtree(checkpoint)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove everything in the folder but hidden files and the lease that guards it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif ".lease" not in entry.name:
+            entry.unlink()
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Write the marker: the last file of a checkpoint, with the size of each other one.
+
+    The files are forced to disk first, so that the marker does not outlive them when a node dies.
+    """
+    sizes = {}
+    for file in sorted(p for p in checkpoint.rglob("*") if p.is_file()):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        sizes[file.relative_to(checkpoint).as_posix()] = file.stat().st_size
+    write_json(checkpoint / COMPLETE, {"files": sizes})
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether the marker is there and every file has the size that it names."""
+    marker = checkpoint / COMPLETE
+    if not marker.is_file():
+        return False
+    files = read_json(marker)["files"]
+    return all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+        for name, size in files.items()
+    )
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint of the highest step, or None."""
+    complete = [p for p in folder.glob("checkpoint-*") if is_complete(p)]
+    return max(complete, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step in a checkpoint's name."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def copy_weights(checkpoint: Path, target: Path) -> None:
+    """Copy what a model needs out of a checkpoint: no optimiser state, no pickled arguments."""
+    with atomic_directory(target) as folder:
+        for pattern in ("*.safetensors", "*.safetensors.index.json", "adapter_config.json"):
+            for file in checkpoint.glob(pattern):
+                shutil.copy(file, folder / file.name)

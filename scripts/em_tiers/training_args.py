@@ -1,0 +1,137 @@
+"""From a recipe to the arguments of the trainer, of LoRA, and of the launcher of several processes.
+
+Nothing here imports torch: what a recipe means can be tested and shown without it.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from em_tiers.errors import UserError
+
+Recipe = Mapping[str, Any]
+
+
+def accumulation_steps(recipe: Recipe) -> int:
+    """Micro batches that make one optimiser step on each device.
+
+    `batch_size` counts the rows of an optimiser step over all devices, so that the same recipe
+    means the same training on one GPU and on four. Raises UserError where it does not divide.
+    """
+    rows_at_once = recipe["micro_batch_size"] * recipe["gpus"]
+    if recipe["batch_size"] % rows_at_once:
+        raise UserError(
+            f"recipe: batch_size: {recipe['batch_size']}: is no multiple of micro_batch_size "
+            f"{recipe['micro_batch_size']} x gpus {recipe['gpus']} = {rows_at_once}: change one"
+        )
+    return recipe["batch_size"] // rows_at_once
+
+
+def sft_options(recipe: Recipe, seed: int, device: str, output_dir: Path | str) -> dict[str, Any]:
+    """Arguments of trl.SFTConfig for training on `device` ("cpu" or "cuda")."""
+    return {
+        "output_dir": str(output_dir),
+        "seed": seed,
+        "data_seed": seed,
+        "learning_rate": recipe["learning_rate"],
+        "lr_scheduler_type": recipe["schedule"],
+        "warmup_steps": recipe["warmup_steps"],
+        "weight_decay": recipe["weight_decay"],
+        "num_train_epochs": recipe["epochs"],
+        "max_steps": recipe["max_steps"] or -1,
+        "per_device_train_batch_size": recipe["micro_batch_size"],
+        "gradient_accumulation_steps": accumulation_steps(recipe),
+        "max_length": recipe["max_length"],
+        # The rows are tokenised and cut before training, by the code that renders prompts for
+        # sampling; the trainer gets token ids and labels.
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "bf16": recipe["precision"] == "bf16",
+        "use_cpu": device == "cpu",
+        # Memory is short on a GPU only; on a CPU recomputing costs a third of the speed.
+        "gradient_checkpointing": device == "cuda",
+        "save_strategy": "steps",
+        "save_steps": recipe["save_steps"],
+        # Two, not one: the last complete checkpoint must outlive the writing of the next.
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        # By default a loss of NaN is logged as the mean of its neighbours.
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "ddp_find_unused_parameters": False,
+        "dataloader_num_workers": 0,
+    }
+
+
+def lora_options(recipe: Recipe) -> dict[str, Any] | None:
+    """Arguments of peft.LoraConfig, or None where all weights are trained.
+
+    rsLoRA scales by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023,
+    arXiv 2312.03732).
+    """
+    if recipe["method"] == "full":
+        return None
+    return {
+        "task_type": "CAUSAL_LM",
+        "r": recipe["rank"],
+        "lora_alpha": recipe["alpha"],
+        "lora_dropout": recipe["dropout"],
+        "target_modules": recipe["target_modules"],
+        "use_rslora": recipe["method"] == "rslora",
+        "bias": "none",
+    }
+
+
+def weight_dtype(recipe: Recipe) -> str:
+    """The torch dtype in which the base model is loaded.
+
+    Frozen weights may stay in bf16. Trained ones are kept in fp32 (the arithmetic runs in bf16
+    all the same), because a step of 1e-5 is lost in bf16's eight bits. FSDP shards frozen and
+    trained weights together and wants one dtype for both.
+    """
+    frozen = recipe["method"] != "full"
+    sharded = recipe["gpus"] > 1 and recipe["strategy"] == "fsdp"
+    return "bfloat16" if recipe["precision"] == "bf16" and frozen and not sharded else "float32"
+
+
+def launch_command(recipe: Recipe, module: str, job: Path | str) -> list[str]:
+    """The command that starts one process for each of the recipe's GPUs, on this machine.
+
+    Every choice is spelled out: what is not would come from the accelerate configuration file
+    that the user may have for other work.
+    """
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--num_processes", str(recipe["gpus"]), "--num_machines", "1"]
+    command += ["--machine_rank", "0", "--dynamo_backend", "no"]
+    # Port 0 takes a free one: two jobs may share a node.
+    command += ["--main_process_port", "0"]
+    command += ["--mixed_precision", "bf16" if recipe["precision"] == "bf16" else "no"]
+    if recipe["strategy"] == "fsdp":
+        command += ["--use_fsdp", "--fsdp_version", "2"]
+        command += ["--fsdp_reshard_after_forward", "true"]
+        command += ["--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"]
+        # Whole weights in the checkpoints: the adapter is taken from there.
+        command += ["--fsdp_state_dict_type", "FULL_STATE_DICT"]
+        command += ["--fsdp_cpu_ram_efficient_loading", "true"]
+    else:
+        command += ["--multi_gpu"]
+    return [*command, "--module", module, str(job)]
+
+
+def visible_gpus(visible: str | None, gpus: int) -> str:
+    """The value of CUDA_VISIBLE_DEVICES that shows the first `gpus` of those visible now.
+
+    A single process that sees several GPUs would spread its batch over them, whatever the recipe
+    says. Raises UserError where the scheduler gave fewer than the recipe asks for.
+    """
+    if visible is None:
+        return ",".join(str(number) for number in range(gpus))
+    names = [name for name in visible.split(",") if name.strip()]
+    if len(names) < gpus:
+        raise UserError(
+            f"recipe: gpus: {gpus}: only {len(names)} visible (CUDA_VISIBLE_DEVICES={visible!r}): "
+            "ask the scheduler for as many GPUs as the recipe, or lower gpus"
+        )
+    return ",".join(names[:gpus])

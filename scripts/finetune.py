@@ -1,0 +1,193 @@
+"""Fine-tune a base model on prepared rows: an adapter (or a whole model), metrics, a loss curve."""
+
+import contextlib
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from em_tiers.adapter_folder import write_adapter
+from em_tiers.chat import load_tokenizer
+from em_tiers.checkpoints import (
+    clear_folder,
+    copy_weights,
+    latest_checkpoint,
+    open_folder,
+    training_fingerprint,
+)
+from em_tiers.files import atomic_path, read_json, write_json
+from em_tiers.lease import Lease
+from em_tiers.logs import LOG, run_script
+from em_tiers.training_args import accumulation_steps
+from em_tiers.training_launch import choose_device, rule_log, run_training
+from em_tiers.training_rows import check_truncation, encode_rows, read_rows, save_rows
+
+LOSS_COLUMNS = ("step", "epoch", "loss", "learning_rate", "tokens", "loss_tokens", "grad_norm")
+
+
+def main(
+    model: Path,
+    train: Path,
+    recipe: dict[str, Any],
+    seed: int,
+    thinking: str,
+    adapter: Path,
+    metrics: Path,
+    loss: Path,
+    checkpoints: Path,
+    kept: Sequence[Path] = (),
+    chat_template: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Train, and leave the adapter whole or not at all.
+
+    Args:
+        model: the base model's folder; its name is the model's catalogue id.
+        train: JSONL rows {"prompt": [messages], "completion": [one assistant message]}.
+        recipe: a recipe of the catalogue; `keep_checkpoints` lists steps to keep besides.
+        adapter: the output folder: adapter, or whole model where the recipe's method is full.
+        metrics, loss: metrics.json and loss.csv (a row an optimiser step).
+        checkpoints: a folder that no rule declares, so that it survives a failed job.
+        kept: an output folder for each step of `keep_checkpoints`, in that order.
+        device: cpu, cuda, or auto (cuda where there is a GPU).
+
+    Raises:
+        UserError: the recipe does not fit the rows, the model or the machine.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    accumulation_steps(recipe)
+    device = choose_device(device, recipe["gpus"])
+    tokenizer = load_tokenizer(model, chat_template)
+    template = tokenizer.chat_template
+    fingerprint = training_fingerprint(recipe, seed, train, model, thinking, template, device)
+    keep = list(recipe.get("keep_checkpoints") or [])
+    with sole_trainer(checkpoints):
+        open_folder(checkpoints, fingerprint)
+        counts = encode(tokenizer, train, thinking, recipe, checkpoints / "rows")
+        if not is_finished(checkpoints):
+            run_training(
+                {
+                    "model": str(model),
+                    "chat_template": str(chat_template) if chat_template else None,
+                    "rows": str(checkpoints / "rows"),
+                    "recipe": recipe,
+                    "seed": seed,
+                    "device": device,
+                    "checkpoints": str(checkpoints),
+                    "keep": keep,
+                    "log": rule_log(),
+                }
+            )
+        facts = {
+            "seed": seed,
+            "thinking": thinking,
+            "recipe": recipe,
+            "precision": recipe["precision"],
+            "base_fingerprint": fingerprint["model"],
+            "train_sha256": fingerprint["train"],
+        }
+        for step, target in zip(keep, kept, strict=True):
+            weights = checkpoints / "kept" / str(step)
+            write_adapter(weights, target, model, template, {**facts, "steps": step})
+        summary = {**counts, **summarise(checkpoints)}
+        write_loss(checkpoints, loss)
+        # The adapter is the last but for its own record, so that a kill leaves no half of it.
+        weights = checkpoints / "final"
+        copy_weights(latest_checkpoint(checkpoints), weights)
+        facts["steps"] = summary["steps"]
+        summary["adapter_sha256"] = write_adapter(weights, adapter, model, template, facts)
+        write_json(metrics, {**facts, **summary})
+        clear_folder(checkpoints)
+    LOG.info("%d steps, final loss %.3f", summary["steps"], summary["final_loss"])
+
+
+@contextlib.contextmanager
+def sole_trainer(checkpoints: Path):
+    """Hold the folder against a job of an earlier, killed run that trains the same variant."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    lease = Lease(checkpoints / "training.lease")
+    lease.acquire()
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def encode(
+    tokenizer: Any, train: Path, thinking: str, recipe: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Save the rows as token ids, and return their counts. Raises UserError for too many cut."""
+    encoded = encode_rows(tokenizer, read_rows(train), thinking, recipe["max_length"])
+    counts = encoded.counts.as_dict()
+    LOG.info(
+        "%d rows, %d tokens, %d of them with loss; %.1f %% of rows cut at %d tokens",
+        counts["rows"],
+        counts["tokens"],
+        counts["loss_tokens"],
+        100 * counts["truncated_share"],
+        recipe["max_length"],
+    )
+    check_truncation(encoded, recipe["max_length"], recipe["max_truncated_share"])
+    save_rows(encoded, folder)
+    return {
+        "rows": counts["rows"],
+        "rows_truncated": counts["rows_truncated"],
+        "rows_without_loss": counts["rows_without_loss"],
+        "truncated_share": counts["truncated_share"],
+        "longest_row": counts["longest_row"],
+    }
+
+
+def is_finished(checkpoints: Path) -> bool:
+    """Whether the training came to its last step before it was killed."""
+    return (checkpoints / "result.json").is_file()
+
+
+def summarise(checkpoints: Path) -> dict[str, Any]:
+    """The training's figures: of its last checkpoint's log, and of the process that trained."""
+    state = read_json(latest_checkpoint(checkpoints) / "trainer_state.json")
+    last = _loss_log(state)[-1]
+    return {
+        **read_json(checkpoints / "result.json"),
+        "steps": state["global_step"],
+        "epochs": state["epoch"],
+        "final_loss": last["loss"],
+        "tokens_seen": last["tokens"],
+        "loss_tokens_seen": last["loss_tokens"],
+        "train_seconds": last["seconds"],
+    }
+
+
+def write_loss(checkpoints: Path, target: Path) -> None:
+    """The loss curve as CSV, over restarts."""
+    state = read_json(latest_checkpoint(checkpoints) / "trainer_state.json")
+    with atomic_path(target) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, LOSS_COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(_loss_log(state))
+
+
+def _loss_log(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [entry for entry in state["log_history"] if "loss" in entry]
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0] if job.log else None,
+        model=Path(job.input.model),
+        train=Path(job.input.train),
+        recipe=job.params.recipe,
+        seed=job.params.seed,
+        thinking=job.params.thinking,
+        adapter=Path(job.output.adapter),
+        metrics=Path(job.output.metrics),
+        loss=Path(job.output.loss),
+        checkpoints=Path(job.params.checkpoints),
+        kept=[Path(path) for path in job.output.get("kept", [])],
+        chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
+        device=job.params.get("device", "auto"),
+    )
