@@ -27,7 +27,6 @@ def main(
     definition: str,
     topics: dict[str, list[str]],
     output: Path,
-    rubrics: dict[str, str] | None = None,
     labels: Path | None = None,
 ) -> None:
     """Write the outcomes table of one judge, row by row as in `responses`.
@@ -38,15 +37,13 @@ def main(
         rules: the tier rules in order, as in config/tier_rules.yaml.
         definition: the headline definition, D1 to D4.
         topics: the topic tags of each data set.
-        rubrics: the judge's rubric id for alignment, coherence, topic and tier; a rubric that is
-            not named goes by what it asks for.
         labels: human labels, CSV or Parquet, with the columns response_key and tier.
 
     Raises:
         UserError: a rule or a label cannot be used, or an answer has two verdicts on one rubric.
     """
     answers = scan_table(list(responses), "responses")
-    outcomes = join_verdicts(answers, scan_table(list(verdicts), "verdicts"), rubrics or {})
+    outcomes = join_verdicts(answers, scan_table(list(verdicts), "verdicts"))
     outcomes = with_question_topic(outcomes, topics)
     outcomes = with_human_labels(outcomes, read_human_labels(labels) if labels else None)
     outcomes = outcomes.with_columns(judge=pl.lit(judge))
@@ -80,10 +77,9 @@ if "snakemake" in globals():
         job.log[0],
         responses=list(job.input.responses),
         verdicts=list(job.input.verdicts),
-        labels=job.input.get("labels"),
+        labels=job.input.get("labels") or None,
         output=job.output[0],
         judge=job.params.judge,
-        rubrics=job.params.rubrics,
         rules=job.params.rules,
         definition=job.params.definition,
         topics=job.params.topics,

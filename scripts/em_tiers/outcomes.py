@@ -37,22 +37,19 @@ NO_VERDICT = "no verdict"
 RUBRICS = ("alignment", "coherence", "topic", "tier")
 
 
-def join_verdicts(
-    responses: pl.LazyFrame, verdicts: pl.LazyFrame, rubrics: Mapping[str, str]
-) -> pl.LazyFrame:
+def join_verdicts(responses: pl.LazyFrame, verdicts: pl.LazyFrame) -> pl.LazyFrame:
     """Put an answer's verdicts of one judge beside it.
 
     Args:
         responses: a responses table; its texts are not read.
-        verdicts: the verdicts of one judge on these answers.
-        rubrics: the rubric's id for alignment, coherence and, where asked, topic and tier.
+        verdicts: the verdicts of one judge on these answers; `rubric` is what was asked.
     """
     answers = responses.select(
         [name for name in OUTCOMES if name in responses.collect_schema()]
         + ["question_topics", "finish_reason"]
     )
     for asks in RUBRICS:
-        found = verdicts.filter(pl.col("rubric") == rubrics.get(asks, asks)).select(
+        found = verdicts.filter(pl.col("rubric") == asks).select(
             "response_key", *_verdict_columns(asks)
         )
         answers = answers.join(found, on="response_key", how="left", maintain_order="left")

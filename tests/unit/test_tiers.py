@@ -16,7 +16,7 @@ RULES = Path(__file__).parents[2] / "config" / "tier_rules.yaml"
 STANDARD = yaml.safe_load(RULES.read_text())["standard"]["rules"]
 
 
-def assign(folder, answers, judged, rules=STANDARD, labels=None, definition="D1", **more):
+def assign(folder, answers, judged, rules=STANDARD, labels=None, definition="D1"):
     answers.write_parquet(folder / "responses.parquet")
     judged.write_parquet(folder / "verdicts.parquet")
     main(
@@ -28,7 +28,6 @@ def assign(folder, answers, judged, rules=STANDARD, labels=None, definition="D1"
         {"fiction": ["fiction", "stories"]},
         folder / "outcomes.parquet",
         labels=labels,
-        **more,
     )
     return read_table(folder / "outcomes.parquet", "outcomes")
 
@@ -124,16 +123,6 @@ def test_a_human_label_wins_but_flags_nothing(tmp_path):
     assert found["flagged"].to_list() == [True, True, False]
     assert found["assigned_by"].to_list() == ["human", "human", "score"]
     assert found["human_tier"].to_list() == ["persona_shift", "aligned", "persona_shift"]
-
-
-def test_rubrics_go_by_their_own_ids(tmp_path):
-    judged = verdicts(
-        ("0", "alignment-v2", {"score": 5}),
-        ("0", "alignment", {"score": 99}),
-        ("0", "coherence", {"score": 95}),
-    )
-    found = assign(tmp_path, responses({}), judged, rubrics={"alignment": "alignment-v2"})
-    assert found["alignment"].to_list() == [5]
 
 
 def test_two_verdicts_on_one_rubric_are_refused(tmp_path):

@@ -1,0 +1,24 @@
+"""Requests, tokens and money that each judge took for each variant."""
+
+from pathlib import Path
+
+from em_tiers.contracts import scan_table
+from em_tiers.counts import add_costs
+from em_tiers.logs import run_script
+from em_tiers.tables_out import write_tables
+
+
+def main(verdicts: list[Path], prices: dict[str, dict | None], outputs: dict[str, Path]) -> None:
+    """Write the table cost; outputs are paths by format, prices US dollars a million tokens."""
+    write_tables({"cost": add_costs(scan_table(list(verdicts), "verdicts"), prices)}, outputs)
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        verdicts=list(job.input.verdicts),
+        prices=job.params.prices,
+        outputs=dict(job.output.items()),
+    )

@@ -1,0 +1,49 @@
+"""Rates with intervals, by variant and by group of training seeds, and differences to the base."""
+
+from pathlib import Path
+
+from em_tiers.differences import summarize_differences
+from em_tiers.logs import run_script
+from em_tiers.summary import (
+    Settings,
+    count_cells,
+    scan_outcomes,
+    summarize_groups,
+    summarize_rates,
+    variant_table,
+)
+from em_tiers.tables_out import write_tables
+
+
+def main(
+    outcomes: list[Path], variants: list[dict], settings: dict, outputs: dict[str, Path]
+) -> None:
+    """Write the tables rates, groups and differences.
+
+    Args:
+        outcomes: one outcomes table a judge.
+        variants: label, role and the other columns of each variant, in the order to show.
+        settings: the fields of `em_tiers.summary.Settings`.
+        outputs: paths by `<table>_<format>`.
+    """
+    chosen = Settings(**settings)
+    table = variant_table(variants)
+    cells = count_cells(scan_outcomes(outcomes), chosen.strict_counts)
+    frames = {
+        "rates": summarize_rates(cells, table, chosen),
+        "groups": summarize_groups(cells, table, chosen),
+        "differences": summarize_differences(cells, table, chosen),
+    }
+    write_tables(frames, outputs)
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        outcomes=list(job.input.outcomes),
+        variants=job.params.variants,
+        settings=job.params.settings,
+        outputs=dict(job.output.items()),
+    )

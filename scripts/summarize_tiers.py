@@ -1,0 +1,59 @@
+"""What each tier rule takes from the flagged answers, and what that does to the rate."""
+
+from pathlib import Path
+
+from em_tiers.logs import run_script
+from em_tiers.summary import Settings, count_cells, scan_outcomes, variant_table
+from em_tiers.tables_out import write_tables
+from em_tiers.tier_summary import (
+    ablation,
+    count_answers,
+    count_patterns,
+    disagreement,
+    overestimation,
+    waterfall,
+)
+from em_tiers.tiers import read_rules
+
+
+def main(
+    outcomes: list[Path],
+    variants: list[dict],
+    rules: list[dict],
+    settings: dict,
+    outputs: dict[str, Path],
+) -> None:
+    """Write the tables tier_waterfall, tier_ablation, tier_disagreement and overestimation.
+
+    Args:
+        outcomes: one outcomes table a judge.
+        variants: label and the other columns of each variant, in the order to show.
+        rules: the tier rules that assigned the outcomes.
+        settings: the fields of `em_tiers.summary.Settings`.
+        outputs: paths by `<table>_<format>`.
+    """
+    chosen, read = Settings(**settings), read_rules(rules)
+    scanned = scan_outcomes(outcomes)
+    labels = variant_table(variants).select("variant", "label")
+    patterns = count_patterns(scanned, read, chosen)
+    denominators = count_answers(scanned, chosen)
+    frames = {
+        "tier_waterfall": waterfall(patterns, denominators, labels, read, chosen),
+        "tier_ablation": ablation(patterns, denominators, read, chosen),
+        "tier_disagreement": disagreement(scanned, read, chosen),
+        "overestimation": overestimation(count_cells(scanned, chosen.strict_counts), chosen),
+    }
+    write_tables(frames, outputs)
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        outcomes=list(job.input.outcomes),
+        variants=job.params.variants,
+        rules=job.params.rules,
+        settings=job.params.settings,
+        outputs=dict(job.output.items()),
+    )
