@@ -1,6 +1,5 @@
 """What a fine-tuned variant's folder holds: a LoRA adapter or a whole model, and merged weights."""
 
-import shutil
 from pathlib import Path
 
 from em_tiers.errors import UserError
@@ -30,6 +29,17 @@ def rank_of(folder: Path) -> int:
     return max([config["r"], *(config.get("rank_pattern") or {}).values()])
 
 
+def keeps_embeddings(folder: Path) -> bool:
+    """Whether the folder is a LoRA adapter that leaves the embeddings and the output head alone."""
+    if not is_lora(folder):
+        return False
+    config = read_json(folder / "adapter_config.json")
+    targets = config.get("target_modules") or []
+    names = [targets] if isinstance(targets, str) else targets
+    touched = any("embed" in name or "lm_head" in name for name in names)
+    return not (touched or config.get("modules_to_save") or config.get("trainable_token_indices"))
+
+
 def merge_adapter(model: Path, adapter: Path, target: Path, dtype: str) -> Path:
     """Write the base model's weights with the adapter merged in to `target`; returns `target`.
 
@@ -47,9 +57,3 @@ def merge_adapter(model: Path, adapter: Path, target: Path, dtype: str) -> Path:
     merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     merged.to(getattr(torch, dtype)).save_pretrained(str(target), safe_serialization=True)
     return target
-
-
-def remove_merged(target: Path | None) -> None:
-    """Delete merged weights that are no longer served (8 GB for a 4B model)."""
-    if target is not None:
-        shutil.rmtree(target, ignore_errors=True)

@@ -1,8 +1,8 @@
 """Engine settings of the configuration as environment variables and vLLM arguments: pure functions.
 
 An engine entry of the configuration: device (cpu, cuda), adapters (lora, merge, replace), dtype,
-max_model_len, max_num_seqs, gpu_memory_utilization or kv_cache_gib, tensor_parallel, max_loras,
-max_lora_rank, enforce_eager, seed.
+max_model_len, max_num_seqs, gpu_memory_utilization (cuda), kv_cache_gib (cpu), tensor_parallel
+(cuda), max_loras, max_lora_rank, enforce_eager, seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "max_model_len": 4096,
     "max_num_seqs": 256,
     "gpu_memory_utilization": 0.9,
-    "kv_cache_gib": None,
+    "kv_cache_gib": 2,
     "tensor_parallel": 1,
     "max_loras": 4,
     "max_lora_rank": None,
@@ -33,10 +33,8 @@ DEFAULTS: dict[str, Any] = {
 # In-process, eager, one executor: the compiled multi-process default takes three to ten times as
 # long to start on a CPU and is no faster then.
 DEFAULTS_CPU = DEFAULTS | {
-    "adapters": "merge",
+    "adapters": "replace",
     "max_num_seqs": 64,
-    "gpu_memory_utilization": None,
-    "kv_cache_gib": 1,
     "enforce_eager": True,
 }
 
@@ -111,13 +109,12 @@ def vllm_arguments(
         "disable_log_stats": True,
         "logprobs_mode": "raw_logprobs",
     }
-    if s["kv_cache_gib"]:
-        arguments["kv_cache_memory_bytes"] = int(s["kv_cache_gib"] * 2**30)
-    if s["gpu_memory_utilization"]:
-        arguments["gpu_memory_utilization"] = s["gpu_memory_utilization"]
     if s["device"] == "cpu":
+        # Without a size the engine claims 92 % of the machine's memory, and refuses to start.
+        arguments["kv_cache_memory_bytes"] = int(s["kv_cache_gib"] * 2**30)
         arguments["distributed_executor_backend"] = "uni"
     else:
+        arguments["gpu_memory_utilization"] = s["gpu_memory_utilization"]
         arguments["tensor_parallel_size"] = s["tensor_parallel"]
     if lora_ranks:
         arguments |= {

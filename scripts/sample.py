@@ -1,0 +1,256 @@
+"""Sample a batch of variants of one base model: one engine, one stream of requests, one journal.
+
+Every finished answer goes to the journal at once; the table of a variant is written from it. What
+the journal holds is never generated again, and where nothing is missing no engine starts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.adapter_folder import verify_adapter
+from em_tiers.contracts import write_table
+from em_tiers.engine import EngineAnswer, EngineRequest, LocalEngine
+from em_tiers.journal import Journal
+from em_tiers.logs import LOG, progress, run_script
+from em_tiers.sampling import (
+    PROBE_DECODING,
+    PROBE_PROMPTS,
+    Identity,
+    Planned,
+    Prompt,
+    check_applied,
+    check_lengths,
+    count_of,
+    decoding_of,
+    engine_request,
+    plan_probes,
+    plan_variant,
+    read_question_tables,
+    render_prompts,
+    responses_table,
+)
+
+GROUP_ROWS = 200_000  # answers that are held in memory at once (about 1 GB)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One variant of the batch. `weights`: its name where it has an adapter, else None."""
+
+    variant: dict[str, Any]
+    weights: str | None
+    identity: Identity
+    output: Path
+
+
+def main(
+    model: Path,
+    adapters: list[Path],
+    questions: list[Path],
+    variants: list[dict[str, Any]],
+    sampling: dict[str, Any],
+    thinking: str,
+    engine: dict[str, Any],
+    model_identity: Any,
+    journal: Path,
+    writer: str,
+    outputs: list[Path],
+    chat_template: Path | None = None,
+) -> None:
+    """Write the responses of each variant to its output.
+
+    Args:
+        model: folder of the base model.
+        adapters: adapter (or whole model) folders.
+        questions: QUESTIONS tables.
+        variants: for each output {variant, base, dataset, recipe, training_seed,
+            checkpoint_step, adapter: index into adapters or None, questions: indices}.
+        sampling: temperature, top_p, max_tokens, seed, samples ({question set: number, default:
+            number}).
+        thinking: the model's thinking policy: none, off or on.
+        engine: engine entry of the configuration.
+        model_identity: what tells this base model from others (source and revision).
+        journal: folder of the journal that all batches of this base model share.
+        writer: name of this job in the journal.
+        outputs: RESPONSES tables, in the order of `variants`.
+        chat_template: Jinja file in the place of the tokenizer's template.
+
+    Raises:
+        UserError: an adapter is not what its manifest says, or does nothing; a prompt is too
+            long for the engine; another job writes under the same name.
+    """
+    hashes = [verify_adapter(folder)["adapter_sha256"] for folder in adapters]
+    tuned = {v["variant"]: adapters[v["adapter"]] for v in variants if v["adapter"] is not None}
+    with (
+        Journal(journal, writer) as log,
+        LocalEngine(model, engine, tuned, chat_template=chat_template) as local,
+    ):
+        table = read_question_tables(questions)
+        prompts = render_prompts(local.tokenizer, table["messages"].to_list(), thinking)
+        check_lengths(table, prompts, local.settings["max_model_len"], sampling["max_tokens"])
+        sampler = Sampler(local, log, sampling, table, prompts, thinking)
+        tasks = [
+            Task(
+                variant=variant,
+                weights=None if variant["adapter"] is None else variant["variant"],
+                identity=Identity(
+                    model_identity,
+                    None if variant["adapter"] is None else hashes[variant["adapter"]],
+                    thinking,
+                ),
+                output=Path(output),
+            )
+            for variant, output in zip(variants, outputs, strict=True)
+        ]
+        for group in groups_of(tasks, [sampler.count(task) for task in tasks], GROUP_ROWS):
+            sampler.run(group)
+
+
+def groups_of(tasks: Sequence[Task], sizes: Sequence[int], limit: int) -> Iterator[list[Task]]:
+    """Parts of the batch with at most `limit` answers each (or one variant): memory is bounded."""
+    group: list[Task] = []
+    total = 0
+    for task, size in zip(tasks, sizes, strict=True):
+        if group and total + size > limit:
+            yield group
+            group, total = [], 0
+        group.append(task)
+        total += size
+    if group:
+        yield group
+
+
+class Sampler:
+    """Generates what the journal lacks, and writes the tables."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        journal: Journal,
+        sampling: dict[str, Any],
+        questions: pl.DataFrame,
+        prompts: list[Prompt],
+        thinking: str,
+    ) -> None:
+        self.engine = engine
+        self.journal = journal
+        self.sampling = sampling
+        self.questions = questions
+        self.prompts = prompts
+        messages = [[{"role": "user", "content": text}] for text in PROBE_PROMPTS]
+        self.probes = render_prompts(engine.tokenizer, messages, thinking)
+
+    def count(self, task: Task) -> int:
+        """How many answers a variant has."""
+        return count_of(task.variant["questions"], self.questions, self.sampling)
+
+    def run(self, tasks: list[Task]) -> None:
+        """Complete the journal for these variants and write their tables."""
+        plans = [self._plan(task) for task in tasks]
+        wanted = {planned.key for plan in plans for planned in plan}
+        records = self.journal.read(wanted)
+        LOG.info(
+            "%d variants: %d answers in the journal, %d to generate",
+            len(tasks),
+            len(records),
+            len(wanted) - len(records),
+        )
+        waiting = [
+            (task, plan)
+            for task, plan in zip(tasks, plans, strict=True)
+            if any(planned.key not in records for planned in plan)
+        ]
+        # With adapters beside the weights all variants are one stream. Else weights change from
+        # variant to variant, and a variant's proof and answers belong to one turn.
+        together = self.engine.settings["adapters"] == "lora"
+        for turn in [waiting] if together else [[pair] for pair in waiting]:
+            self._prove([task for task, _ in turn if task.weights is not None])
+            decoding = decoding_of(self.sampling)
+            requests = [
+                engine_request(planned, self.prompts, decoding, task.weights)
+                for task, plan in turn
+                for planned in plan
+            ]
+            self._generate(requests, records, ", ".join(t.variant["variant"] for t, _ in turn))
+        for task, plan in zip(tasks, plans, strict=True):
+            rows = responses_table(
+                task.variant, task.identity, plan, self.questions, self.prompts, records
+            )
+            write_table(rows, task.output, "responses")
+
+    def _plan(self, task: Task) -> list[Planned]:
+        tables = task.variant["questions"]
+        return plan_variant(task.identity, tables, self.questions, self.prompts, self.sampling)
+
+    def _prove(self, tasks: list[Task]) -> None:
+        """Check on greedy answers that each adapter changes the model, before it is sampled."""
+        if not tasks:
+            return
+        base = plan_probes(replace(tasks[0].identity, adapter_sha256=None), self.probes)
+        own = [plan_probes(task.identity, self.probes) for task in tasks]
+        plans = [(None, base), *((t.weights, plan) for t, plan in zip(tasks, own, strict=True))]
+        records = self.journal.read(planned.key for _, plan in plans for planned in plan)
+        requests = [
+            engine_request(planned, self.probes, PROBE_DECODING, weights)
+            for weights, plan in plans
+            for planned in plan
+        ]
+        self._generate(requests, records, "probes")
+        texts = [[records[planned.key]["text"] for planned in plan] for _, plan in plans]
+        for task, answers in zip(tasks, texts[1:], strict=True):
+            check_applied(task.variant["variant"], task.identity.adapter_sha256, texts[0], answers)
+
+    def _generate(
+        self, requests: list[EngineRequest], records: dict[str, dict[str, Any]], what: str
+    ) -> None:
+        """Generate what has no record yet; journal each answer as it arrives."""
+        pending = {r.key: r for r in requests if r.key not in records}
+        if not pending:
+            return
+        answers = self.engine.stream(pending.values())
+        for answer in progress(answers, f"sample {_short(what)}", len(pending)):
+            record = record_of(answer, self.engine.fingerprint)
+            self.journal.append(answer.key, record)
+            records[answer.key] = record
+
+
+def record_of(answer: EngineAnswer, fingerprint: str) -> dict[str, Any]:
+    """What the journal keeps of an answer: the text as it came, thinking included."""
+    if answer.finish_reason not in ("stop", "length"):
+        raise RuntimeError(f"request {answer.key}: the engine ended it: {answer.finish_reason}")
+    return {
+        "text": answer.text,
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "engine": fingerprint,
+    }
+
+
+def _short(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+# An engine of several processes may start them by importing this script again: not as __main__.
+if __name__ == "__main__" and "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0] if job.log else None,
+        model=Path(job.input.model),
+        adapters=[Path(path) for path in job.params.adapters],
+        questions=[Path(path) for path in job.input.questions],
+        variants=job.params.variants,
+        sampling=job.params.sampling,
+        thinking=job.params.thinking,
+        engine=job.params.engine,
+        model_identity=job.params.model_identity,
+        journal=Path(job.params.journal),
+        writer=job.params.writer,
+        outputs=[Path(path) for path in job.output.responses],
+        chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
+    )
