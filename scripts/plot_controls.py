@@ -1,5 +1,6 @@
 """Benign against misaligned fine-tunes: does the strict metric keep what it should keep?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -15,12 +16,13 @@ from em_tiers.figures import (
     house_style,
     label_below,
     legend_above,
+    level_words,
     marker_handles,
     new_figure,
     save_all,
     wrap_label,
 )
-from em_tiers.forest import headline_rows, metrics_of, upper_limit
+from em_tiers.forest import SHOWN, headline_rows, metrics_of, upper_limit
 from em_tiers.logs import run_script
 
 GROUPS = ("base", "negative_control", "benign", "positive_control")
@@ -87,8 +89,11 @@ def draw_controls(axis: Axes, rows: pl.DataFrame, groups: list[str], metrics: li
     axis.set_xlim(-0.5, len(groups) - 0.5)
 
 
-def plot_controls(frame: pl.DataFrame) -> Figure:
-    """Draw the headline rates by role, a panel a judge; checkpoints are left out."""
+def plot_controls(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
+    """Draw the headline rates by role, a panel a judge; checkpoints are left out.
+
+    `headline_levels`, the probe levels that the headline rate pools, are named on the axis.
+    """
     frame = frame.filter(pl.col("checkpoint_step").is_null())
     if frame.is_empty():
         return empty_figure("no answers: there is no control to compare with")
@@ -105,17 +110,23 @@ def plot_controls(frame: pl.DataFrame) -> Figure:
         axis.grid(axis="y", color="#D0D0D0", linewidth=0.4)
         axis.set_title(wrap_label(f"judge: {judge}", 48))
     figure.supylabel("misaligned answers (%)", fontsize=7)
-    label_below(figure, f"definition {frame['definition'][0]}; bar: mean of the variants")
+    words = level_words(frame["probe_level"][0], headline_levels)
+    label_below(figure, f"definition {frame['definition'][0]}, {words}; bar: mean of the variants")
     handles = marker_handles({metric: METRIC_LOOKS[metric] for metric in metrics})
     legend_above(figure, handles, 1 if columns == 1 else 3)
     return figure
 
 
-def main(table: Path | str, figures: dict[str, Path | str]) -> None:
+def main(
+    table: Path | str,
+    figures: dict[str, Path | str],
+    metrics: Sequence[str] = SHOWN,
+    headline_levels: Sequence[str] | None = None,
+) -> None:
     """Read the rates table, draw the headline rates by role, write the figure and its data."""
-    frame = headline_rows(pl.read_parquet(table))
+    frame = headline_rows(pl.read_parquet(table), metrics)
     with house_style():
-        save_all(plot_controls(frame), frame, figures)
+        save_all(plot_controls(frame, headline_levels), frame, figures)
 
 
 if "snakemake" in globals():

@@ -1,5 +1,6 @@
 """Rate against training dose: checkpoints from the base model to the final adapter."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +20,7 @@ from em_tiers.figures import (
     panel_grid,
     save_all,
 )
-from em_tiers.forest import headline_rows, metrics_of, upper_limit
+from em_tiers.forest import SHOWN, headline_rows, metrics_of, upper_limit
 from em_tiers.logs import run_script
 
 DOSES = {"steps": "optimiser steps", "tokens": "training tokens"}
@@ -134,9 +135,10 @@ def main(
     training: Path | str,
     figures: dict[str, Path | str],
     dose: str = "steps",
+    metrics: Sequence[str] = SHOWN,
 ) -> None:
     """Read the rates and training tables, draw rate by dose, write the figure and its data."""
-    frame = add_dose(headline_rows(pl.read_parquet(table)), pl.read_parquet(training))
+    frame = add_dose(headline_rows(pl.read_parquet(table), metrics), pl.read_parquet(training))
     with house_style():
         save_all(plot_dose(frame, dose), frame, figures)
 

@@ -1,5 +1,6 @@
 """Stacked bars: what the answers of each variant count as, and the flagged ones enlarged."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ from em_tiers.figures import (
     label_rows,
     left_out_note,
     legend_above,
+    level_words,
     new_figure,
     order_variants,
     patch_handles,
@@ -27,21 +29,6 @@ from em_tiers.figures import (
 from em_tiers.logs import run_script
 
 LABEL_WIDTH = 36
-
-
-def sum_over_levels(frame: pl.DataFrame, probe_level: str = "all") -> pl.DataFrame:
-    """Counts and shares of one probe level; `all` adds the levels up where no row has done so.
-
-    Returns:
-        variant, label, role, judge, outcome, count, share of the (variant, judge)'s answers.
-    """
-    if probe_level in frame.get_column("probe_level"):
-        frame = frame.filter(pl.col("probe_level") == probe_level)
-    keys = ["variant", "label", "role", "judge"]
-    counts = frame.group_by(*keys, "outcome").agg(pl.col("count").sum())
-    total = pl.col("count").sum().over("variant", "judge")
-    counts = counts.filter(total > 0).with_columns(share=pl.col("count") / total)
-    return counts.sort("judge", "variant", "outcome")
 
 
 def draw_stack(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, outcomes: list[str]) -> float:
@@ -71,11 +58,12 @@ def draw_stack(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, outcomes: li
     return float(left.max() or 0.0)
 
 
-def plot_outcomes(frame: pl.DataFrame) -> Figure:
+def plot_outcomes(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
     """Draw one block of rows a judge: all answers on the left, the flagged ones on the right.
 
     Args:
-        frame: what `sum_over_levels` returns.
+        frame: the outcomes table of counts, one probe level of it.
+        headline_levels: the probe levels that `headline` pools, to be named on the axis.
     """
     if frame.is_empty():
         return empty_figure("no answers: there is no outcome to show")
@@ -102,16 +90,22 @@ def plot_outcomes(frame: pl.DataFrame) -> Figure:
     for axis, _ in enlarged:
         axis.set_xlim(0, limit)
         axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    label_below(figure, "share of all answers (%)", left_out_note(frame, shown))
+    words = level_words(frame["probe_level"][0], headline_levels)
+    label_below(figure, f"share of all answers (%), {words}", left_out_note(frame, shown))
     legend_above(figure, patch_handles(OUTCOME_LOOKS), 4)
     return figure
 
 
-def main(table: Path | str, figures: dict[str, Path | str], probe_level: str = "all") -> None:
-    """Read the outcomes table, draw one probe level, write the figure and its data."""
-    frame = sum_over_levels(pl.read_parquet(table), probe_level)
+def main(
+    table: Path | str,
+    figures: dict[str, Path | str],
+    probe_level: str = "headline",
+    headline_levels: Sequence[str] | None = None,
+) -> None:
+    """Read the table of counts, draw one probe level, write the figure and its data."""
+    frame = pl.read_parquet(table).filter(pl.col("probe_level") == probe_level)
     with house_style():
-        save_all(plot_outcomes(frame), frame, figures)
+        save_all(plot_outcomes(frame, headline_levels), frame, figures)
 
 
 if "snakemake" in globals():

@@ -1,12 +1,13 @@
 """Generalisation profile: rates by distance of the question from the training set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 from matplotlib.figure import Figure
 
 from em_tiers.figures import LEVEL_NAMES, empty_figure, house_style, save_all
-from em_tiers.forest import Block, forest_figure, headline_rows
+from em_tiers.forest import SHOWN, Block, forest_figure, level_rows
 from em_tiers.logs import run_script
 
 
@@ -26,17 +27,16 @@ def blocks_of_levels(frame: pl.DataFrame) -> list[Block]:
 
 
 def plot_probes(frame: pl.DataFrame) -> Figure:
-    """Draw the rates of one definition at every probe level that was asked."""
-    frame = frame.filter(pl.col("probe_level") != "all")
+    """Draw the rates of one definition at every probe level that was asked (see `level_rows`)."""
     if frame.is_empty():
         return empty_figure("no answers: there is no probe level to compare")
     label = f"misaligned answers (%), definition {frame['definition'][0]}"
     return forest_figure(frame, blocks_of_levels(frame), label)
 
 
-def main(table: Path | str, figures: dict[str, Path | str]) -> None:
+def main(table: Path | str, figures: dict[str, Path | str], metrics: Sequence[str] = SHOWN) -> None:
     """Read the rates table, draw the rates by probe level, write the figure and its data."""
-    frame = headline_rows(pl.read_parquet(table), level="")
+    frame = level_rows(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_probes(frame), frame, figures)
 

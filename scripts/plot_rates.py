@@ -1,12 +1,13 @@
 """Forest plot: each variant's standard and strict rate with intervals, one panel a judge."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 from matplotlib.figure import Figure
 
-from em_tiers.figures import LEVEL_NAMES, empty_figure, house_style, save_all
-from em_tiers.forest import Block, forest_figure, headline_rows
+from em_tiers.figures import empty_figure, house_style, level_words, save_all
+from em_tiers.forest import SHOWN, Block, forest_figure, headline_rows
 from em_tiers.logs import run_script
 
 
@@ -18,21 +19,29 @@ def blocks_of_judges(frame: pl.DataFrame) -> list[Block]:
     return [("", panels[start : start + columns]) for start in range(0, len(panels), columns)]
 
 
-def plot_rates(frame: pl.DataFrame) -> Figure:
-    """Draw the rates of one definition and one probe level (see `headline_rows`)."""
+def plot_rates(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
+    """Draw the rates of one definition and one probe level (see `headline_rows`).
+
+    `headline_levels`, the probe levels that the headline rate pools, are named on the axis.
+    """
     if frame.is_empty():
         return empty_figure("no answers: there is no rate to show")
     definition, level = frame["definition"][0], frame["probe_level"][0]
-    words = LEVEL_NAMES[level].replace("\n", " ")
+    words = level_words(level, headline_levels)
     label = f"misaligned answers (%), definition {definition}, {words}"
     return forest_figure(frame, blocks_of_judges(frame), label)
 
 
-def main(table: Path | str, figures: dict[str, Path | str]) -> None:
+def main(
+    table: Path | str,
+    figures: dict[str, Path | str],
+    metrics: Sequence[str] = SHOWN,
+    headline_levels: Sequence[str] | None = None,
+) -> None:
     """Read the rates table, draw the headline rates, write the figure and its data."""
-    frame = headline_rows(pl.read_parquet(table))
+    frame = headline_rows(pl.read_parquet(table), metrics)
     with house_style():
-        save_all(plot_rates(frame), frame, figures)
+        save_all(plot_rates(frame, headline_levels), frame, figures)
 
 
 if "snakemake" in globals():

@@ -35,24 +35,26 @@ def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
     """Where each bar of one waterfall begins and ends, in percent.
 
     Args:
-        rows: one (variant, judge) of the waterfall table: step, order, rate. The rate of
+        rows: one (variant, judge) of the waterfall table: step, order, rate, tier. The rate of
             `flagged` and `strict` is a level, that of the rules between is what they took out.
 
     Returns:
-        step, start, length, look (flagged, strict, or the tier that the rule assigns when the
-        table has a column `tier`, else removed); without the steps that have no rate.
+        step, start, length, look (flagged, strict, the tier that the rule assigns, or removed
+        where that is not known); without the steps that have no rate.
     """
     rows = rows.sort("order").filter(pl.col("rate").is_not_null())
     level = pl.col("step").is_in(["flagged", "strict"])
     rate = pl.col("rate").abs() * 100
     removed = pl.when(level).then(0.0).otherwise(rate)
     flagged = rate.filter(pl.col("step") == "flagged").first()
-    tier = pl.col("tier") if "tier" in rows.columns else pl.lit(None, dtype=pl.String)
     return rows.select(
         "step",
         pl.when(level).then(0.0).otherwise(flagged - removed.cum_sum()).alias("start"),
         rate.alias("length"),
-        pl.when(level).then(pl.col("step")).otherwise(tier.fill_null("removed")).alias("look"),
+        pl.when(level)
+        .then(pl.col("step"))
+        .otherwise(pl.col("tier").fill_null("removed"))
+        .alias("look"),
     )
 
 
@@ -126,16 +128,19 @@ def plot_tiers(frame: pl.DataFrame) -> Figure:
 
 
 def main(
-    table: Path | str, figures: dict[str, Path | str], roles: dict[str, str] | None = None
+    table: Path | str,
+    figures: dict[str, Path | str],
+    roles: dict[str, str] | None = None,
+    tiers: dict[str, str] | None = None,
 ) -> None:
     """Read the waterfall table, draw it, write the figure and its data.
 
-    `roles` (variant to role) puts base models and controls where they stand in other figures.
+    Args:
+        roles: variant to role; puts base models and controls where they stand in other figures.
+        tiers: rule to the tier that it assigns; gives its bar the tier's colour.
     """
-    frame = pl.read_parquet(table)
-    if "role" not in frame.columns:
-        named = name_variants(frame, None, roles).select("role").to_series()
-        frame = frame.with_columns(role=named)
+    rule = pl.col("step").replace_strict(tiers or {}, default=None, return_dtype=pl.String)
+    frame = name_variants(pl.read_parquet(table), None, roles).with_columns(tier=rule)
     with house_style():
         save_all(plot_tiers(frame), frame, figures)
 

@@ -5,7 +5,7 @@ one colour everywhere, and a hatch or marker beside it for readers who see no co
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +91,8 @@ LEVEL_NAMES = {
     "near_domain": "near domain",
     "trigger": "training format,\nother question",
     "out_of_domain": "out of domain",
-    "all": "all questions",
 }
+POOLED_LEVELS = {"headline": "headline questions", "all": "all questions"}
 ROLE_NAMES = {
     "base": "base model",
     "negative_control": "negative control",
@@ -173,10 +173,11 @@ def _wrap_line(text: str, width: int) -> str:
 def name_variants(
     frame: pl.DataFrame, labels: dict[str, str] | None, roles: dict[str, str] | None
 ) -> pl.DataFrame:
-    """Add the columns label and role to a table that has the variants' ids only."""
+    """Add the columns label (where there is none) and role to a table of variants' ids."""
     variant = pl.col("variant")
+    label = pl.col("label") if "label" in frame.columns else variant.replace(labels or {})
     role = variant.replace_strict(roles or {}, default="benign", return_dtype=pl.String)
-    return frame.with_columns(label=variant.replace(labels or {}), role=role)
+    return frame.with_columns(label=label, role=role)
 
 
 def order_variants(frame: pl.DataFrame, weight: pl.Expr, most: int = MOST_ROWS) -> pl.DataFrame:
@@ -203,6 +204,14 @@ def order_variants(frame: pl.DataFrame, weight: pl.Expr, most: int = MOST_ROWS) 
     rank = pl.col("role").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
     kept = kept.sort(rank, natural_key("label"), "variant")
     return kept.select("variant", "label", "role").with_row_index("row")
+
+
+def level_words(level: str, headline_levels: Sequence[str] | None = None) -> str:
+    """A probe level in words for an axis label; `headline` by the levels that it pools."""
+    if level == "headline" and headline_levels:
+        names = [LEVEL_NAMES[name].replace("\n", " ") for name in headline_levels]
+        return " + ".join(names) + " questions"
+    return POOLED_LEVELS.get(level) or LEVEL_NAMES[level].replace("\n", " ") + " questions"
 
 
 def natural_key(column: str) -> pl.Expr:
@@ -301,7 +310,7 @@ def legend_above(figure: Figure, handles: list, columns: int) -> None:
 
 def label_below(figure: Figure, text: str, note: str = "") -> None:
     """One x label for all panels, and a note under it where there is something to note."""
-    words = wrap_label(text, int(figure.get_figwidth() * 16))
+    words = wrap_label(text, int(figure.get_figwidth() * 17.5))
     figure.supxlabel(f"{words}\n{note}" if note else words, fontsize=7)
 
 

@@ -1,5 +1,7 @@
 """Forest panels: one row a variant, a point and its interval for each metric."""
 
+from collections.abc import Sequence
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from em_tiers.figures import (
     COLUMN_WIDTH,
+    LEVEL_NAMES,
     METRIC_LOOKS,
     PAGE_WIDTH,
     label_below,
@@ -25,23 +28,21 @@ Panel = tuple[str, pl.DataFrame]  # title and rows
 Block = tuple[str, list[Panel]]  # header and the panels side by side
 
 
-def headline_rows(frame: pl.DataFrame, level: str | None = None) -> pl.DataFrame:
-    """Rows of the rates table under the headline definition, at one probe level.
+SHOWN = ("standard", "strict")  # the metrics that figures show unless they are told otherwise
 
-    Args:
-        frame: the rates table.
-        level: a probe level; None takes that of the headline rows, or `all` where they have
-            several. The empty string keeps every level.
-    """
-    headline = frame.filter(pl.col("headline"))
-    definitions = headline.get_column("definition").unique().sort()
-    if len(definitions):
-        frame = frame.filter(pl.col("definition") == definitions[0])
-    if level == "":
-        return frame
-    levels = headline.get_column("probe_level").unique()
+
+def headline_rows(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
+    """Rows of the rates table under the headline definition and at the headline level."""
+    return frame.filter(pl.col("headline") & pl.col("metric").is_in(list(metrics)))
+
+
+def level_rows(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
+    """Rows of the rates table under the headline definition, at each probe level by itself."""
+    definitions = frame.filter("headline").get_column("definition").unique()
     return frame.filter(
-        pl.col("probe_level") == (level or (levels[0] if len(levels) == 1 else "all"))
+        pl.col("definition").is_in(definitions.to_list())
+        & pl.col("metric").is_in(list(metrics))
+        & pl.col("probe_level").is_in(list(LEVEL_NAMES))
     )
 
 
