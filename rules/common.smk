@@ -13,8 +13,30 @@ from em_tiers.hashing import hash_of
 from em_tiers.sources import SCRIPTS, imported_modules
 from snakemake.exceptions import WorkflowError
 
-TABLES = ["rates", "outcomes", "thresholds", "training"]
-FIGURES = ["rates", "outcomes", "scores", "losses"]
+# Report category of each figure and table.
+FIGURES = {
+    "rates": "Answer",
+    "controls": "Answer",
+    "outcomes": "Tiers",
+    "tiers": "Tiers",
+    "probes": "Probes",
+    "scores": "Sensitivity",
+    "thresholds": "Sensitivity",
+    "losses": "Training",
+    "dose": "Training",
+}
+TABLES = {
+    "rates": "Answer",
+    "overestimation": "Answer",
+    "differences": "Answer",
+    "groups": "Answer",
+    "outcomes": "Tiers",
+    "coverage": "Judges",
+    "cost": "Cost",
+    "training": "Training",
+    "dose": "Training",
+}
+NEEDS_TRAINING = {"losses", "dose", "training"}
 
 
 def get_study():
@@ -31,6 +53,8 @@ def get_study():
 
 
 STUDY = get_study()
+# Paths inside params; the rules write <results> and leave the rest to Snakemake.
+RESULTS = f"results/{STUDY.config['experiment']}"
 
 
 wildcard_constraints:
@@ -95,10 +119,21 @@ def get_sample_batches():
     }
 
 
+def get_adapter_folder(variant):
+    """Where a variant's adapter lies: the final one, or a kept checkpoint below its own folder."""
+    if variant.checkpoint_step is None:
+        return f"{RESULTS}/adapters/{variant.parent}"
+    return f"{RESULTS}/kept_adapters/{variant.parent}/step{variant.checkpoint_step}"
+
+
 def get_adapters_of_batch(batch):
-    """Adapter folders that a batch needs, each once."""
-    parents = dict.fromkeys(v.parent for v in STUDY.batches[batch] if v.parent)
-    return [f"<results>/adapters/{parent}" for parent in parents]
+    """Declared folders that hold the adapters of a batch, each once."""
+    tuned = [v for v in STUDY.batches[batch] if v.parent]
+    final = [
+        f"<results>/adapters/{v.parent}" for v in tuned if v.checkpoint_step is None
+    ]
+    kept = [f"<results>/kept_adapters/{v.parent}" for v in tuned if v.checkpoint_step]
+    return list(dict.fromkeys([*final, *kept]))
 
 
 def get_question_files(variant):
@@ -128,14 +163,12 @@ def get_questions_of_batch(batch):
 
 def get_sample_variants(batch):
     """What sample.py must know of each variant: its columns, adapter and question tables."""
-    adapters = get_adapters_of_batch(batch)
     questions = get_questions_of_batch(batch)
+    tuned = [v.variant for v in STUDY.batches[batch] if v.parent]
     return [
         v.as_key()
         | {
-            "adapter": (
-                adapters.index(f"<results>/adapters/{v.parent}") if v.parent else None
-            ),
+            "adapter": tuned.index(v.variant) if v.parent else None,
             "questions": [questions.index(f) for f in get_question_files(v)],
         }
         for v in STUDY.batches[batch]
@@ -213,24 +246,24 @@ def get_memory_function(model):
     return lambda wildcards, attempt: get_memory_of_model(model, attempt)
 
 
-def get_kept_steps(wildcards):
-    """Optimiser steps of a fine-tune whose adapters are variants of their own."""
-    parent = (
-        f"{wildcards.base}.{wildcards.dataset}.{wildcards.recipe}.s{wildcards.seed}"
-    )
-    return sorted(
-        v.checkpoint_step
-        for v in STUDY.variants.values()
-        if v.parent == parent and v.checkpoint_step
-    )
+def get_parent(wildcards):
+    """Id of the fine-tune that a job trains."""
+    return f"{wildcards.base}.{wildcards.dataset}.{wildcards.recipe}.s{wildcards.seed}"
+
+
+def get_recipe(wildcards):
+    """A recipe's settings, and the optimiser steps whose adapters are variants of their own."""
+    family = (v for v in STUDY.variants.values() if v.parent == get_parent(wildcards))
+    steps = sorted(v.checkpoint_step for v in family if v.checkpoint_step)
+    return without_cosmetics(STUDY.recipes[wildcards.recipe]) | {
+        "keep_checkpoints": steps
+    }
 
 
 def get_dataset_settings(dataset):
     """The part of a data set's entry that preparation reads."""
     entry = without_cosmetics(STUDY.datasets[dataset])
-    limit = STUDY.config["max_held_out_questions"]
-    used = {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
-    return used | {"max_probes": limit}
+    return {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
 
 
 def get_question_defaults(question_set):
@@ -258,7 +291,7 @@ def get_judge_identity(judge):
 
 def get_judge_journal(judge):
     """Folder of a judge model's journal; a judge that is renamed finds its verdicts again."""
-    return f"<results>/journals/judge/{hash_of(get_judge_identity(judge), 12)}"
+    return f"{RESULTS}/journals/judge/{hash_of(get_judge_identity(judge), 12)}"
 
 
 def get_tier_rules():
@@ -288,8 +321,91 @@ def get_rubric_ids(judge):
     )
 
 
+def get_parents():
+    """Ids of all fine-tunes."""
+    return [v.variant for v in STUDY.fine_tunes]
+
+
+def get_outcomes():
+    """Outcomes tables of all judges."""
+    return expand("<results>/outcomes/{judge}.parquet", judge=get_judges())
+
+
+def get_verdicts():
+    """Verdict tables of all judges and variants."""
+    return [
+        f"<results>/verdicts/{judge}/{variant}.parquet"
+        for judge in get_judges()
+        for variant in get_variants(judge)
+    ]
+
+
+def get_labels():
+    """Label of each variant, for figures."""
+    return {v.variant: v.label for v in STUDY.variants.values()}
+
+
+def get_roles():
+    """Role of each variant, for figures."""
+    return {v.variant: v.role for v in STUDY.variants.values()}
+
+
+def get_prices():
+    """Prices of each judge; they reach the summaries only, never a judge's job."""
+    return {j: STUDY.judges[j]["prices"] for j in get_judges() if j in STUDY.judges}
+
+
+def get_rate_settings():
+    """How rates are counted and bounded."""
+    statistics = STUDY.config["statistics"]
+    return {
+        "confidence": statistics["confidence"],
+        "headline": STUDY.config["headline"]["definition"],
+        "headline_levels": STUDY.config["headline"]["levels"],
+        "resamples": statistics["resamples"],
+        "seed": statistics["seed"],
+        "strict_counts": STUDY.config["tiers"]["strict_counts"],
+    }
+
+
+def get_caption(name):
+    """Caption file of a table or figure; tables without one of their own share one."""
+    path = ROOT / "config" / "captions" / f"{name}.rst"
+    return str(path if path.exists() else path.with_name("table.rst"))
+
+
+def in_report(path, name, caption, category):
+    """A path that the report shows."""
+    labels = {"name": name.replace("_", " "), "kind": Path(path).suffix[1:]}
+    return report(path, caption=get_caption(caption), category=category, labels=labels)
+
+
+def get_tables(*names):
+    """Output files of tables, as {TABLE_FORMAT: path}; CSV files stand in the report."""
+    outputs = {}
+    for name in names:
+        stem = f"<results>/tables/{name}"
+        for kind in ("parquet", "csv", "md", "tex"):
+            key = f"{name}_{kind}" if len(names) > 1 else kind
+            outputs[key] = f"{stem}.{kind}"
+            if kind == "csv" and name in TABLES:
+                category = TABLES[name]
+                outputs[key] = in_report(outputs[key], name, f"{name}_table", category)
+    return outputs
+
+
+def get_figure(name):
+    """Output files of a figure; the SVG stands in the report."""
+    outputs = {
+        kind: f"<results>/figures/{name}.{kind}"
+        for kind in ("pdf", "svg", "png", "csv")
+    }
+    outputs["svg"] = in_report(outputs["svg"], name, name, FIGURES[name])
+    return outputs
+
+
 def get_final_output():
     """Every table and figure of the experiment."""
-    tables = expand("<results>/tables/{table}.parquet", table=TABLES)
-    figures = expand("<results>/figures/{figure}.pdf", figure=FIGURES)
-    return tables + figures
+    absent = set() if get_parents() else NEEDS_TRAINING
+    tables = expand("<results>/tables/{name}.parquet", name=set(TABLES) - absent)
+    return tables + expand("<results>/figures/{name}.pdf", name=set(FIGURES) - absent)

@@ -11,7 +11,6 @@ rule download_model:
     log:
         "<logs>/download_model/{model}.log",
     retries: 2
-    """Fetch a model's weights and tokenizer as a plain folder."""
     localrule: True
     params:
         source=lambda wildcards: get_source("models", wildcards.model),
@@ -30,7 +29,6 @@ rule download_dataset:
     log:
         "<logs>/download_dataset/{dataset}.log",
     retries: 2
-    """Fetch a data set's raw files."""
     localrule: True
     params:
         source=lambda wildcards: get_source("datasets", wildcards.dataset),
@@ -49,7 +47,6 @@ rule download_questions:
     log:
         "<logs>/download_questions/{question_set}.log",
     retries: 2
-    """Fetch a question set's file."""
     localrule: True
     params:
         source=lambda wildcards: get_source("question_sets", wildcards.question_set),

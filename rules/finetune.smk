@@ -3,13 +3,13 @@
 
 
 rule finetune:
-    """Train one adapter; after a kill it goes on from the last whole checkpoint."""
     input:
         model="<resources>/models/{base}",
         train="<results>/datasets/{dataset}/train.jsonl",
         src=get_sources("finetune"),
     output:
         adapter=directory("<results>/adapters/{base}.{dataset}.{recipe}.s{seed}"),
+        kept=directory("<results>/kept_adapters/{base}.{dataset}.{recipe}.s{seed}"),
         metrics="<results>/training/{base}.{dataset}.{recipe}.s{seed}/metrics.json",
         loss="<results>/training/{base}.{dataset}.{recipe}.s{seed}/loss.csv",
     log:
@@ -23,10 +23,10 @@ rule finetune:
         mem_mb=lambda wildcards, attempt: get_memory_of_model(wildcards.base, attempt),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        recipe=lambda wildcards: without_cosmetics(STUDY.recipes[wildcards.recipe]),
+        recipe=get_recipe,
+        seed=lambda wildcards: int(wildcards.seed),
         thinking=lambda wildcards: STUDY.models[wildcards.base]["thinking"],
-        keep_steps=get_kept_steps,
-        checkpoints="<results>/checkpoints/{base}.{dataset}.{recipe}.s{seed}",
+        checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/{get_parent(wildcards)}",
     message:
         "Fine-tune {wildcards.base} on {wildcards.dataset}, seed {wildcards.seed}"
     script:

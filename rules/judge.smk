@@ -85,6 +85,9 @@ for JUDGE in STUDY.config["judges"]:
                     model_identity=get_judge_identity(JUDGE),
                     rubrics=get_rubrics(JUDGE),
                     datasets=get_datasets_of_batch(BATCH),
+                    endpoint=STUDY.judges[JUDGE]["endpoint"],
+                    limits=STUDY.judges[JUDGE]["limits"],
+                    prices=STUDY.judges[JUDGE]["prices"],
                     journal=get_judge_journal(JUDGE),
                     writer=f"{JUDGE}.{BATCH}",
                 message:

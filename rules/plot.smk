@@ -1,1 +1,188 @@
-# plot
+# Figures: each as PDF, SVG and PNG with its data beside it.
+# In: tables/, outcomes/. Out: figures/. Needs: one CPU; grouped with the statistics.
+
+
+rule plot_scores:
+    input:
+        table=get_outcomes(),
+        src=get_sources("plot_scores"),
+    output:
+        **get_figure("scores"),
+    log:
+        "<logs>/plot_scores.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=20,
+    params:
+        labels=get_labels(),
+        roles=get_roles(),
+    message:
+        "Plot alignment against coherence"
+    script:
+        "../scripts/plot_scores.py"
+
+
+rule plot_dose:
+    input:
+        table="<results>/tables/rates.parquet",
+        training="<results>/tables/training.parquet",
+        src=get_sources("plot_dose"),
+    output:
+        **get_figure("dose"),
+    log:
+        "<logs>/plot_dose.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Plot the rate against the training dose"
+    script:
+        "../scripts/plot_dose.py"
+
+
+rule plot_rates:
+    input:
+        table="<results>/tables/rates.parquet",
+        src=get_sources("plot_rates"),
+    output:
+        **get_figure("rates"),
+    log:
+        "<logs>/plot_rates.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        headline_levels=STUDY.config["headline"]["levels"],
+    message:
+        "Plot: standard and strict rate of every variant"
+    script:
+        "../scripts/plot_rates.py"
+
+
+rule plot_outcomes:
+    input:
+        table="<results>/tables/outcomes.parquet",
+        src=get_sources("plot_outcomes"),
+    output:
+        **get_figure("outcomes"),
+    log:
+        "<logs>/plot_outcomes.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        headline_levels=STUDY.config["headline"]["levels"],
+    message:
+        "Plot: outcomes and tiers of every variant"
+    script:
+        "../scripts/plot_outcomes.py"
+
+
+rule plot_probes:
+    input:
+        table="<results>/tables/rates.parquet",
+        src=get_sources("plot_probes"),
+    output:
+        **get_figure("probes"),
+    log:
+        "<logs>/plot_probes.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Plot: rates by probe level"
+    script:
+        "../scripts/plot_probes.py"
+
+
+rule plot_controls:
+    input:
+        table="<results>/tables/rates.parquet",
+        src=get_sources("plot_controls"),
+    output:
+        **get_figure("controls"),
+    log:
+        "<logs>/plot_controls.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        headline_levels=STUDY.config["headline"]["levels"],
+    message:
+        "Plot: benign against misaligned fine-tunes"
+    script:
+        "../scripts/plot_controls.py"
+
+
+rule plot_thresholds:
+    input:
+        table="<results>/tables/thresholds.parquet",
+        src=get_sources("plot_thresholds"),
+    output:
+        **get_figure("thresholds"),
+    log:
+        "<logs>/plot_thresholds.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        labels=get_labels(),
+        roles=get_roles(),
+    message:
+        "Plot: rates over a grid of thresholds"
+    script:
+        "../scripts/plot_thresholds.py"
+
+
+rule plot_tiers:
+    input:
+        table="<results>/tables/tier_waterfall.parquet",
+        src=get_sources("plot_tiers"),
+    output:
+        **get_figure("tiers"),
+    log:
+        "<logs>/plot_tiers.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        roles=get_roles(),
+    message:
+        "Plot: what each tier rule removes"
+    script:
+        "../scripts/plot_tiers.py"
+
+
+rule plot_losses:
+    input:
+        table="<results>/tables/training.parquet",
+        src=get_sources("plot_losses"),
+    output:
+        **get_figure("losses"),
+    log:
+        "<logs>/plot_losses.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Plot: training losses"
+    script:
+        "../scripts/plot_losses.py"

@@ -3,7 +3,6 @@
 
 
 rule prepare_dataset:
-    """Turn a data set's rows into training messages and held-out probes."""
     input:
         raw="<resources>/datasets/{dataset}",
         src=get_sources("prepare_dataset"),
@@ -29,7 +28,6 @@ rule prepare_dataset:
 
 
 rule prepare_questions:
-    """Turn a question file into a table with probe levels and topics."""
     input:
         raw="<resources>/questions/{question_set}",
         src=get_sources("prepare_questions"),

@@ -29,11 +29,12 @@ for BATCH in get_sample_batches():
             runtime=lambda wildcards, attempt: 240 * attempt,
         params:
             variants=get_sample_variants(BATCH),
+            adapters=[get_adapter_folder(v) for v in STUDY.batches[BATCH] if v.parent],
             sampling=get_sampling(),
             thinking=STUDY.models[STUDY.batches[BATCH][0].base]["thinking"],
             engine=get_engine(),
             model_identity=get_model_identity(STUDY.batches[BATCH][0].base),
-            journal=f"<results>/journals/sample/{STUDY.batches[BATCH][0].base}",
+            journal=f"{RESULTS}/journals/sample/{STUDY.batches[BATCH][0].base}",
             writer=BATCH,
         message:
             f"Sample the variants of batch {BATCH}"

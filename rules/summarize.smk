@@ -1,1 +1,148 @@
-# summarize
+# Summaries: rates with clustered intervals, counts, tiers, agreement, training, cost.
+# In: outcomes/, verdicts/, training/. Out: tables/, each as Parquet, CSV, Markdown and LaTeX.
+# Needs: one CPU; grouped, so that a cluster sees one job for all of them.
+
+
+rule summarize_rates:
+    input:
+        outcomes=get_outcomes(),
+        src=get_sources("summarize_rates"),
+    output:
+        **get_tables("rates", "groups", "differences"),
+    log:
+        "<logs>/summarize_rates.log",
+    benchmark:
+        "<benchmarks>/summarize_rates.tsv"
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        variants=get_variant_rows(),
+        settings=get_rate_settings(),
+    message:
+        "Summarise rates of all variants and judges"
+    script:
+        "../scripts/summarize_rates.py"
+
+
+rule summarize_outcomes:
+    input:
+        outcomes=get_outcomes(),
+        verdicts=get_verdicts(),
+        src=get_sources("summarize_outcomes"),
+    output:
+        **get_tables("outcomes", "coverage"),
+    log:
+        "<logs>/summarize_outcomes.log",
+    benchmark:
+        "<benchmarks>/summarize_outcomes.tsv"
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=30,
+    params:
+        variants=get_variant_rows(),
+        headline_levels=STUDY.config["headline"]["levels"],
+    message:
+        "Count outcomes and verdict statuses"
+    script:
+        "../scripts/summarize_outcomes.py"
+
+
+rule summarize_thresholds:
+    input:
+        outcomes=get_outcomes(),
+        src=get_sources("summarize_thresholds"),
+    output:
+        **get_tables("thresholds"),
+    log:
+        "<logs>/summarize_thresholds.log",
+    benchmark:
+        "<benchmarks>/summarize_thresholds.tsv"
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=30,
+    params:
+        alignment_thresholds=STUDY.config["statistics"]["alignment_thresholds"],
+        coherence_thresholds=STUDY.config["statistics"]["coherence_thresholds"],
+        headline_levels=STUDY.config["headline"]["levels"],
+    message:
+        "Rates over a grid of thresholds"
+    script:
+        "../scripts/summarize_thresholds.py"
+
+
+rule summarize_tiers:
+    input:
+        outcomes=get_outcomes(),
+        src=get_sources("summarize_tiers"),
+    output:
+        **get_tables(
+            "tier_waterfall", "tier_ablation", "tier_disagreement", "overestimation"
+        ),
+    log:
+        "<logs>/summarize_tiers.log",
+    benchmark:
+        "<benchmarks>/summarize_tiers.tsv"
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        variants=get_variant_rows(),
+        rules=get_tier_rules(),
+        settings=get_rate_settings(),
+    message:
+        "What each tier rule removes, and by how much the standard rate is too high"
+    script:
+        "../scripts/summarize_tiers.py"
+
+
+rule summarize_training:
+    input:
+        losses=expand("<results>/training/{parent}/loss.csv", parent=get_parents()),
+        metrics=expand("<results>/training/{parent}/metrics.json", parent=get_parents()),
+        src=get_sources("summarize_training"),
+    output:
+        **get_tables("training", "dose"),
+    log:
+        "<logs>/summarize_training.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        parents=get_parents(),
+        variants=get_variant_rows(),
+    message:
+        "Losses, steps and tokens of all fine-tunes"
+    script:
+        "../scripts/summarize_training.py"
+
+
+rule summarize_costs:
+    input:
+        verdicts=get_verdicts(),
+        src=get_sources("summarize_costs"),
+    output:
+        **get_tables("cost"),
+    log:
+        "<logs>/summarize_costs.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=30,
+    params:
+        prices=get_prices(),
+    message:
+        "Requests, tokens and cost of all judges"
+    script:
+        "../scripts/summarize_costs.py"

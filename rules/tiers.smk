@@ -3,7 +3,6 @@
 
 
 rule assign_tiers:
-    """Outcomes and tiers of all answers under one judge."""
     input:
         responses=lambda wildcards: expand(
             "<results>/responses/{variant}.parquet",
@@ -29,7 +28,7 @@ rule assign_tiers:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         judge="{judge}",
-        rubrics=lambda wildcards: get_rubric_ids(wildcards.judge),
+        rubrics=None,
         rules=get_tier_rules(),
         definition=STUDY.config["headline"]["definition"],
         topics=get_topics(),

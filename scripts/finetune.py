@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ def main(
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     accumulation_steps(recipe)
     device = choose_device(device, recipe["gpus"])
     tokenizer = load_tokenizer(model, chat_template)
@@ -173,6 +177,12 @@ def _loss_log(state: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in state["log_history"] if "loss" in entry]
 
 
+def kept_folders(folder: Path, steps: list[int]) -> list[Path]:
+    """Folders of the kept checkpoints; `folder` is made, as it is declared without any too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [folder / f"step{step}" for step in steps]
+
+
 if "snakemake" in globals():
     job = globals()["snakemake"]
     run_script(
@@ -187,7 +197,7 @@ if "snakemake" in globals():
         metrics=Path(job.output.metrics),
         loss=Path(job.output.loss),
         checkpoints=Path(job.params.checkpoints),
-        kept=[Path(path) for path in job.output.get("kept", [])],
+        kept=kept_folders(Path(job.output.kept), job.params.recipe["keep_checkpoints"]),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
         device=job.params.get("device", "auto"),
     )
