@@ -23,6 +23,9 @@ from em_tiers.throttle import seconds_of_retry_after
 
 _NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _CONTENT_FILTER = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+_OTHER_MODEL = "another model than the asked one signs the answers: correct model"
+_NO_SAMPLES = "it ignores n: set decoding.samples to 1"
+_NO_LOGPROBS = "it gives no top logprobs of this model: use method sampled or structured"
 _RETRIED = {408, 409, 425, 429}
 _STOPPED = {401, 402, 403, 404}
 
@@ -34,6 +37,7 @@ class Transient(Exception):
         slow_down: the endpoint says that it is asked too much.
         retry_after: seconds it wants to be left alone; None: it does not say.
         charged: the endpoint may have done the work, and charge for it.
+        lacks: the remedy, if this is not chance and the endpoint cannot do what it was asked.
     """
 
     def __init__(
@@ -43,11 +47,13 @@ class Transient(Exception):
         slow_down: bool = False,
         retry_after: float | None = None,
         charged: bool = False,
+        lacks: str | None = None,
     ):
         super().__init__(reason)
         self.slow_down = slow_down
         self.retry_after = retry_after
         self.charged = charged
+        self.lacks = lacks
 
 
 class Final(Exception):
@@ -240,12 +246,13 @@ def read_reply(data: Any, signature: str, wants_logprobs: bool, choices: int) ->
         raise Transient("no choices in the answer", charged=True)
     served = data.get("model")
     if not isinstance(served, str) or not is_served_as(signature, served):
-        raise Transient("served model differs", charged=True)
+        raise Transient("served model differs", charged=True, lacks=_OTHER_MODEL)
     if any(isinstance(c, dict) and c.get("finish_reason") == "content_filter" for c in found):
         raise Final("judge_refusal", "content filter: the answer was withheld")
     read = tuple(_read_choice(choice, wants_logprobs) for choice in found)
     if len(read) < choices and not any(choice.refusal for choice in read):
-        raise Transient(f"{len(read)} of {choices} samples in the answer", charged=True)
+        reason = f"{len(read)} of {choices} samples in the answer"
+        raise Transient(reason, charged=True, lacks=_NO_SAMPLES)
     usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
     return Reply(read, served, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
 
@@ -261,7 +268,7 @@ def _read_choice(choice: Any, wants_logprobs: bool) -> Choice:
         raise Transient("malformed message in the answer", charged=True)
     top = () if refusal else _read_top(choice.get("logprobs"))
     if wants_logprobs and not refusal and not top:
-        raise Transient("no logprobs in the answer", charged=True)
+        raise Transient("no logprobs in the answer", charged=True, lacks=_NO_LOGPROBS)
     return Choice(
         text or "",
         reasoning if isinstance(reasoning, str) else None,

@@ -1,8 +1,9 @@
 """What judging costs: tokens, money, ceilings that stop in time, and what a rerun would cost."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from em_tiers.errors import UserError
 
@@ -42,6 +43,28 @@ class Spent:
         usd = cost_usd(self.prompt_tokens, self.completion_tokens, prices)
         tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
         return f"{self.requests:,} requests, {tokens}" + ("" if usd is None else f", {usd:.2f} USD")
+
+
+def spent_in_journal(folder: Path | str) -> Spent:
+    """What the requests in a journal folder took, over all runs and writers.
+
+    Attempts that were never answered stand in no journal and are not in it.
+    """
+    spent = Spent()
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        with path.open("rb") as file:
+            for line in file:
+                _add_line(spent, line)
+    return spent
+
+
+def _add_line(spent: Spent, line: bytes) -> None:
+    try:
+        record = json.loads(line)["record"]
+    except (json.JSONDecodeError, KeyError):
+        return  # torn by a kill: it counts as not done, and will be asked and paid for again
+    prompt, completion = record["prompt_tokens"], record["completion_tokens"]
+    spent.add(record["attempts"], prompt or 0, completion or 0)
 
 
 @dataclass(frozen=True)
@@ -149,12 +172,12 @@ class Planned:
     what: str = ""
 
 
-def estimate(planned: Any, done: Any, prices: Prices | None) -> str:
+def estimate(planned: Iterable[Planned], done: Container[str], prices: Prices | None) -> str:
     """Say in words what is still to be asked.
 
     Args:
-        planned: iterable of Planned.
-        done: container of the keys that the journal holds.
+        planned: the requests of a judge; those with equal keys are one.
+        done: the keys that the journal holds.
         prices: as in Budget; None: the money is not known.
 
     Returns:

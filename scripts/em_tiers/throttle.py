@@ -65,6 +65,7 @@ class Throttle:
         self._halved_at = float("-inf")
         self._paused_until = float("-inf")
         self._changed = asyncio.Condition()
+        self._open = asyncio.Event()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[float]:
@@ -80,12 +81,23 @@ class Throttle:
     async def _enter(self) -> None:
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self.running < int(self.allowed))
+                await self._changed.wait_for(lambda: self.running + 1 <= self.allowed)
                 pause = self._paused_until - self._clock()
                 if pause <= 0:
                     self.running += 1
                     return
-            await asyncio.sleep(pause)
+            try:
+                await asyncio.wait_for(self._open.wait(), pause)
+            except TimeoutError:
+                continue
+
+    async def let_all_through(self) -> None:
+        """Hold nobody back any more: those who wait are to see that the run has ended."""
+        self.allowed = float("inf")
+        self._paused_until = float("-inf")
+        self._open.set()
+        async with self._changed:
+            self._changed.notify_all()
 
     def answered(self) -> None:
         """An answer came: allow a little more."""

@@ -5,7 +5,16 @@ import random
 import pytest
 
 from em_tiers.errors import UserError
-from em_tiers.spending import Budget, CeilingReached, Planned, Spent, cost_usd, estimate
+from em_tiers.journal import Journal
+from em_tiers.spending import (
+    Budget,
+    CeilingReached,
+    Planned,
+    Spent,
+    cost_usd,
+    estimate,
+    spent_in_journal,
+)
 
 PRICES = {"input_per_million": 2.5, "output_per_million": 10.0}
 
@@ -73,6 +82,17 @@ def test_what_earlier_runs_took_counts_and_so_do_refusals_and_answers_without_co
     assert budget.spent == Spent(10, 11, 5)
     with pytest.raises(CeilingReached, match=r"the ceiling on requests \(10\) is reached"):
         budget.reserve(30, 1)
+
+
+def test_a_journal_knows_what_was_spent(tmp_path):
+    assert spent_in_journal(tmp_path / "none") == Spent()
+    for writer in ("first", "second"):
+        with Journal(tmp_path, writer) as journal:
+            journal.append("a", {"attempts": 2, "prompt_tokens": 30, "completion_tokens": 1})
+            journal.append("b", {"attempts": 1, "prompt_tokens": None, "completion_tokens": None})
+    with (tmp_path / "first.jsonl").open("a") as file:
+        file.write('{"key":"torn","rec')
+    assert spent_in_journal(tmp_path) == Spent(6, 60, 2)
 
 
 def test_no_ceiling_never_stops():

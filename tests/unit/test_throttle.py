@@ -140,3 +140,23 @@ def test_retry_after_holds_every_request_back():
     asyncio.run(everything())
     assert len(starts) == 3
     assert min(starts) >= 0.19
+
+
+def test_at_the_end_of_a_run_nobody_waits():
+    throttle = Throttle(1)
+
+    async def everything():
+        async with throttle.slot() as started:
+            throttle.refused(started, retry_after=300.0)
+
+            async def one():
+                async with throttle.slot():
+                    return True
+
+            waiting = [asyncio.create_task(one()) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            await throttle.let_all_through()
+            async with asyncio.timeout(1):
+                return await asyncio.gather(*waiting)
+
+    assert asyncio.run(everything()) == [True] * 3
