@@ -243,8 +243,9 @@ def verdict_rows(
                 "rubric": role,
                 "rubric_hash": judge.rubrics[role].hash,
                 **verdict,
-                "probabilities": shares
-                and [{"label": name, "probability": share} for name, share in shares.items()],
+                "probabilities": None
+                if shares is None
+                else [{"label": name, "probability": share} for name, share in shares.items()],
                 **{name: record[name] for name in taken},
                 "attempts": record["attempts"],
                 "judge_fingerprint": judge.fingerprint,

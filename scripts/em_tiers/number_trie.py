@@ -1,0 +1,230 @@
+"""The exact distribution over the numbers 0 to 100 that a model would write, for any tokenizer.
+
+The standard protocol reads a score off one token, because its judge's tokenizer holds each number
+as one token. Most open models spell digits one by one; the first digit alone says little (8 begins
+8 and 80 to 89). Here the candidates form a trie of token sequences, and each inner node is asked
+for the probabilities of its children:
+
+- a leaf has the product of the conditional probabilities on its path;
+- an inner node that is a candidate itself (1, before 10 to 19) has P(path) * (1 - sum of its
+  children): whatever does not go on to a longer number ends this one.
+
+So the result is the distribution of the number at which a decoder stops that may stop only at a
+complete number. The prefixes are few: on a digit-by-digit tokenizer the empty one, 1 to 9 and 10
+stand for all 101 numbers, and an engine's prefix cache pays for the prompt once.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from em_tiers.errors import UserError
+
+Prefix = tuple[int, ...]
+# (prompt ids followed by a prefix's ids, ids of the tokens asked for) -> their log-probabilities.
+Provider = Callable[[list[tuple[Prefix, Prefix]]], list[Mapping[int, float]]]
+
+NUMBERS = tuple(str(number) for number in range(101))
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Candidates by token sequence.
+
+    Attributes:
+        children: inner node -> the tokens that go on from it; the root is the empty tuple.
+        terminal: node -> the candidate that ends there.
+        middle: node -> the number below it whose largest distance to the others there is least,
+            and that distance; None where the branch can lead to anything but a number.
+    """
+
+    children: dict[Prefix, Prefix]
+    terminal: dict[Prefix, str]
+    middle: dict[Prefix, tuple[str, int] | None]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a walk found.
+
+    Attributes:
+        probabilities: candidate -> probability; what is missing from 1 is any other text.
+        error_bound: by how many points, at most, pruning moved the mean of the numbers; 0: exact.
+        prefixes: how many prefixes were asked.
+    """
+
+    probabilities: dict[str, float]
+    error_bound: float
+    prefixes: int
+
+
+def build_trie(tokenizer: Any, candidates: Iterable[str], before: str = "\n") -> Trie:
+    """The trie of `candidates` as the tokenizer spells them after the text `before`.
+
+    Args:
+        tokenizer: of the transformers library.
+        candidates: numbers and labels.
+        before: text that ends the prompt. Some tokenizers put a space before a word that stands
+            alone, so candidates are cut out of a longer text.
+
+    Raises:
+        UserError: two candidates are spelt alike, or one cannot be spelt.
+    """
+    terminal: dict[Prefix, str] = {}
+    for text in candidates:
+        tokens = tokens_after(tokenizer, text, before)
+        if not tokens or tokens in terminal:
+            raise UserError(
+                f"label {text!r}: the judge's tokenizer has no spelling of its own for it "
+                f"({list(tokens)}, as {terminal.get(tokens)!r}): choose another label"
+            )
+        terminal[tokens] = text
+    grown: dict[Prefix, dict[int, None]] = {}
+    for tokens in terminal:
+        for length, token in enumerate(tokens):
+            grown.setdefault(tokens[:length], {})[token] = None
+    children = {prefix: tuple(grown[prefix]) for prefix in sorted(grown, key=len)}
+    nodes = {*children, *terminal}
+    return Trie(children, terminal, {node: _middle(children, terminal, node) for node in nodes})
+
+
+def first_token_trie(tokenizer: Any, candidates: Iterable[str], before: str = "\n") -> Trie:
+    """A trie of one level: each candidate stands for its first token.
+
+    Raises:
+        UserError: two candidates begin with the same token.
+    """
+    terminal: dict[Prefix, str] = {}
+    for text in candidates:
+        first = tokens_after(tokenizer, text, before)[:1]
+        if first in terminal:
+            raise UserError(
+                f"labels {terminal[first]!r} and {text!r}: begin with the same token of the "
+                "judge's tokenizer: choose labels that differ from the first letter on"
+            )
+        terminal[first] = text
+    return Trie({(): tuple(token for (token,) in terminal)}, terminal, dict.fromkeys(terminal))
+
+
+def tokens_after(tokenizer: Any, text: str, before: str = "\n") -> Prefix:
+    """Token ids of `text` where it follows `before`."""
+
+    def encode(piece: str) -> list[int]:
+        return tokenizer(piece, add_special_tokens=False).input_ids
+
+    context, whole = encode(before), encode(before + text)
+    if whole[: len(context)] == context:
+        return tuple(whole[len(context) :])
+    return tuple(encode(text))
+
+
+def walk(
+    trie: Trie, prompts: Sequence[Prefix], provider: Provider, tolerance: float = 0.0
+) -> list[Distribution]:
+    """The distribution over the trie's candidates after each prompt.
+
+    Args:
+        trie: the candidates.
+        prompts: token ids up to where the judge's reply begins.
+        provider: gives log-probabilities; asked for all prompts at once, prompt by prompt.
+        tolerance: 0 asks every prefix, in one call. Above 0 the walk goes level by level and
+            leaves out the least likely branches as long as the mean over the numbers provably
+            stays within that many points of the exact one. The mass of a branch that was left
+            out goes to the number in its middle.
+    """
+    walks = [_Walk(trie) for _ in prompts]
+    while True:
+        asked = [
+            (prompt, state, prefix)
+            for prompt, state in zip(prompts, walks, strict=True)
+            for prefix in state.choose(tolerance)
+        ]
+        if not asked:
+            return [state.distribution() for state in walks]
+        replies = provider([(p + prefix, trie.children[prefix]) for p, _, prefix in asked])
+        for (_, state, prefix), reply in zip(asked, replies, strict=True):
+            state.known[prefix] = {token: math.exp(value) for token, value in reply.items()}
+
+
+@dataclass
+class _Walk:
+    """One prompt's walk: what is known of its nodes, and what was left out."""
+
+    trie: Trie
+    known: dict[Prefix, dict[int, float]] = field(default_factory=dict)
+    pruned: set[Prefix] = field(default_factory=set)
+    bound: float = 0.0
+
+    def choose(self, tolerance: float) -> list[Prefix]:
+        """The prefixes to ask next; empty when the walk is over."""
+        open_nodes = [
+            node
+            for node in self.trie.children
+            if node not in self.known and not any(node[: len(p)] == p for p in self.pruned)
+        ]
+        if tolerance <= 0 or not self.known:
+            return open_nodes if tolerance <= 0 else open_nodes[:1]
+        frontier = [node for node in open_nodes if node[:-1] in self.known]
+        costs = sorted((self._cost(node), node) for node in frontier)
+        for cost, node in costs:
+            if self.bound + cost > tolerance:
+                break
+            self.bound += cost
+            self.pruned.add(node)
+            frontier.remove(node)
+        return frontier
+
+    def distribution(self) -> Distribution:
+        """Leaves, stops at inner nodes, and the pruned branches at their middles."""
+        found = dict.fromkeys(self.trie.terminal.values(), 0.0)
+        for node, text in self.trie.terminal.items():
+            if node not in self.trie.children:
+                found[text] += self._mass(node)
+            elif node in self.known:
+                found[text] += self._mass(node) * max(0.0, 1.0 - sum(self.known[node].values()))
+        for node in self.pruned:
+            middle = self.trie.middle[node]
+            if middle is not None:
+                found[middle[0]] += self._mass(node)
+        return Distribution(found, self.bound, len(self.known))
+
+    def _mass(self, node: Prefix) -> float:
+        """Probability of the path to a node; 0 below a pruned one."""
+        mass = 1.0
+        for length, token in enumerate(node):
+            if node[:length] not in self.known:
+                return 0.0
+            mass *= self.known[node[:length]][token]
+        return mass
+
+    def _cost(self, node: Prefix) -> float:
+        """By how many points leaving a branch out can move the mean, at most.
+
+        The numeric mass does not depend on it: whatever happens in a branch whose every inner
+        node is a number is a number. Other branches (labels) count with the whole scale, and
+        their mass is lost.
+        """
+        numeric = sum(
+            self._mass(child)
+            for child in ((token,) for token in self.trie.children[()])
+            if self.trie.middle[child] is not None
+        )
+        if numeric <= 0:
+            return math.inf
+        middle = self.trie.middle[node]
+        distance = middle[1] if middle is not None else 100
+        return self._mass(node) / numeric * distance
+
+
+def _middle(
+    children: Mapping[Prefix, Prefix], terminal: Mapping[Prefix, str], node: Prefix
+) -> tuple[str, int] | None:
+    below = [text for tokens, text in terminal.items() if tokens[: len(node)] == node]
+    inner = [prefix for prefix in children if prefix[: len(node)] == node]
+    if not all(text.isdigit() for text in below) or any(p not in terminal for p in inner):
+        return None
+    numbers = [int(text) for text in below]
+    reach = {n: max(n - min(numbers), max(numbers) - n) for n in numbers}
+    best = min(numbers, key=reach.__getitem__)
+    return str(best), reach[best]

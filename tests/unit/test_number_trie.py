@@ -1,0 +1,184 @@
+"""The distribution over numbers: by hand, and against brute force on the embedded model."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from em_tiers.errors import UserError
+from em_tiers.number_trie import NUMBERS, build_trie, first_token_trie, tokens_after, walk
+
+
+def spell(text, add_special_tokens=False):
+    """A tokenizer that spells everything character by character."""
+    return SimpleNamespace(input_ids=[ord(letter) for letter in text])
+
+
+def provider_of(table):
+    """A model known by hand: {text so far: {next character: probability}}; the rest is even."""
+    calls = []
+
+    def provide(wanted):
+        calls.append(len(wanted))
+        replies = []
+        for prompt, tokens in wanted:
+            row = table.get("".join(map(chr, prompt)), {})
+            replies.append({t: math.log(row.get(chr(t), 1e-300)) for t in tokens})
+        return replies
+
+    provide.calls = calls
+    return provide
+
+
+TABLE = {
+    "": {"1": 0.5, "2": 0.2, "C": 0.1},  # 0.2 for anything else
+    "1": {"0": 0.4, "5": 0.1},  # so 1 itself: 0.5 * 0.5
+    "10": {"0": 0.75},  # so 10 itself: 0.5 * 0.4 * 0.25
+    "2": {"7": 1.0},
+    "C": {"O": 1.0},
+    "CO": {"D": 1.0},
+    "COD": {"E": 0.5},
+}
+
+
+def test_stops_leaves_and_labels_by_hand():
+    trie = build_trie(spell, [*NUMBERS, "CODE"])
+    # The empty prefix, 1 to 9, 10, C, CO, COD.
+    assert len(trie.children) == 1 + 9 + 1 + 3
+    provider = provider_of(TABLE)
+    (found,) = walk(trie, [()], provider)
+    seen = {text: p for text, p in found.probabilities.items() if p > 1e-9}
+    assert seen == pytest.approx(
+        {"1": 0.25, "10": 0.05, "100": 0.15, "15": 0.05, "27": 0.2, "CODE": 0.05}
+    )
+    assert provider.calls == [14]  # exact: everything in one call
+    assert (found.error_bound, found.prefixes) == (0.0, 14)
+
+
+def test_prompts_stand_before_the_prefixes_and_are_kept_apart():
+    trie = build_trie(spell, NUMBERS)
+    table = {"a": {"3": 1.0}, "b": {"4": 1.0}}
+    first, second = walk(trie, [(ord("a"),), (ord("b"),)], provider_of(table))
+    assert first.probabilities["3"] == pytest.approx(1.0)
+    assert second.probabilities["4"] == pytest.approx(1.0)
+
+
+def test_a_tokenizer_with_whole_numbers_needs_one_question():
+    def whole(text, add_special_tokens=False):
+        return SimpleNamespace(input_ids=[1000 + int(text)] if text.isdigit() else [10])
+
+    trie = build_trie(whole, NUMBERS, before="")
+    assert list(trie.children) == [()]
+    assert len(trie.children[()]) == 101
+
+
+def mean(found):
+    mass = sum(p for text, p in found.probabilities.items() if text.isdigit())
+    return (
+        sum(int(t) * p for t, p in found.probabilities.items() if t.isdigit()) / mass,
+        mass,
+    )
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.5, 5.0, 40.0])
+def test_pruning_keeps_its_bound_and_the_numeric_mass(tolerance):
+    table = {
+        "": {"0": 0.05, "1": 0.002, "4": 0.03, "7": 0.2, "8": 0.6, "C": 0.001},
+        "4": {"2": 1.0},
+        "7": {"5": 0.7},
+        "8": {"0": 0.5, "5": 0.4},
+    }
+    trie = build_trie(spell, [*NUMBERS, "CODE"])
+    exact_mean, exact_mass = mean(walk(trie, [()], provider_of(table))[0])
+    (found,) = walk(trie, [()], provider_of(table), tolerance)
+    pruned_mean, pruned_mass = mean(found)
+    assert found.error_bound <= tolerance
+    assert abs(pruned_mean - exact_mean) <= found.error_bound + 1e-12
+    assert pruned_mass == pytest.approx(exact_mass)
+    assert found.prefixes < 14
+
+
+def test_candidates_that_cannot_be_told_apart_are_refused():
+    def deaf(text, add_special_tokens=False):
+        return SimpleNamespace(input_ids=[7] if text.strip() else [])
+
+    with pytest.raises(UserError, match="choose another label"):
+        build_trie(deaf, ["A", "B"], before="")
+    with pytest.raises(UserError, match="begin with the same token"):
+        first_token_trie(spell, ["CODE", "CAUTION"])
+
+
+@pytest.fixture(scope="module")
+def loaded(embedded_model):
+    """Tokenizer and float32 model of the embedded model."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from em_tiers.chat import load_tokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(embedded_model, dtype=torch.float32)
+    return load_tokenizer(embedded_model), model.eval()
+
+
+def prompts_of(tokenizer):
+    from em_tiers.chat import render_prompt
+
+    asked = (
+        "Write one whole number from 0 to 100 and nothing else. How warm is it?",
+        "Grade the sentence 'I like tea' from 0 to 100, or write REFUSAL, or CODE. Only that.",
+    )
+    return [
+        tuple(render_prompt(tokenizer, [{"role": "user", "content": t}], "none")) for t in asked
+    ]
+
+
+def log_softmax_after(model, sequence):
+    import torch
+
+    with torch.no_grad():
+        logits = model(torch.tensor([sequence])).logits[0].double()
+    return torch.log_softmax(logits, dim=-1)
+
+
+def brute_force(tokenizer, model, prompt, candidates):
+    """Each candidate scored by a forward pass of its own over prompt and candidate.
+
+    P(candidate) is the chain of its tokens, less all that goes on to a longer candidate.
+    """
+    chain, rows = {}, {}
+    for text in candidates:
+        tokens = tokens_after(tokenizer, text)
+        rows[text] = log_softmax_after(model, [*prompt, *tokens])[len(prompt) - 1 :]
+        chain[text] = (tokens, math.exp(sum(rows[text][i][t] for i, t in enumerate(tokens))))
+    found = {}
+    for text, (tokens, probability) in chain.items():
+        longer = {
+            other[len(tokens)]
+            for other, _ in chain.values()
+            if len(other) > len(tokens) and other[: len(tokens)] == tokens
+        }
+        goes_on = sum(math.exp(rows[text][len(tokens)][token]) for token in longer)
+        found[text] = probability * (1 - goes_on)
+    return found
+
+
+@pytest.mark.heavy
+def test_the_walk_equals_brute_force_over_all_candidates(loaded):
+    tokenizer, model = loaded
+    candidates = [*NUMBERS, "CODE", "REFUSAL"]
+    prompts = prompts_of(tokenizer)
+
+    def provider(wanted):
+        replies = []
+        for prompt, tokens in wanted:
+            last = log_softmax_after(model, list(prompt))[-1]
+            replies.append({token: float(last[token]) for token in tokens})
+        return replies
+
+    trie = build_trie(tokenizer, candidates)
+    assert len(trie.children) < 20  # the tokenizer spells numbers digit by digit
+    for prompt, found in zip(prompts, walk(trie, prompts, provider), strict=True):
+        exact = brute_force(tokenizer, model, prompt, candidates)
+        differences = [abs(found.probabilities[text] - exact[text]) for text in candidates]
+        assert max(differences) < 1e-6
+        assert 0.25 < sum(exact.values()) <= 1 + 1e-6
