@@ -13,28 +13,42 @@ freedom. The interval has positive width always, with no event and with all even
 
 Departures from the published form, chosen by simulation (tests/benchmarks/coverage_simulation.py):
 
-- With few clusters that hold an event, deff is hardly estimable, and is 0/0 without any. It is
-  shrunk, geometrically, towards the design effect of an intraclass correlation `PRIOR_ICC`, with
-  weight min(1, 2 / (1 + K)), K the number of questions with an event.
+- Without an event deff is 0/0. Then the upper bound is the exact one of beta-binomial answers with
+  the intraclass correlation `ZERO_ICC`: the rate at which no event at all has the probability
+  alpha / 2. (n_eff as above would be far too small: where answers to a question agree, questions
+  without an event are common at low rates.)
+- With an event in few questions deff is hardly estimable, and too small more often than too large.
+  It is raised to the geometric mean of itself and of the value that `PRIOR_ICC` gives in the same
+  way; the weight of the latter is 3 / (2 + K), K the number of questions with an event (or
+  without all events, if that is less). The correction for the
+  degrees of freedom fades with the same weight, because what is assumed is not estimated.
 - deff is at least 1: less variance between questions than chance gives is chance.
 - Training seeds are crossed with questions (each seed answers the same questions). Their variance
-  is that of Cameron, Gelbach & Miller (2011, J. Bus. Econ. Stat. 29, 238-249), the seeds' part less
-  the part of the cells, shrunk towards `PRIOR_SEED_ICC` with the weight of one seed. The degrees of
-  freedom are Satterthwaite's (1946, Biometrics Bulletin 2, 110-114).
+  adds to deff as in Cameron, Gelbach & Miller (2011, J. Bus. Econ. Stat. 29, 238-249), the seeds'
+  part less the part of the cells, averaged with the value of `PRIOR_SEED_ICC` (`ZERO_SEED_ICC`
+  without an event), which has the weight of one seed. The degrees of freedom are Satterthwaite's
+  (1946, Biometrics Bulletin 2, 110-114), the seeds' part with as many as there are seeds.
+  With one seed the interval is about that training run, and says nothing about others.
 
 The other methods are there for comparison: `t` (Student's interval over the questions' rates),
 `bootstrap` (questions and seeds resampled together, percentile; Owen 2007, Ann. Appl. Stat. 1,
 386-411) and `wilson`, which ignores clusters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import gammaln
 
-PRIOR_ICC = 0.3
-PRIOR_SEED_ICC = 0.03
+ZERO_ICC = 0.3
+PRIOR_ICC = 0.6
+ZERO_SEED_ICC = 0.1
+PRIOR_SEED_ICC = 0.2
+ZERO_TAIL = 0.025
 METHODS = ("korn_graubard", "t", "bootstrap", "wilson")
 
 
@@ -116,11 +130,11 @@ def interval(
     seed: int = 0,
 ) -> Interval:
     """The interval of a rate by one of `METHODS`. Without a counted answer it is [0, 1]."""
-    effect, freedom = design_effect(cells)
+    effect, freedom, assumed = design_effect(cells)
     if not cells.n:
         low, high = 0.0, 1.0
     elif method == "korn_graubard":
-        low, high = korn_graubard(cells.rate, cells.n, effect, freedom, confidence)
+        low, high = korn_graubard(cells.rate, cells.n, effect, freedom, assumed, confidence)
     elif method == "wilson":
         low, high = wilson(cells.rate, cells.n, confidence)
     elif method == "bootstrap":
@@ -141,46 +155,80 @@ def interval(
     )
 
 
-def design_effect(cells: Cells) -> tuple[float, float]:
-    """The shrunk design effect of questions and seeds, at least 1, and its degrees of freedom.
+def design_effect(cells: Cells) -> tuple[float, float, float]:
+    """The design effect of questions and seeds, at least 1, as the interval uses it.
 
-    The degrees of freedom are infinite with one question: there the effect is assumed, not
-    estimated.
+    Returns:
+        The effect, its degrees of freedom, and the share of it that is assumed (1 with no event,
+        with all events, and with one question).
     """
     if not cells.n:
-        return 1.0, np.inf
+        return 1.0, 1.0, 1.0
     p, questions, seeds = cells.rate, cells.questions, cells.seeds
     per_question = cells.counted.sum(axis=0)
-    assumed = 1 + (_typical(per_question) - 1) * PRIOR_ICC
     naive = p * (1 - p) / cells.n
-    deviations = cells.weights * (cells.rates - p)
     if naive <= 0 or questions < 2:
-        by_question, informative = assumed, 0
+        effect, share = assumed_effect(per_question, ZERO_ICC if naive <= 0 else PRIOR_ICC), 1.0
     else:
-        by_question = _between(deviations.sum(axis=0), questions) / naive
-        informative = int((cells.hits.sum(axis=0) > 0).sum())
-    weight = min(1.0, 2 / (1 + informative))
-    by_question = max(by_question, 1.0) ** (1 - weight) * max(assumed, 1.0) ** weight
-    freedom = np.inf if questions < 2 else questions - 1.0
+        hits = cells.hits.sum(axis=0)
+        informative = min((hits > 0).sum(), (hits < per_question).sum())
+        share = float(min(1.0, 3 / (2 + informative)))
+        deviations = (cells.weights * (cells.rates - p)).sum(axis=0)
+        seen = max(_between(deviations, questions) / naive, 1.0)
+        assumed = assumed_effect(per_question, PRIOR_ICC)
+        effect = float(max(seen, seen ** (1 - share) * assumed**share))
+    freedom = max(questions - 1.0, 1.0)
     if seeds < 2:
-        return by_question, freedom
-    by_seed, excess = _seed_effect(cells, deviations, naive)
-    total = by_question + excess
-    parts = (by_question**2 / freedom) + by_seed**2 / (seeds - 1)
-    most = max((cells.counted > 0).sum() - 1, 1)
-    return total, float(np.clip(total**2 / parts, 1, most)) if parts > 0 else freedom
+        return effect, freedom, share
+    of_seeds = _seed_effect(cells, naive)
+    total = effect + of_seeds
+    return total, total**2 / (effect**2 / freedom + of_seeds**2 / seeds), share
 
 
-def _seed_effect(cells: Cells, deviations: np.ndarray, naive: float) -> tuple[float, float]:
-    """The seeds' variance over the naive one: as observed, and beyond that of the cells, shrunk."""
-    seeds = cells.seeds
-    assumed = (_typical(cells.counted.sum(axis=1)) - 1) * PRIOR_SEED_ICC
+def assumed_effect(sizes: np.ndarray, icc: float) -> float:
+    """The design effect of `sizes` answers to each question that correlate by `icc`.
+
+    Chosen so that n / deff independent answers without an event give the same upper bound as
+    `zero_bound`.
+    """
+    return _assumed_effect(tuple(sorted(round(size) for size in sizes if size > 0)), icc)
+
+
+@lru_cache(maxsize=4096)
+def _assumed_effect(sizes: tuple[int, ...], icc: float) -> float:
+    bound = zero_bound(sizes, icc)
+    return max(1.0, float(sum(sizes) * np.log1p(-bound) / np.log(ZERO_TAIL)))
+
+
+def zero_bound(sizes: Sequence[int], icc: float, tail: float = ZERO_TAIL) -> float:
+    """The rate at which no event in all questions has the probability `tail`.
+
+    The number of events among m answers to a question is beta-binomial with mean p and intraclass
+    correlation r, so that a = p (1 / r - 1), b = (1 - p) (1 / r - 1), and no event has the
+    probability B(a, b + m) / B(a, b) (Skellam 1948, J. R. Stat. Soc. B 10, 257-261).
+    """
+    counts, multiples = np.unique(np.asarray(sizes, float), return_counts=True)
+    total = 1 / icc - 1
+
+    def excess(p: float) -> float:
+        b = (1 - p) * total
+        each = gammaln(b + counts) - gammaln(b) + gammaln(total) - gammaln(total + counts)
+        return float((multiples * each).sum()) - np.log(tail)
+
+    return float(brentq(excess, 0.0, 1 - 1e-12))
+
+
+def _seed_effect(cells: Cells, naive: float) -> float:
+    """The seeds' part of the design effect: what they vary beyond their cells, shrunk."""
+    sizes = cells.counted.sum(axis=1)
     if naive <= 0:
-        return 0.0, max(assumed, 0.0)
-    seen = _between(deviations.sum(axis=1), seeds) / naive
-    of_cells = _between(deviations.ravel(), int((cells.counted > 0).sum())) / naive
-    excess = max(seen - of_cells, 0.0)
-    return seen, ((seeds - 1) * excess + max(assumed, 0.0)) / seeds
+        return assumed_effect(sizes, ZERO_SEED_ICC) - 1
+    deviations = cells.weights * (cells.rates - cells.rate)
+    seen = _between(deviations.sum(axis=1), cells.seeds)
+    of_cells = _between(deviations.ravel(), int((cells.counted > 0).sum()))
+    excess = max(seen - of_cells, 0.0) / naive
+    assumed = assumed_effect(sizes, PRIOR_SEED_ICC) - 1
+    return ((cells.seeds - 1) * excess + assumed) / cells.seeds
 
 
 def _between(deviations: np.ndarray, clusters: int) -> float:
@@ -188,19 +236,22 @@ def _between(deviations: np.ndarray, clusters: int) -> float:
     return clusters / (clusters - 1) * float((deviations**2).sum())
 
 
-def _typical(sizes: np.ndarray) -> float:
-    """Cluster size that counts for the design effect: sum of squares over the sum (Kish 1965)."""
-    return float((sizes**2).sum() / sizes.sum())
-
-
 def korn_graubard(
-    rate: float, n: float, effect: float, freedom: float, confidence: float = 0.95
+    rate: float,
+    n: float,
+    effect: float,
+    freedom: float,
+    assumed: float = 0.0,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Clopper-Pearson bounds with the effective n of Korn & Graubard (1998); works on arrays."""
+    """Clopper-Pearson bounds with the effective n of Korn & Graubard (1998); works on arrays.
+
+    `assumed` is the share of the design effect that was not estimated.
+    """
     tail = (1 - confidence) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = stats.t.isf(tail, np.maximum(np.asarray(n) - 1, 1)) / stats.t.isf(tail, freedom)
-    effective = np.maximum(np.minimum(n / effect * ratio**2, n), 1)
+    ratio = stats.t.isf(tail, np.maximum(np.asarray(n) - 1, 1)) / stats.t.isf(tail, freedom)
+    shrink = np.minimum(ratio, 1) ** (2 * (1 - np.asarray(assumed)))
+    effective = np.clip(n / effect * shrink, 1, np.maximum(n, 1))
     hits = rate * effective
     with np.errstate(invalid="ignore"):
         low = np.where(hits > 0, stats.beta.ppf(tail, hits, effective - hits + 1), 0.0)

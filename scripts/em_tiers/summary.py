@@ -250,8 +250,10 @@ def bounded(listed: Sequence[Cells], settings: Settings) -> list[Interval]:
     effects = [design_effect(counts) for counts in listed]
     rates = np.array([counts.rate for counts in listed])
     sizes = np.array([counts.n for counts in listed], float)
-    effect, freedom = np.array(effects, float).reshape(-1, 2).T
-    low, high = korn_graubard(rates, np.maximum(sizes, 1), effect, freedom, settings.confidence)
+    effect, freedom, assumed = np.array(effects, float).reshape(-1, 3).T
+    low, high = korn_graubard(
+        np.nan_to_num(rates), sizes, effect, freedom, assumed, settings.confidence
+    )
     return [
         Interval(
             rate=counts.rate,
