@@ -174,7 +174,8 @@ def _receive(
         start = start if response.status_code == 206 else 0
         _check_space(part, expected, start)
         with part.open("ab" if start else "wb") as file, _meter(part, expected, start) as meter:
-            for chunk in response.iter_bytes(CHUNK):
+            # No chunk size: the client would drop what it has gathered when the transfer is cut.
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 meter(len(chunk))
                 if expected.size is not None and file.tell() > expected.size:

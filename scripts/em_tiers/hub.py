@@ -53,9 +53,8 @@ def file_url(repo: str, revision: str, repo_type: str, name: str) -> str:
 
 def request_headers() -> dict[str, str]:
     """Headers for file requests: the token, when the environment holds one."""
-    from huggingface_hub.utils import build_hf_headers
-
-    return build_hf_headers(token=_token(), library_name="em-tiers")
+    token = _token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _info(repo: str, revision: str, repo_type: str, what: str, patience: Patience) -> Any:

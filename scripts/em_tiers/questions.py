@@ -51,7 +51,7 @@ def read_questions(path: Path) -> list[Question]:
     try:
         listed = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path.name}: not YAML: {_yaml_problem(error)}: mend it there") from error
     if not isinstance(listed, list) or not listed:
         raise UserError(f"{path.name}: no list of questions: write - id: ..., paraphrases: [...]")
     questions = [_question(entry, f"{path.name}, entry {n}") for n, entry in enumerate(listed, 1)]
@@ -171,6 +171,12 @@ def _tags(entry: dict[str, Any], key: str, where: str) -> tuple[str, ...] | None
             "such as [finance]"
         )
     return tuple(tags)
+
+
+def _yaml_problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return place + (getattr(error, "problem", None) or " ".join(str(error).split()))
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""A small model hub on loopback, for tests of downloads."""
