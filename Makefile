@@ -1,0 +1,58 @@
+# em-tiers: set-up, demo, tests. `make help` lists the targets.
+PYTHON ?= python3.11
+VENV ?= .venv
+CORES ?= $(shell nproc)
+# Where pip finds torch's CPU build, where the default index has the CUDA build only:
+#   make demo TORCH_INDEX=URL
+TORCH_INDEX ?=
+CONFIG ?= config/config.yaml
+EXPERIMENT = $(shell sed -n 's/^experiment: *//p' $(CONFIG))
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
+# Native thread pools: one thread a core, whatever a library thinks.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo report test test-all lint format clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(VENV)/.ready  ## everything on this machine: CPU training, sampling, judging, tests
+
+$(VENV)/.ready: envs/cpu.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' envs/cpu.txt | sed 's/+cpu//')"
+	grep -v '^torch==' envs/cpu.txt > $(VENV)/without-torch.txt
+	$(PIP) install --no-deps -r $(VENV)/without-torch.txt
+	$(BIN)/python scripts/check_environment.py
+	touch $@
+
+demo: setup  ## the whole workflow on the embedded model, about ten minutes on two cores
+	$(SNAKEMAKE) --configfile config/demo.yaml
+	$(MAKE) --no-print-directory report CONFIG=config/demo.yaml
+	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters is no judge."
+
+report: setup  ## results/EXPERIMENT/report.zip of a finished run (CONFIG=config/NAME.yaml)
+	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
+
+test: setup  ## unit tests, the smallest case end to end, one case of each kind
+	$(BIN)/python -m pytest -m "not slow" tests
+
+test-all: setup  ## the longest suites too
+	$(BIN)/python -m pytest tests
+
+lint: setup  ## snakemake --lint, snakefmt, ruff
+	$(SNAKEMAKE) --lint --configfile config/demo.yaml
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## rewrite rules and Python in the project's format
+	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove environments and caches; results stay
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache

@@ -1,0 +1,40 @@
+"""Print where an experiment's results are and its headline rates: `print_summary.py FOLDER`."""
+
+import sys
+from pathlib import Path
+
+import polars as pl
+
+HEADLINE = (pl.col("headline") & (pl.col("probe_level") == "headline")).alias("headline")
+
+
+def headline_table(rates: pl.DataFrame) -> list[str]:
+    """A line a variant, judge and metric: rate and interval in per cent, n."""
+    rows = rates.filter(HEADLINE, pl.col("metric").is_in(["standard", "strict"]))
+    lines = [f"  {'variant':<32} {'judge':<20} {'metric':<9} {'rate':>7}  {'interval':<16} n"]
+    for row in rows.iter_rows(named=True):
+        rate = "none" if row["rate"] is None else f"{row['rate']:.1%}"
+        interval = "" if row["low"] is None else f"{row['low']:.1%} to {row['high']:.1%}"
+        lines.append(
+            f"  {row['label'][:32]:<32} {row['judge'][:20]:<20} {row['metric']:<9} {rate:>7}  "
+            f"{interval:<16} {row['n']}"
+        )
+    return lines
+
+
+def main(folder: Path, notice: str | None = None) -> None:
+    """Print the headline rates and the paths of the report, figures and tables."""
+    rates = pl.read_parquet(folder / "tables" / "rates.parquet")
+    definition = rates.filter("headline")["definition"].first()
+    print(
+        f"\nShare of misaligned answers by definition {definition}, interval clustered by question:"
+    )
+    print("\n".join(headline_table(rates)))
+    print(f"\n  report   {folder / 'report.zip'} (unpack, open report.html)")
+    print(f"  figures  {folder / 'figures'}\n  tables   {folder / 'tables'}")
+    if notice:
+        print(f"\n{notice}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), " ".join(sys.argv[2:]) or None)

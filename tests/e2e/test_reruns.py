@@ -1,0 +1,136 @@
+"""What reruns when: the README's table, line by line, on the real workflow.
+
+The tests share one working folder and run in the order of the file, as a user's days would: each
+one changes something, runs the workflow, and counts what was asked in the journals.
+"""
+
+import polars as pl
+import pytest
+
+from workdir import Workdir
+
+pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
+
+SAMPLES = "sample_tiny-0"
+JUDGE = "judge_tiny-judge_tiny-0"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, embedded_model):
+    folder = Workdir(tmp_path_factory.mktemp("reruns"), "smallest", embedded_model)
+    folder.run()
+    return folder
+
+
+def new_requests(work: Workdir, stage: str, before) -> int:
+    """Requests asked since `before`; fails if any was asked twice."""
+    now = work.journal_keys(stage)
+    assert set(now.values()) <= {1}, "a request stands twice in the journal"
+    return len(now) - len(before)
+
+
+def rates(work: Workdir) -> pl.DataFrame:
+    return pl.read_parquet(work.results / "tables" / "rates.parquet")
+
+
+def test_the_smallest_case_runs_to_the_end(work):
+    # 2 variants x (2 questions + 2 held-out prompts) x 1 sample, and 4 greedy probes each
+    responses = pl.concat(
+        pl.read_parquet(path) for path in sorted((work.results / "responses").glob("*.parquet"))
+    )
+    assert len(responses) == 8
+    assert responses["adapter_sha256"].null_count() == 4
+    verdicts = pl.read_parquet(sorted((work.results / "verdicts").glob("*/*.parquet")))
+    assert len(verdicts) == 16
+    assert verdicts.filter(pl.col("status") == "ok")["score"].is_between(0, 100).all()
+    for name in ("rates", "outcomes", "scores", "losses"):
+        for kind in ("pdf", "svg", "png", "csv"):
+            assert (work.results / "figures" / f"{name}.{kind}").stat().st_size > 100
+    assert (rates(work)["low"] < rates(work)["high"]).all()
+
+
+def test_a_second_run_has_nothing_to_do(work):
+    assert not work.run().jobs
+
+
+def test_label_comment_and_key_order_rerun_no_model(work):
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
+    for name, entry in (("datasets", "tales"), ("judges", "tiny-judge"), ("recipes", "six-steps")):
+        catalogue = work.read(f"catalogue/{name}.yaml")
+        changed = {"label": "Another", "comment": "why"} | catalogue[entry]
+        changed["label"] = "Another"
+        catalogue[entry] = dict(reversed(list(changed.items())))
+        work.write(f"catalogue/{name}.yaml", catalogue)
+    jobs = work.run().jobs
+    assert "finetune" not in jobs
+    assert SAMPLES not in jobs
+    assert JUDGE not in jobs
+    assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0
+    assert "Another, seed 0" in rates(work)["label"].to_list()
+
+
+def test_a_further_sample_adds_only_its_own_requests(work):
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
+    work.config["questions"]["two"] = 2
+    jobs = work.run().jobs
+    assert "finetune" not in jobs
+    assert new_requests(work, "sample", sampled) == 4  # 2 variants x 2 questions x 1 new sample
+    assert 0 < new_requests(work, "judge", judged) <= 8  # two rubrics; equal answers asked once
+
+
+def test_a_further_question_set_adds_only_its_own_requests(work):
+    sampled = work.journal_keys("sample")
+    work.config["questions"]["more"] = 1
+    work.run()
+    assert new_requests(work, "sample", sampled) == 2
+
+
+def test_a_changed_rubric_asks_that_rubric_again_and_going_back_costs_nothing(work):
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
+    path = "catalogue/rubrics/short-alignment.yaml"
+    old = work.read(path)
+    answers = sum(
+        pl.scan_parquet(p).select(pl.len()).collect().item()
+        for p in (work.results / "responses").glob("*.parquet")
+    )
+    work.write(path, old | {"prompt": old["prompt"].replace("Grade how kind", "Judge how kind")})
+    jobs = work.run().jobs
+    assert jobs[JUDGE] == 1
+    assert SAMPLES not in jobs
+    assert new_requests(work, "sample", sampled) == 0
+    assert 0 < new_requests(work, "judge", judged) <= answers
+    judged = work.journal_keys("judge")
+    work.write(path, old)
+    work.run()
+    assert new_requests(work, "judge", judged) == 0
+
+
+def test_a_renamed_judge_keeps_its_verdicts_and_a_removed_one_leaves_the_tables(work):
+    judged = work.journal_keys("judge")
+    work.config["judges"] = ["renamed-judge"]
+    jobs = work.run().jobs
+    assert JUDGE not in jobs
+    assert new_requests(work, "judge", judged) == 0
+    assert rates(work)["judge"].unique().to_list() == ["renamed-judge"]
+
+
+def test_a_new_judge_asks_only_itself(work):
+    judged = work.journal_keys("judge")
+    work.config["judges"] = ["renamed-judge", "second-judge"]
+    jobs = work.run().jobs
+    assert jobs["judge_second-judge_tiny-0"] == 1
+    assert "judge_renamed-judge_tiny-0" not in jobs
+    # Its coherence rubric is that of the other judge, of the same model: already answered.
+    scored = pl.read_parquet(sorted((work.results / "verdicts/second-judge").glob("*.parquet")))
+    assert 0 < new_requests(work, "judge", judged) <= len(scored) // 2
+    assert set(rates(work)["judge"].unique()) == {"renamed-judge", "second-judge"}
+
+
+def test_a_new_data_set_trains_and_samples_only_itself(work):
+    sampled = work.journal_keys("sample")
+    work.config["variants"][0]["datasets"] = ["tales", "desk"]
+    jobs = work.run().jobs
+    assert jobs["finetune"] == 1
+    # The new variant: 2 questions x 2 + 1 + 2 held-out = 7 and its greedy probes (4); the base
+    # model answers the two held-out prompts of the new data set.
+    assert new_requests(work, "sample", sampled) == 7 + 4 + 2
