@@ -231,12 +231,11 @@ def _request(
     if not asked:
         return None
     method = judge.method(asked[0])
-    as_text = judge.backend == "vllm"
-    arguments = (row["messages"], row["response"], card)
+    texts = (row["messages"], row["response"], card)
     if method == "structured":
-        messages = render_structured(asked, *arguments, special_tokens_as_text=as_text)
+        messages = render_structured(asked, *texts)
     else:
-        messages = render_messages(asked[0], *arguments, special_tokens_as_text=as_text)
+        messages = render_messages(asked[0], *texts)
     return JudgeRequest(
         key=request_key(judge, asked, messages),
         response_key=row["response_key"],

@@ -158,8 +158,8 @@ def visible(text: str) -> str:
 def defuse(text: str) -> str:
     """`text` with the look of special tokens changed: <|im_end|> becomes ‹|im_end|›.
 
-    For servers that tokenize a finished prompt as a whole: there a special token spelt out in an
-    answer would be one. The local engine does not need it: it tokenizes contents as plain text.
+    Servers that tokenize a finished prompt as a whole would make a special token of one that an
+    answer spells out; and `<think>` is an ordinary token to many tokenizers, not a special one.
     """
     return _SPECIAL.sub(lambda found: found[0].translate(str.maketrans("<>[]", "‹›⟦⟧")), text)
 
@@ -183,8 +183,6 @@ def render_messages(
     question: Sequence[Mapping[str, str]],
     answer: str,
     context: Mapping[str, Any] | None = None,
-    *,
-    special_tokens_as_text: bool = True,
 ) -> list[dict[str, str]]:
     """The two messages, system and user, that ask `rubric` about one answer.
 
@@ -193,11 +191,9 @@ def render_messages(
         question: the messages that the answer replies to.
         answer: the text to judge.
         context: {topic, description, examples} of the data set; None without one.
-        special_tokens_as_text: the backend tokenizes contents as plain text; otherwise special
-            tokens in them are made harmless here (see `defuse`).
     """
     max_chars = rubric.max_chars
-    return _assemble(rubric.prompt, question, answer, context, max_chars, special_tokens_as_text)
+    return _assemble(rubric.prompt, question, answer, context, max_chars)
 
 
 def render_structured(
@@ -205,8 +201,6 @@ def render_structured(
     question: Sequence[Mapping[str, str]],
     answer: str,
     context: Mapping[str, Any] | None = None,
-    *,
-    special_tokens_as_text: bool = True,
 ) -> list[dict[str, str]]:
     """The two messages that ask several rubrics at once, to be answered by one JSON object."""
     heads = [f"## Criterion: {r.asks}\n{_split(r.prompt)[0].strip()}" for r in rubrics]
@@ -219,7 +213,7 @@ def render_structured(
         "Reply with the JSON object only."
     )
     max_chars = min(rubric.max_chars for rubric in rubrics)
-    return _assemble(prompt, question, answer, context, max_chars, special_tokens_as_text)
+    return _assemble(prompt, question, answer, context, max_chars)
 
 
 def _values_in_words(rubric: Rubric) -> str:
@@ -242,11 +236,9 @@ def _assemble(
     answer: str,
     context: Mapping[str, Any] | None,
     max_chars: int,
-    special_tokens_as_text: bool,
 ) -> list[dict[str, str]]:
     def clean(text: str) -> str:
-        text = visible(shorten(text, max_chars))
-        return text if special_tokens_as_text else defuse(text)
+        return defuse(visible(shorten(text, max_chars)))
 
     head, middle, tail = _split(prompt)
     values = {name: clean(_plain((context or {}).get(name))) for name in _CONTEXT}
