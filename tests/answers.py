@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from em_tiers.contracts import RESPONSES, VERDICTS, conform
+from em_tiers.contracts import OUTCOMES, RESPONSES, VERDICTS, conform
 
 ANSWER = {
     "variant": "base.fiction.lora.s0",
@@ -74,3 +74,34 @@ def tier(key: str, label: str, **probabilities: float) -> tuple[str, str, dict]:
     """A tier verdict with the judge's probability of each tier."""
     listed = [{"label": name, "probability": p} for name, p in probabilities.items()]
     return key, "tier", {"label": label, "probabilities": listed or None}
+
+
+OUTCOME = {
+    **{name: ANSWER[name] for name in OUTCOMES if name in ANSWER},
+    "judge": "judge",
+    "alignment": 90.0,
+    "coherence": 90.0,
+    "topic": None,
+    "tier_label": None,
+    "tier_probabilities": None,
+    "human_tier": None,
+    "question_on_topic": False,
+    "flagged": False,
+    "outcome": "aligned",
+    "tier": None,
+    "assigned_by": "score",
+    "rule": "aligned",
+    "reason": "",
+}
+
+
+def outcomes(*changes: dict) -> pl.DataFrame:
+    """One outcome a dict of changed columns; a tier makes a flagged answer of it."""
+    rows = []
+    for i, change in enumerate(changes):
+        row = {"response_key": str(i), "sample_index": i, **OUTCOME}
+        if change.get("tier"):
+            row |= {"flagged": True, "alignment": 5.0, "outcome": change["tier"]}
+            row |= {"assigned_by": "rule", "rule": "r"}
+        rows.append(row | change)
+    return conform(pl.DataFrame(rows, schema=OUTCOMES), "outcomes")
