@@ -20,12 +20,12 @@ from em_tiers.figures import (
 )
 from em_tiers.logs import run_script
 
-STATISTICS = {  # the statistics that are a degree of agreement, 1 at best
-    "cohen_kappa": "Cohen's kappa",
-    "weighted_kappa": "weighted kappa",
-    "pearson": "correlation",
+PANELS = {  # each quantity with the statistic that is a degree of agreement, 1 at best
+    ("flagged", "cohen_kappa"): "flagged: Cohen's kappa",
+    ("tier", "cohen_kappa"): "tier: Cohen's kappa",
+    ("alignment", "concordance"): "alignment: concordance",
+    ("coherence", "concordance"): "coherence: concordance",
 }
-QUANTITIES = ("flagged", "tier", "alignment", "coherence")
 
 
 def agreement_matrix(rows: pl.DataFrame, judges: list[str], column: str) -> np.ndarray:
@@ -58,13 +58,13 @@ def draw_agreement(axis: Axes, rows: pl.DataFrame, judges: list[str]) -> None:
 
 
 def plot_agreement(frame: pl.DataFrame) -> Figure:
-    """Draw one matrix a quantity and statistic that the table has."""
-    frame = frame.filter(pl.col("statistic").is_in(list(STATISTICS)))
-    judges = sorted(set(frame.get_column("judge_a")) | set(frame.get_column("judge_b")))
-    if len(judges) < 2:
-        return empty_figure("one judge: there is no agreement to show")
+    """Draw one matrix a quantity that the table has (see PANELS)."""
     found = set(frame.select("quantity", "statistic").iter_rows())
-    panels = [(q, s) for q in QUANTITIES for s in STATISTICS if (q, s) in found]
+    panels = [panel for panel in PANELS if panel in found]
+    pairs = frame.filter(pl.col("judge_a") != pl.col("judge_b"))  # not the rows over all judges
+    judges = sorted(set(pairs.get_column("judge_a")) | set(pairs.get_column("judge_b")))
+    if len(judges) < 2 or not panels:
+        return empty_figure("one judge: there is no agreement to show")
     columns = 1 if len(panels) == 1 else 2
     rows = -(-len(panels) // columns)
     width = COLUMN_WIDTH if columns == 1 else PAGE_WIDTH
@@ -82,7 +82,7 @@ def plot_agreement(frame: pl.DataFrame) -> Figure:
         axis.set_yticks(range(len(judges)), labels, fontsize=5.5)
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-        axis.set_title(f"{quantity}: {STATISTICS[statistic]}")
+        axis.set_title(PANELS[quantity, statistic])
     return figure
 
 

@@ -22,7 +22,7 @@ from em_tiers.figures import (
     save_all,
     wrap_label,
 )
-from em_tiers.forest import SHOWN, headline_rows, metrics_of, upper_limit
+from em_tiers.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
 from em_tiers.logs import run_script
 
 GROUPS = ("base", "negative_control", "benign", "positive_control")
@@ -39,14 +39,11 @@ def draw_group(axis: Axes, rows: pl.DataFrame, place: float, metric: str, width:
     rows = rows.filter(pl.col("rate").is_not_null()).sort("label", "variant")
     if rows.is_empty():
         return
-    rate = rows["rate"] * 100
+    rate = rows["rate"].to_numpy() * 100
     axis.errorbar(
         [place + offset for offset in spread(len(rows), width)],
         rate,
-        yerr=[
-            ((rows["rate"] - rows["low"]).clip(0) * 100).cast(pl.Float64).to_numpy(),
-            ((rows["high"] - rows["rate"]).clip(0) * 100).cast(pl.Float64).to_numpy(),
-        ],
+        yerr=error_bars(rows),
         color=look.colour,
         marker=look.marker,
         linestyle="",

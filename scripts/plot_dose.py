@@ -20,7 +20,7 @@ from em_tiers.figures import (
     panel_grid,
     save_all,
 )
-from em_tiers.forest import SHOWN, headline_rows, metrics_of, upper_limit
+from em_tiers.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
 from em_tiers.logs import run_script
 
 DOSES = {"steps": "optimiser steps", "tokens": "training tokens"}
@@ -81,12 +81,9 @@ def draw_curves(
             shift = (number * len(metrics) + place - (curves - 1) / 2) * apart
             line = rows.filter((pl.col("metric") == metric) & (pl.col("training_seed") == seed))
             axis.errorbar(
-                line[dose] + shift,
-                line["rate"] * 100,
-                yerr=[
-                    ((line["rate"] - line["low"]).clip(0) * 100).cast(pl.Float64).to_numpy(),
-                    ((line["high"] - line["rate"]).clip(0) * 100).cast(pl.Float64).to_numpy(),
-                ],
+                line[dose].to_numpy() + shift,
+                line["rate"].to_numpy() * 100,
+                yerr=error_bars(line),
                 color=look.colour,
                 marker=look.marker,
                 markersize=2.5,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -58,6 +59,13 @@ def upper_limit(frame: pl.DataFrame) -> float:
     return min(102.0, max(5.0, 107 * top))
 
 
+def error_bars(rows: pl.DataFrame) -> np.ndarray:
+    """Lengths below and above each rate in percent, shape (2, rows); NaN where a limit is null."""
+    below, above = pl.col("rate") - pl.col("low"), pl.col("high") - pl.col("rate")
+    lengths = rows.select(below.clip(0).alias("below") * 100, above.clip(0).alias("above") * 100)
+    return lengths.cast(pl.Float64).to_numpy().T
+
+
 def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: list[str]) -> None:
     """Points with intervals in percent; a variant without any rate says so in words."""
     rows = rows.join(shown.select("variant", "row"), on="variant")
@@ -67,17 +75,11 @@ def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: lis
         part = rows.filter((pl.col("metric") == metric) & pl.col("rate").is_not_null())
         if part.is_empty():
             continue
-        part = part.select(
-            "row",
-            rate=pl.col("rate") * 100,
-            below=(pl.col("rate") - pl.col("low")).clip(0) * 100,
-            above=(pl.col("high") - pl.col("rate")).clip(0) * 100,
-        ).cast(pl.Float64)
         shift = (number - (len(metrics) - 1) / 2) * step
         axis.errorbar(
-            part["rate"],
-            part["row"] + shift,
-            xerr=part.select("below", "above").to_numpy().T,
+            part["rate"].to_numpy() * 100,
+            (part["row"] + shift).to_numpy(),
+            xerr=error_bars(part),
             color=look.colour,
             marker=look.marker,
             linestyle="",
