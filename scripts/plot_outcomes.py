@@ -58,6 +58,14 @@ def draw_stack(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, outcomes: li
     return float(left.max() or 0.0)
 
 
+def enlarged_title(rows: pl.DataFrame, longest: float) -> str:
+    """Title of the right panel: a judge that scored nothing has not found that nothing is wrong."""
+    if longest:
+        return "flagged answers, enlarged"
+    scored = rows.filter(pl.col("outcome") != "unscored").get_column("count").sum()
+    return "no answer flagged" if scored else "no answer has a score"
+
+
 def plot_outcomes(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
     """Draw one block of rows a judge: all answers on the left, the flagged ones on the right.
 
@@ -85,7 +93,7 @@ def plot_outcomes(frame: pl.DataFrame, headline_levels: Sequence[str] | None = N
         axes[0].set_xlim(0, 100.4)
         axes[0].set_title("all answers")
         enlarged.append((axes[1], draw_stack(axes[1], rows, shown, tiers)))
-        axes[1].set_title("flagged answers, enlarged" if enlarged[-1][1] else "no answer flagged")
+        axes[1].set_title(enlarged_title(rows, enlarged[-1][1]))
     limit = min(100.0, max(5.0, 1.07 * max(longest for _, longest in enlarged)))
     for axis, _ in enlarged:
         axis.set_xlim(0, limit)

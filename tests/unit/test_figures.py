@@ -171,6 +171,7 @@ def test_order_of_variants_counts_seeds_as_numbers():
         ("rates", "no score"),
         ("probes", "no score"),
         ("controls", "no score"),
+        ("outcomes", "no answer has a score"),
         ("scores", "no scores"),
         ("thresholds", "no scores"),
         ("tiers", "no score"),
