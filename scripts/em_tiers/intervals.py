@@ -86,7 +86,11 @@ class Cells:
     @cached_property
     def rate(self) -> float:
         """The rate; NaN where no answer counts."""
-        return float((self.weights * self.rates).sum()) if self.n else float("nan")
+        if not self.n:
+            return float("nan")
+        if self.by_question:
+            return float((self.weights * self.rates).sum())
+        return float(self.hits.sum() / self.counted.sum())
 
     @cached_property
     def n(self) -> int:
