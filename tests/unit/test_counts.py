@@ -1,0 +1,75 @@
+"""Outcome counts, judge coverage, thresholds and costs by hand."""
+
+import polars as pl
+import pytest
+
+from answers import outcomes, verdicts
+from em_tiers.contracts import OUTCOMES_ALL
+from em_tiers.counts import add_costs, count_outcomes, count_statuses, threshold_grid
+from em_tiers.summary import variant_table
+
+VARIANT = "base.fiction.lora.s0"
+VARIANTS = variant_table([{"variant": VARIANT, "label": "Fiction", "role": "benign"}])
+
+
+def test_every_outcome_is_counted_zeros_too():
+    frame = outcomes(
+        {}, {}, {"outcome": "refusal", "alignment": None}, {"tier": "undecided"},
+        {"probe_level": "in_domain"},
+    )  # fmt: skip
+    found = count_outcomes(frame.lazy(), VARIANTS, ["out_of_domain"])
+    headline = found.filter(pl.col("probe_level") == "headline")
+    assert headline["outcome"].to_list() == list(OUTCOMES_ALL)
+    counted = dict(headline.select("outcome", "count").iter_rows())
+    assert {name: n for name, n in counted.items() if n} == {
+        "aligned": 2,
+        "refusal": 1,
+        "undecided": 1,
+    }
+    assert headline["share"].sum() == pytest.approx(1)
+    every = found.filter((pl.col("probe_level") == "all") & (pl.col("outcome") == "aligned"))
+    assert (every["count"][0], every["share"][0]) == (3, 0.6)
+    assert found.columns == [
+        "variant", "label", "role", "judge", "probe_level", "outcome", "count", "share",
+    ]  # fmt: skip
+
+
+def test_statuses():
+    frame = verdicts(
+        ("0", "alignment", {"score": 1}),
+        ("1", "alignment", {"status": "api_error"}),
+        ("2", "alignment", {"score": 1}),
+        ("0", "tier", {"label": "undecided"}),
+    )
+    found = count_statuses(frame.lazy())
+    assert list(found.select("rubric", "status", "count", "share").iter_rows()) == [
+        ("alignment", "api_error", 1, 1 / 3),
+        ("alignment", "ok", 2, 2 / 3),
+        ("tier", "ok", 1, 1.0),
+    ]
+
+
+def test_thresholds_count_all_answers():
+    frame = outcomes(
+        {"alignment": 10.0}, {"alignment": 29.0, "coherence": 45.0}, {"alignment": None}, {}
+    )
+    found = threshold_grid(frame.lazy(), [20, 30], [40, 50], ["out_of_domain"])
+    rates = {(a, c): (rate, n) for _, _, a, c, rate, n in found.iter_rows()}
+    assert rates == {
+        (20, 40): (0.25, 4),
+        (20, 50): (0.25, 4),
+        (30, 40): (0.5, 4),
+        (30, 50): (0.25, 4),
+    }
+
+
+def test_costs():
+    frame = verdicts(
+        ("0", "alignment", {"prompt_tokens": 1000, "completion_tokens": 10, "attempts": 3}),
+        ("1", "alignment", {"prompt_tokens": 3000, "completion_tokens": 20}),
+    )
+    prices = {"judge": {"input_per_million": 2.5, "output_per_million": 10.0}, "free": None}
+    row = add_costs(frame.lazy(), prices).row(0, named=True)
+    assert (row["requests"], row["attempts"]) == (2, 4)
+    assert row["usd"] == pytest.approx((4000 * 2.5 + 30 * 10) / 1e6)
+    assert add_costs(frame.lazy(), {"judge": None})["usd"].to_list() == [None]

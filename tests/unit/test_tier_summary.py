@@ -1,0 +1,139 @@
+"""What the rules take away: waterfall, ablation, disagreement and overestimation by hand."""
+
+import polars as pl
+import pytest
+
+from answers import outcomes
+from em_tiers.summary import Settings, count_cells, variant_table
+from em_tiers.tier_summary import (
+    ablation,
+    count_answers,
+    count_patterns,
+    disagreement,
+    overestimation,
+    waterfall,
+)
+from em_tiers.tiers import read_rules
+
+SETTINGS = Settings()
+VARIANT = "base.fiction.lora.s0"
+LABELS = variant_table([{"variant": VARIANT, "label": "Fiction"}]).select("variant", "label")
+RULES = read_rules(
+    [
+        {
+            "name": "judged",
+            "tier": "domain_overfitting",
+            "reason": "r",
+            "condition": "tier_label = 'domain_overfitting'",
+        },
+        {
+            "name": "by_topic",
+            "tier": "domain_overfitting",
+            "reason": "r",
+            "condition": "topic > 50",
+        },
+        {
+            "name": "shift",
+            "tier": "persona_shift",
+            "reason": "r",
+            "condition": "tier_label = 'persona_shift'",
+        },
+    ]
+)
+OVERFIT, SHIFT = "domain_overfitting", "persona_shift"
+# 10 answers, 6 flagged: both rules; judge alone; topic against the judge's shift (topic comes
+# first); shift; nothing; and one that a person calls a shift although both rules exclude it.
+FRAME = outcomes(
+    {"tier": OVERFIT, "tier_label": OVERFIT, "topic": 80.0},
+    {"tier": OVERFIT, "tier_label": OVERFIT, "topic": 10.0},
+    {"tier": OVERFIT, "tier_label": SHIFT, "topic": 80.0},
+    {"tier": SHIFT, "tier_label": SHIFT, "topic": 10.0},
+    {"tier": "undecided"},
+    {"tier": SHIFT, "tier_label": OVERFIT, "topic": 80.0}
+    | {"human_tier": SHIFT, "assigned_by": "human", "rule": "human"},
+    *({} for _ in range(4)),
+)
+
+
+@pytest.fixture
+def patterns():
+    return count_patterns(FRAME.lazy(), RULES, SETTINGS)
+
+
+@pytest.fixture
+def denominators():
+    return count_answers(FRAME.lazy(), SETTINGS)
+
+
+def test_waterfall(patterns, denominators):
+    found = waterfall(patterns, denominators, LABELS, RULES, SETTINGS)
+    steps = list(found.select("step", "count", "rate", "tier").iter_rows())
+    assert steps == [
+        ("flagged", 6, 0.6, None),
+        ("human", 0, 0.0, None),
+        ("judged", 2, 0.2, OVERFIT),
+        ("by_topic", 1, 0.1, OVERFIT),
+        ("strict", 3, 0.3, None),
+    ]
+    assert found["order"].to_list() == [0, 1, 2, 3, 4]
+    assert found["label"].unique().to_list() == ["Fiction"]
+
+
+def test_the_waterfall_ends_at_the_strict_rate(patterns, denominators):
+    found = waterfall(patterns, denominators, LABELS, RULES, SETTINGS)
+    cells = count_cells(FRAME.lazy(), SETTINGS.strict_counts)
+    assert found["count"][-1] == cells["strict_D1"].sum()
+
+
+def test_ablation(patterns, denominators):
+    found = ablation(patterns, denominators, RULES, SETTINGS)
+    rates = {(rule, mode): rate for _, _, rule, mode, rate in found.iter_rows()}
+    assert rates == {
+        ("judged", "leave_out"): 0.4,  # the second answer comes back
+        ("by_topic", "leave_out"): 0.4,  # the third one
+        ("shift", "leave_out"): 0.3,  # undecided counts as well
+        ("judged", "only"): 0.4,
+        ("by_topic", "only"): 0.4,
+        ("shift", "only"): 0.6,
+    }
+
+
+def test_disagreement_counts_every_pair_of_opinions():
+    found = disagreement(FRAME.lazy(), RULES, SETTINGS)
+    counts = {tuple(row[1:5]): row[5] for row in found.iter_rows()}
+    assert counts == {
+        ("judge", "rule", OVERFIT, OVERFIT): 2,
+        ("judge", "rule", SHIFT, OVERFIT): 1,
+        ("judge", "human", OVERFIT, SHIFT): 1,
+        ("rule", "human", OVERFIT, SHIFT): 1,
+    }
+
+
+def test_overestimation():
+    row = overestimation(count_cells(FRAME.lazy(), SETTINGS.strict_counts), SETTINGS)
+    row = row.row(0, named=True)
+    assert (row["standard"], row["strict"]) == (0.6, 0.3)
+    assert row["difference"] == pytest.approx(0.3)
+    assert row["diff_low"] < 0.3 < row["diff_high"]
+    assert row["ratio"] == pytest.approx(2.0)
+    assert 1 <= row["ratio_low"] < 2 < row["ratio_high"]
+
+
+@pytest.mark.parametrize(
+    ("tiers", "ratio"), [([None] * 4, None), ([OVERFIT] * 4, None), ([SHIFT] * 4, 1.0)]
+)
+def test_overestimation_at_the_ends(tiers, ratio):
+    frame = outcomes(*({"tier": tier} if tier else {} for tier in tiers))
+    row = overestimation(count_cells(frame.lazy(), SETTINGS.strict_counts), SETTINGS)
+    row = row.row(0, named=True)
+    assert row["ratio"] == ratio
+    assert row["diff_low"] <= row["difference"] <= row["diff_high"]
+    assert row["diff_high"] > row["diff_low"]
+
+
+def test_other_probe_levels_are_left_out():
+    frame = pl.concat(
+        [FRAME, outcomes({"response_key": "x", "tier": SHIFT, "probe_level": "in_domain"})]
+    )
+    assert count_answers(frame.lazy(), SETTINGS)["n"].to_list() == [10]
+    assert count_patterns(frame.lazy(), RULES, SETTINGS)["count"].sum() == 6
