@@ -22,7 +22,6 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from em_tiers.intervals import Cells, Interval
 from em_tiers.summary import Settings, bounded, by_level, cells_of, group_variants
@@ -179,10 +178,23 @@ def _student_p(differences: Sequence[float]) -> float:
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """P-values adjusted by Holm (1979, Scand. J. Stat. 6, 65-70), step-down, at most 1.
+
+    statsmodels has the same, with a garbage collection in each call that takes longer than all
+    else here.
+    """
+    order = np.argsort(p_values)
+    steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
 def _adjusted(rows: pl.DataFrame) -> pl.DataFrame:
     adjusted = np.empty(len(rows))
     numbered = rows.with_row_index("row")
     for _, family in numbered.group_by("judge", "definition", "metric"):
         p_values = family.get_column("p_value").to_numpy()
-        adjusted[family.get_column("row").to_numpy()] = multipletests(p_values, method="holm")[1]
+        adjusted[family.get_column("row").to_numpy()] = holm(p_values)
     return rows.with_columns(p_adjusted=adjusted)

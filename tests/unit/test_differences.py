@@ -3,9 +3,10 @@
 import numpy as np
 import polars as pl
 import pytest
+from statsmodels.stats.multitest import multipletests
 from test_summary import SETTINGS, TUNED, VARIANTS, answers
 
-from em_tiers.differences import correlation_of, mover, sign_flip, summarize_differences
+from em_tiers.differences import correlation_of, holm, mover, sign_flip, summarize_differences
 from em_tiers.intervals import Interval, wilson
 from em_tiers.summary import count_cells, variant_table
 
@@ -47,6 +48,13 @@ def test_many_questions_are_drawn_with_a_seed():
     first = sign_flip(differences, seed=1)
     assert first == sign_flip(differences, seed=1)
     assert 0 < first < 0.3
+
+
+def test_holm_is_that_of_statsmodels():
+    # 3 * 0.01, 2 * 0.02, 1 * 0.03 -> 0.03, 0.04, then not below what stands before: 0.04.
+    assert holm(np.array([0.02, 0.01, 0.03])) == pytest.approx([0.04, 0.03, 0.04])
+    p_values = np.random.default_rng(0).random(30)
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 def differences(frame):
