@@ -22,6 +22,7 @@ FIGURES = {
     "probes": "Probes",
     "scores": "Sensitivity",
     "thresholds": "Sensitivity",
+    "agreement": "Judges",
     "losses": "Training",
     "dose": "Training",
 }
@@ -31,12 +32,18 @@ TABLES = {
     "differences": "Answer",
     "groups": "Answer",
     "outcomes": "Tiers",
+    "tier_waterfall": "Tiers",
+    "tier_ablation": "Tiers",
+    "tier_disagreement": "Tiers",
+    "thresholds": "Sensitivity",
+    "agreement": "Judges",
     "coverage": "Judges",
     "cost": "Cost",
     "training": "Training",
     "dose": "Training",
 }
 NEEDS_TRAINING = {"losses", "dose", "training"}
+NEEDS_JUDGES = {"agreement"}
 
 
 def get_study():
@@ -404,8 +411,56 @@ def get_figure(name):
     return outputs
 
 
+def get_planned_variants():
+    """Files of each variant that a plan looks at, relative to the working folder."""
+    samples = get_sampling()["samples"]
+    return [
+        {
+            "variant": v.variant,
+            "dataset": v.dataset,
+            "responses": f"{RESULTS}/responses/{v.variant}.parquet",
+            "card": f"{RESULTS}/datasets/{v.dataset}/card.json" if v.dataset else None,
+            "questions": {
+                path.replace("<results>", RESULTS): samples[get_set_of_file(path)]
+                for path in get_question_files(v)
+            },
+        }
+        for v in STUDY.variants.values()
+    ]
+
+
+def get_set_of_file(path):
+    """Question set that a question table holds."""
+    parts = Path(path).parts
+    return f"held-out.{parts[-2]}" if parts[-1] == "probes.parquet" else Path(path).stem
+
+
+def get_planned_judges():
+    """What tells which requests of a configured judge are already answered, and its prices."""
+    return {
+        judge: {
+            "judge": get_judge_params(judge),
+            "identity": get_full_identity(judge),
+            "rubrics": get_rubrics(judge),
+            "prices": STUDY.judges[judge]["prices"],
+            "journal": get_judge_journal(judge),
+        }
+        for judge in STUDY.config["judges"]
+    }
+
+
+def get_full_identity(judge):
+    """The identity as judge_vllm.py completes it."""
+    entry = STUDY.judges[judge]
+    if entry["backend"] != "vllm":
+        return get_judge_identity(judge)
+    thinking = STUDY.models[entry["model"]]["thinking"]
+    return get_judge_identity(judge) | {"thinking": thinking, "chat_template": None}
+
+
 def get_final_output():
     """Every table and figure of the experiment."""
     absent = set() if get_parents() else NEEDS_TRAINING
+    absent |= set() if len(get_judges()) > 1 else NEEDS_JUDGES
     tables = expand("<results>/tables/{name}.parquet", name=set(TABLES) - absent)
     return tables + expand("<results>/figures/{name}.pdf", name=set(FIGURES) - absent)

@@ -186,3 +186,22 @@ rule plot_losses:
         "Plot: training losses"
     script:
         "../scripts/plot_losses.py"
+
+
+rule plot_agreement:
+    input:
+        table="<results>/tables/agreement.parquet",
+        src=get_sources("plot_agreement"),
+    output:
+        **get_figure("agreement"),
+    log:
+        "<logs>/plot_agreement.log",
+    group:
+        "statistics"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Plot how far the judges agree"
+    script:
+        "../scripts/plot_agreement.py"

@@ -146,3 +146,28 @@ rule summarize_costs:
         "Requests, tokens and cost of all judges"
     script:
         "../scripts/summarize_costs.py"
+
+
+rule summarize_agreement:
+    input:
+        outcomes=get_outcomes(),
+        src=get_sources("summarize_agreement"),
+    output:
+        **get_tables("agreement"),
+    log:
+        "<logs>/summarize_agreement.log",
+    benchmark:
+        "<benchmarks>/summarize_agreement.tsv"
+    group:
+        "statistics"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        confidence=STUDY.config["statistics"]["confidence"],
+        resamples=STUDY.config["statistics"]["resamples"],
+        seed=STUDY.config["statistics"]["seed"],
+    message:
+        "How far the judges agree"
+    script:
+        "../scripts/summarize_agreement.py"
