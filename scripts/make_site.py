@@ -1,0 +1,83 @@
+"""Write slurm/site.yaml from what the scheduler reports: partitions, limits, GPUs, accounting.
+
+Run on the login node: `make site`, or `python scripts/make_site.py > slurm/site.yaml`. Read the
+result before the first run: the scheduler does not say which partitions you are meant to use.
+"""
+
+import re
+import subprocess
+import sys
+
+# Partition, time limit, CPUs, memory in MB and GPUs of a node, state: a line for each kind of node.
+COLUMNS = "%P|%l|%c|%m|%G|%a"
+HEAD = """\
+# Written by `make site`; slurm/site.example.yaml shows what else may stand here.
+# Delete partitions that are not for you: debugging, other groups, preemptible ones.
+partitions:
+"""
+
+
+def parse_partitions(report: str) -> dict[str, dict]:
+    """Limits of the largest node of each partition that is up, by name.
+
+    Args:
+        report: output of `sinfo --noheader --format` with COLUMNS.
+    """
+    partitions: dict[str, dict] = {}
+    for line in report.splitlines():
+        name, limit, cpus, memory, gres, state = line.strip().split("|")
+        if state != "up":
+            continue
+        # The default partition has a star, and a number may have a plus: "at least".
+        limits = partitions.setdefault(name.rstrip("*"), {})
+        if limit not in ("infinite", "n/a"):
+            limits["max_runtime"] = limit
+        for key, value in (("max_threads", cpus), ("max_mem_mb", memory)):
+            limits[key] = max(limits.get(key, 0), int(value.rstrip("+")))
+        for model, number in parse_gpus(gres):
+            limits["max_gpu"] = max(limits.get("max_gpu", 0), number)
+            if model:
+                models = limits.setdefault("available_gpu_models", [])
+                limits["available_gpu_models"] = sorted({*models, model})
+    return partitions
+
+
+def parse_gpus(gres: str) -> list[tuple[str, int]]:
+    """Kinds and numbers of GPUs of a node, from `gpu:h100:4(S:0-1),nvme:1`."""
+    found = re.findall(r"(?:^|,)gpu(?::([^:,(]+))?:(\d+)", gres)
+    return [(model, int(number)) for model, number in found]
+
+
+def format_site(partitions: dict[str, dict], accounting: bool) -> str:
+    lines = [HEAD]
+    for name, limits in partitions.items():
+        lines.append(f"  {name}:\n")
+        for key, value in limits.items():
+            # Quoted: YAML reads a bare 8:00:00 as a number of seconds.
+            shown = f'"{value}"' if isinstance(value, str) else value
+            if isinstance(value, list):
+                shown = f"[{', '.join(value)}]"
+            lines.append(f"    {key}: {shown}\n")
+    if not accounting:
+        lines.append("\nprofile:\n  # No accounting runs here, so sacct knows nothing.\n")
+        lines.append("  slurm-status-command: squeue\n  slurm-efficiency-report: false\n")
+    return "".join(lines)
+
+
+def ask(*command: str) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        sys.exit(f"{command[0]}: not found: run this on the cluster's login node")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{' '.join(command)}: {error.stderr.strip()}")
+
+
+def main() -> None:
+    partitions = parse_partitions(ask("sinfo", "--noheader", f"--format={COLUMNS}"))
+    accounting = "accounting_storage/none" not in ask("scontrol", "show", "config")
+    sys.stdout.write(format_site(partitions, accounting))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The SLURM profile takes what differs between sites from one file outside git."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.cli import parse_args
+from snakemake.exceptions import CliException
+
+from make_site import format_site, parse_gpus, parse_partitions
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with the profile and no site file, and an environment without traces of one."""
+    (tmp_path / "slurm").mkdir()
+    shutil.copy(ROOT / "slurm" / "config.yaml", tmp_path / "slurm")
+    (tmp_path / "Snakefile").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EM_TIERS_SITE", raising=False)
+    # Set first, so that what the profile sets is undone after the test.
+    for name in ("EM_TIERS_GPU_WORD", "EM_TIERS_GPU_MODEL"):
+        monkeypatch.setenv(name, "")
+    return tmp_path
+
+
+def parse(*arguments):
+    """What Snakemake makes of the profile and the command line."""
+    _, settings = parse_args(["--profile", "slurm", *arguments])
+    return settings
+
+
+def write_site(checkout, text):
+    (checkout / "slurm" / "site.yaml").write_text(text)
+
+
+def test_without_a_site_file_the_default_partition_is_used_and_a_remedy_named(checkout, capsys):
+    settings = parse()
+    assert settings.executor == "slurm"
+    assert not isinstance(settings.slurm_partition_config, Path)
+    assert "No slurm/site.yaml" in capsys.readouterr().err
+    assert settings.default_resources["mem_mb"].raw == "4000 * attempt"
+
+
+def test_partitions_of_the_site_reach_the_plugin(checkout):
+    write_site(checkout, "partitions: {gpu: {max_gpu: 2}}")
+    assert parse().slurm_partition_config == Path("slurm/site.yaml")
+
+
+def test_a_site_adds_to_the_default_resources_and_replaces_other_entries(checkout):
+    write_site(
+        checkout,
+        "profile: {jobs: 7, default-resources: {slurm_account: lab, mem_mb: 100},"
+        " set-resources: {finetune: {runtime: 9}}, slurm-array-jobs: finetune}",
+    )
+    settings = parse()
+    assert settings.jobs == 7
+    resources = {name: value.raw for name, value in settings.default_resources.items()}
+    assert (resources["slurm_account"], resources["mem_mb"]) == ("lab", 100)
+    assert resources["runtime"] == "30 * attempt"
+    assert settings.set_resources["finetune"]["runtime"].raw == 9
+    assert settings.slurm_array_jobs == "finetune"
+    assert settings.retries == 2
+
+
+def test_the_command_line_wins(checkout):
+    write_site(checkout, "profile: {jobs: 7}")
+    assert parse("--jobs", "3").jobs == 3
+
+
+def test_the_words_for_gpus_reach_the_rules(checkout):
+    write_site(checkout, "gpu: {word: gres, model: a100}")
+    parse()
+    assert (os.environ["EM_TIERS_GPU_WORD"], os.environ["EM_TIERS_GPU_MODEL"]) == ("gres", "a100")
+
+
+@pytest.mark.parametrize(
+    ("site", "message"),
+    [
+        ("partition: {gpu: {}}", "partition: unknown: use partitions, gpu or profile"),
+        ("gpu: {kind: a100}", "gpu: kind: unknown: use word or model"),
+        ("profile: {jobz: 3}", "jobz"),
+    ],
+)
+def test_a_typo_is_named(checkout, capsys, site, message):
+    write_site(checkout, site)
+    with pytest.raises((SystemExit, CliException)) as error:
+        parse()
+    assert message in f"{error.value}{capsys.readouterr().err}"
+
+
+def test_a_site_file_that_is_named_must_exist(checkout, monkeypatch):
+    monkeypatch.setenv("EM_TIERS_SITE", "nowhere.yaml")
+    with pytest.raises(SystemExit, match=r"EM_TIERS_SITE: nowhere\.yaml: no such file"):
+        parse()
+
+
+def test_the_example_can_be_used_as_it_stands(checkout):
+    shutil.copy(ROOT / "slurm" / "site.example.yaml", checkout / "slurm" / "site.yaml")
+    assert parse().slurm_partition_config == Path("slurm/site.yaml")
+
+
+def test_partitions_are_read_from_what_sinfo_prints():
+    report = """\
+cpu*|1-00:00:00|32|128000+|(null)|up
+cpu*|1-00:00:00|64+|256000|(null)|up
+gpu|8:00:00|48|512000|gpu:a100:4(S:0-1),nvme:1|up
+gpu|8:00:00|64|1024000|gpu:h100:8(S:0-1)|up
+old|infinite|16|64000|gpu:2|up
+broken|1:00:00|16|64000|gpu:2|down
+"""
+    assert parse_partitions(report) == {
+        "cpu": {"max_runtime": "1-00:00:00", "max_threads": 64, "max_mem_mb": 256000},
+        "gpu": {
+            "max_runtime": "8:00:00",
+            "max_threads": 64,
+            "max_mem_mb": 1024000,
+            "max_gpu": 8,
+            "available_gpu_models": ["a100", "h100"],
+        },
+        "old": {"max_threads": 16, "max_mem_mb": 64000, "max_gpu": 2},
+    }
+
+
+def test_gpus_of_a_node_with_several_kinds_and_mig_slices():
+    assert parse_gpus("gpu:a100_3g.20gb:8,gpu:v100:2(S:0)") == [("a100_3g.20gb", 8), ("v100", 2)]
+    assert parse_gpus("(null)") == []
+
+
+def test_the_written_site_is_read_back_as_the_same_limits():
+    partitions = {"gpu": {"max_runtime": "8:00:00", "max_gpu": 2, "available_gpu_models": ["h100"]}}
+    assert yaml.safe_load(format_site(partitions, accounting=True)) == {"partitions": partitions}
+    without = yaml.safe_load(format_site(partitions, accounting=False))
+    assert without["profile"]["slurm-status-command"] == "squeue"
