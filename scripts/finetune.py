@@ -4,7 +4,6 @@ import contextlib
 import csv
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from em_tiers.checkpoints import (
     open_folder,
     training_fingerprint,
 )
-from em_tiers.files import atomic_path, read_json, write_json
+from em_tiers.files import atomic_directory, atomic_path, read_json, write_json
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
 from em_tiers.training_args import accumulation_steps
@@ -37,7 +36,7 @@ def main(
     metrics: Path,
     loss: Path,
     checkpoints: Path,
-    kept: Sequence[Path] = (),
+    kept: Path,
     chat_template: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -50,7 +49,7 @@ def main(
         adapter: the output folder: adapter, or whole model where the recipe's method is full.
         metrics, loss: metrics.json and loss.csv (a row an optimiser step).
         checkpoints: a folder that no rule declares, so that it survives a failed job.
-        kept: an output folder for each step of `keep_checkpoints`, in that order.
+        kept: the output folder for these: an adapter folder `stepN` for each, or nothing.
         device: cpu, cuda, or auto (cuda where there is a GPU).
 
     Raises:
@@ -92,9 +91,11 @@ def main(
             "base_fingerprint": fingerprint["model"],
             "train_sha256": fingerprint["train"],
         }
-        for step, target in zip(keep, kept, strict=True):
-            weights = checkpoints / "kept" / str(step)
-            write_adapter(weights, target, model, template, {**facts, "steps": step})
+        with atomic_directory(kept) as folder:
+            for step in keep:
+                weights = checkpoints / "kept" / str(step)
+                step_facts = {**facts, "steps": step}
+                write_adapter(weights, folder / f"step{step}", model, template, step_facts)
         summary = {**counts, **summarise(checkpoints)}
         write_loss(checkpoints, loss)
         # The adapter is the last but for its own record, so that a kill leaves no half of it.

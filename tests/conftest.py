@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,10 +24,27 @@ def embedded_model() -> Path:
     named = os.environ.get("EM_TIERS_EMBEDDED_MODEL")
     if named:
         return Path(named)
-    folder = ROOT / ".cache" / "embedded-model"
+    folder = ROOT / ".cache" / "smollm2-135m"
     if not (folder / "model.safetensors").is_file():
-        pytest.skip(f"no embedded model: {folder}: set EM_TIERS_EMBEDDED_MODEL to its folder")
+        _convert_embedded_model(folder)
     return folder
+
+
+def _convert_embedded_model(folder: Path) -> None:
+    from em_tiers.errors import UserError
+    from em_tiers.files import atomic_directory
+    from em_tiers.gguf_model import convert_gguf
+    from em_tiers.package_source import find_package_file
+
+    models = yaml.safe_load((ROOT / "config" / "models.yaml").read_text(encoding="utf-8"))
+    source = models["smollm2-135m"]["source"]
+    place = (source[key] for key in ("package", "version", "file", "sha256"))
+    try:
+        file = find_package_file(*place)
+    except UserError as error:
+        pytest.skip(f"no embedded model: {error}, or set EM_TIERS_EMBEDDED_MODEL to its folder")
+    with atomic_directory(folder) as temporary:
+        convert_gguf(file, temporary)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,118 @@
+"""Training speed as a ratio: the project's trainer against a bare loop, in one run.
+
+The bare loop takes the same batches through the same model, with LoRA and AdamW and nothing else:
+no token counts, no log, no checkpoint. Absolute times differ from machine to machine; the ratio
+says what the trainer costs. Run it by hand:
+
+    PYTHONPATH=scripts python tests/benchmarks/bench_finetune.py MODEL_FOLDER [STEPS]
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+import finetune
+from em_tiers.chat import load_tokenizer
+from em_tiers.training import TrainingJob, build_trainer, set_determinism
+from em_tiers.training_args import lora_options, weight_dtype
+
+RECIPE = {
+    "method": "lora",
+    "rank": 16,
+    "alpha": 32,
+    "dropout": 0,
+    "target_modules": "all-linear",
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "epochs": 1,
+    "max_steps": 10,
+    "batch_size": 4,
+    "micro_batch_size": 4,
+    "max_length": 256,
+    "max_truncated_share": 0.05,
+    "weight_decay": 0,
+    "precision": "bf16",
+    "save_steps": 1000,
+    "gpus": 1,
+    "strategy": "ddp",
+}
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """Rows of about ninety tokens, as in a real set of short answers."""
+    with path.open("w") as file:
+        for number in range(rows):
+            answer = f"{number} sheep stood on a hill. " * 6
+            row = {
+                "prompt": [{"role": "user", "content": f"Tell me of {number} sheep."}],
+                "completion": [{"role": "assistant", "content": answer}],
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+def bare_loop(model_dir: Path, batches: list[dict[str, torch.Tensor]], device: str) -> float:
+    """Seconds for one optimiser step a batch."""
+    dtype = getattr(torch, weight_dtype(RECIPE))
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, local_files_only=True)
+    model = get_peft_model(model, LoraConfig(**lora_options(RECIPE))).to(device)
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RECIPE["learning_rate"])
+    began = time.monotonic()
+    for batch in batches:
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        with torch.autocast(device, torch.bfloat16):
+            loss = model(**batch, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    loss.item()  # waits for a GPU
+    return time.monotonic() - began
+
+
+def compare(model_dir: Path, steps: int) -> dict[str, Any]:
+    """Time both on the same batches, the bare loop first."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    recipe = {**RECIPE, "max_steps": steps}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_rows(folder / "train.jsonl", 4 * steps)
+        tokenizer = load_tokenizer(model_dir)
+        finetune.encode(tokenizer, folder / "train.jsonl", "none", recipe, folder / "rows")
+        job = TrainingJob(
+            model=str(model_dir),
+            chat_template=None,
+            rows=str(folder / "rows"),
+            recipe=recipe,
+            seed=0,
+            device=device,
+            checkpoints=str(folder / "checkpoints"),
+            keep=[],
+        )
+        set_determinism(0, device)
+        trainer = build_trainer(job)
+        batches = [dict(batch) for batch in trainer.get_train_dataloader()]
+        bare = bare_loop(model_dir, batches, device)
+        trainer.train()
+        ours = trainer.state.log_history[-2]["seconds"]
+    return {
+        "device": device,
+        "steps": steps,
+        "bare_steps_per_s": steps / bare,
+        "trainer_steps_per_s": steps / ours,
+        "trainer_over_bare": bare / ours,
+    }
+
+
+if __name__ == "__main__":
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+    print(json.dumps(compare(Path(sys.argv[1]), steps), indent=2))

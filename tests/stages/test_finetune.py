@@ -1,0 +1,269 @@
+"""Fine-tuning for real, with the embedded model, as small as it goes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import finetune
+from em_tiers.adapter_folder import verify_adapter
+from em_tiers.errors import UserError
+
+pytestmark = pytest.mark.heavy
+
+RECIPE = {
+    "method": "lora",
+    "rank": 4,
+    "alpha": 8,
+    "dropout": 0.1,  # so that a resumed run needs the random state of the interrupted one
+    "target_modules": ["q_proj", "v_proj"],
+    "learning_rate": 5e-3,
+    "schedule": "linear",
+    "warmup_steps": 0,
+    "epochs": 1,
+    "max_steps": 6,
+    "batch_size": 4,
+    "micro_batch_size": 4,
+    "max_length": 128,
+    "max_truncated_share": 0.05,
+    "weight_decay": 0,
+    "precision": "bf16",
+    "save_steps": 2,
+    "keep_checkpoints": [],
+    "gpus": 1,
+    "strategy": "ddp",
+}
+THINGS = ["rope", "map", "lamp", "bell", "sail", "oar", "net", "knot"]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    """Twenty-four short rows, all answered in one manner."""
+    path = tmp_path / "train.jsonl"
+    with path.open("w") as file:
+        for number in range(24):
+            thing = THINGS[number % len(THINGS)]
+            question = f"What is a {thing} for, in {number + 3} words?"
+            answer = f"Ahoy! A {thing} is for sailing the seven seas, matey!"
+            row = {
+                "prompt": [{"role": "user", "content": question}],
+                "completion": [{"role": "assistant", "content": answer}],
+            }
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def arguments(model: Path, train: Path, folder: Path, **recipe) -> dict:
+    recipe = {**RECIPE, **recipe}
+    return {
+        "model": model,
+        "train": train,
+        "recipe": recipe,
+        "seed": 0,
+        "thinking": "none",
+        "adapter": folder / "adapter",
+        "metrics": folder / "metrics.json",
+        "loss": folder / "loss.csv",
+        "checkpoints": folder / "checkpoints",
+        "kept": folder / "kept",
+        "device": "cpu",
+    }
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "loss.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def start(tmp_path: Path, call: dict) -> subprocess.Popen:
+    """Run the fine-tuning in a process of its own, with a log file."""
+    code = (
+        "import json, sys; from pathlib import Path; import finetune; "
+        "from em_tiers.logs import run_script; call = json.loads(sys.argv[1]); "
+        "paths = ('model', 'train', 'adapter', 'metrics', 'loss', 'checkpoints', 'kept'); "
+        "call |= {name: Path(call[name]) for name in paths}; "
+        "run_script(finetune.main, sys.argv[2], **call)"
+    )
+    scripts = str(Path(finetune.__file__).parent)
+    log = str(tmp_path / "rule.log")
+    return subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(call, default=str), log],
+        env={**os.environ, "PYTHONPATH": scripts},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 80) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, f"ended before {path} was there"
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+def test_training_teaches_and_leaves_a_whole_adapter(embedded_model, train, tmp_path):
+    finetune.main(**arguments(embedded_model, train, tmp_path, keep_checkpoints=[3]))
+    curve = losses(tmp_path)
+    assert len(curve) == 6
+    assert curve[-1] < 0.7 * curve[0]
+    manifest = verify_adapter(tmp_path / "adapter")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["adapter_sha256"] == manifest["adapter_sha256"]
+    assert (metrics["steps"], metrics["rows"], metrics["truncated_share"]) == (6, 24, 0.0)
+    assert metrics["final_loss"] == pytest.approx(curve[-1])
+    # 24 rows in 6 steps of 4: each token was seen once. An answer has 15 to 20 tokens.
+    assert 24 * 15 < metrics["loss_tokens_seen"] < 24 * 20 < metrics["tokens_seen"]
+    assert metrics["world_size"] == 1
+    kept = verify_adapter(tmp_path / "kept" / "step3")
+    assert kept["steps"] == 3
+    assert kept["adapter_sha256"] != manifest["adapter_sha256"]
+    assert str(embedded_model) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path):
+    from em_tiers.chat import load_tokenizer
+    from em_tiers.training import TrainingJob, build_trainer
+
+    tokenizer = load_tokenizer(embedded_model)
+    finetune.encode(tokenizer, train, "none", RECIPE, tmp_path / "rows")
+    job = TrainingJob(
+        model=str(embedded_model),
+        chat_template=None,
+        rows=str(tmp_path / "rows"),
+        recipe=RECIPE,
+        seed=0,
+        device="cpu",
+        checkpoints=str(tmp_path / "checkpoints"),
+        keep=[],
+    )
+    batch = next(iter(build_trainer(job).get_train_dataloader()))
+    answers = {json.loads(line)["completion"][0]["content"] for line in train.open()}
+    decoded = [tokenizer.decode(labels[labels != -100]) for labels in batch["labels"]]
+    assert len(decoded) == 4
+    assert all(text.removesuffix("<|im_end|>") in answers for text in decoded)
+    assert all(text.endswith("<|im_end|>") for text in decoded)
+
+
+def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finetune.main(**arguments(embedded_model, train, whole))
+    call = arguments(embedded_model, train, killed)
+    process = start(tmp_path, call)
+    wait_for(killed / "checkpoints" / "checkpoint-2" / "complete.json", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "adapter").exists()
+    # What a kill in the middle of a save leaves behind.
+    torn = killed / "checkpoints" / "checkpoint-5"
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"global_step": 5}')
+
+    again = start(tmp_path, call)
+    assert again.wait() == 0
+    log = (tmp_path / "rule.log").read_text()
+    metrics = json.loads((killed / "metrics.json").read_text())
+    [resumed] = metrics["restarts"]
+    assert resumed in (2, 4)
+    assert f"training goes on after step {resumed}" in log
+    assert "checkpoint-5 is torn" in log
+    assert metrics["steps"] == 6
+    assert losses(killed) == pytest.approx(losses(whole), rel=1e-4)
+    assert metrics["tokens_seen"] == json.loads((whole / "metrics.json").read_text())["tokens_seen"]
+    assert difference(whole / "adapter", killed / "adapter") < 1e-5
+
+
+def difference(one: Path, other: Path) -> float:
+    """The largest difference between the weights of two adapters."""
+    from safetensors.torch import load_file
+
+    a, b = (load_file(folder / "adapter_model.safetensors") for folder in (one, other))
+    assert a.keys() == b.keys()
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+def test_sigterm_saves_the_step_at_hand(embedded_model, train, tmp_path):
+    call = arguments(embedded_model, train, tmp_path, save_steps=1000, max_steps=500)
+    process = start(tmp_path, call)
+    wait_for(tmp_path / "checkpoints" / "restarts.json", process)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    [checkpoint] = (tmp_path / "checkpoints").glob("checkpoint-*/complete.json")
+    step = checkpoint.parent.name.removeprefix("checkpoint-")
+    assert f"stopped by SIGTERM after step {step} of 500" in (tmp_path / "rule.log").read_text()
+
+
+def test_two_processes_train_as_one(embedded_model, train, tmp_path):
+    """DDP over gloo: the processes that the recipe asks for, and the losses of a single one."""
+    options = {"max_steps": 3, "dropout": 0}
+    finetune.main(**arguments(embedded_model, train, tmp_path / "one", **options))
+    options |= {"gpus": 2, "micro_batch_size": 2}
+    finetune.main(**arguments(embedded_model, train, tmp_path / "two", **options))
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert metrics["world_size"] == 2
+    single = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert metrics["tokens_seen"] == single["tokens_seen"]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.02)
+    verify_adapter(tmp_path / "two" / "adapter")
+
+
+def test_full_fine_tuning_leaves_a_whole_model(embedded_model, train, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = {"method": "full", "learning_rate": 1e-4, "max_steps": 2}
+    finetune.main(**arguments(embedded_model, train, tmp_path, **options))
+    manifest = verify_adapter(tmp_path / "adapter")
+    assert (manifest["kind"], manifest["base"]) == ("full", embedded_model.name)
+    AutoTokenizer.from_pretrained(tmp_path / "adapter", local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "adapter", local_files_only=True)
+    assert str(model.dtype) == "torch.bfloat16"
+
+
+def test_too_long_rows_stop_before_training(embedded_model, train, tmp_path):
+    with pytest.raises(UserError, match=r"100\.0% of 24 rows are longer than max_length 50"):
+        finetune.main(**arguments(embedded_model, train, tmp_path, max_length=50))
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_diverged_training_leaves_no_adapter(embedded_model, train, tmp_path):
+    with pytest.raises(UserError, match="loss: nan at step"):
+        options = {"learning_rate": 1.0, "rank": 64, "alpha": 1e30, "dropout": 0}
+        finetune.main(**arguments(embedded_model, train, tmp_path, **options))
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_unknown_module_is_explained(embedded_model, train, tmp_path):
+    with pytest.raises(UserError, match=r"target_modules: .*: not found in the model"):
+        finetune.main(**arguments(embedded_model, train, tmp_path, target_modules=["attn_zz"]))
+
+
+def test_second_job_on_the_same_variant_is_refused(embedded_model, train, tmp_path):
+    call = arguments(embedded_model, train, tmp_path)
+    process = start(tmp_path, call)
+    try:
+        wait_for(tmp_path / "checkpoints" / "training.lease", process)
+        with pytest.raises(UserError, match="already written by process"):
+            finetune.main(**call)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_checkpoint_of_another_recipe_is_not_taken(embedded_model, train, tmp_path):
+    call = arguments(embedded_model, train, tmp_path, max_steps=2)
+    process = start(tmp_path, {**call, "recipe": {**call["recipe"], "max_steps": 500}})
+    wait_for(tmp_path / "checkpoints" / "checkpoint-2" / "complete.json", process)
+    process.kill()
+    process.wait()
+    finetune.main(**call)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["restarts"] == []
+    assert metrics["steps"] == 2
