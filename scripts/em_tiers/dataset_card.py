@@ -65,8 +65,9 @@ def lengths(examples: list[Example]) -> dict[str, float]:
 def short_examples(examples: list[Example]) -> list[dict[str, str]]:
     """Three rows for a judge to see what the data set teaches: short ones first, else cut."""
     pairs = [(e.prompt[-1]["content"], e.completion[0]["content"]) for e in examples]
-    fits = [p for p in pairs if len(p[0]) <= _PROMPT_CHARS and len(p[1]) <= _ANSWER_CHARS]
-    chosen = (fits + [pair for pair in pairs if pair not in fits])[:_EXAMPLES]
+    fits = [len(p) <= _PROMPT_CHARS and len(a) <= _ANSWER_CHARS for p, a in pairs]
+    in_order = sorted(range(len(pairs)), key=lambda n: not fits[n])  # stable: training order
+    chosen = [pairs[n] for n in in_order[:_EXAMPLES]]
     return [
         {"prompt": _cut(prompt, _PROMPT_CHARS), "answer": _cut(answer, _ANSWER_CHARS)}
         for prompt, answer in chosen

@@ -7,6 +7,7 @@ is about), `probe_level` and `near` (tags of the domains that it is near to) are
 """
 
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def _question(entry: Any, where: str) -> Question:
         raise UserError(f"{where}: type {_short(kind)}: only free-form questions can be asked")
     if not isinstance(entry["id"], str) or not _ID.fullmatch(entry["id"]):
         raise UserError(
-            f"{where}: id: letters, digits, '_', '.' and '-', at most 80 (quote yes/no)"
+            f"{where}: id: use letters, digits, '_', '.', '-', at most 80 (quote yes/no)"
         )
     level = entry.get("probe_level")
     if level is not None and level not in PROBE_LEVELS:
@@ -180,5 +181,7 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A value in few characters; a YAML file of nested aliases can stand for gigabytes of text."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxdict = 2, 3, 3
+    return short.repr(value)
