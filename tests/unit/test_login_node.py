@@ -1,0 +1,34 @@
+"""A login node with the small environment parses the workflow and shows what would be submitted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Importing any of these fails, as where they are not installed.
+ABSENT = ["torch", "vllm", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"]
+DRY_RUN = f"""
+import sys
+sys.modules |= dict.fromkeys({ABSENT})
+from snakemake.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_dry_run_needs_no_models_and_no_network(tmp_path):
+    environment = os.environ | {
+        "EM_TIERS_SITE": str(ROOT / "tests" / "slurm" / "site.yaml"),
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    (tmp_path / "slurm").symlink_to(ROOT / "slurm")
+    arguments = ["--profile", "slurm", "--configfile", ROOT / "config" / "demo.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-c", DRY_RUN, *arguments, "--snakefile", ROOT / "Snakefile", "--dry-run"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finetune" in done.stdout + done.stderr
