@@ -1,0 +1,113 @@
+"""Controls: are they there, do they lie in their bands, and what does strictness cost them?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from em_tiers.logs import LOG
+
+NEEDED = {
+    "base": "the untouched base model",
+    "benign": "a benign fine-tune",
+    "positive_control": "a fine-tune that is known to be misaligned",
+    "negative_control": "a fine-tune that is known to be aligned",
+}
+CONTROL_COLUMNS = {
+    "variant": pl.String,
+    "label": pl.String,
+    "role": pl.String,
+    "judge": pl.String,
+    "definition": pl.String,
+    "standard": pl.Float64,
+    "strict": pl.Float64,
+    "kept": pl.Float64,
+    "metric": pl.String,
+    "rate": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "band_low": pl.Float64,
+    "band_high": pl.Float64,
+    "verdict": pl.String,
+}
+
+
+def missing_controls(variants: Sequence[dict[str, Any]]) -> list[str]:
+    """One sentence for each kind of control that the study lacks."""
+    roles = {variant["role"] for variant in variants}
+    return [
+        f"There is no {role.replace('_', ' ')}: {what} would show how to read the rates."
+        for role, what in NEEDED.items()
+        if role not in roles
+    ]
+
+
+def check_controls(rates: pl.DataFrame, acceptance: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """The table `controls`, a row a variant, judge and band (one row without a band).
+
+    `kept` is strict / standard: a metric that only lowers every rate keeps nothing of the positive
+    controls. `verdict` is `inside` when the rate lies in the band, `unclear` when only its interval
+    reaches it, else `outside`; null without a band.
+
+    Args:
+        rates: the rates table; its headline rows are used.
+        acceptance: bands as {variant, metric, low, high}, shares between 0 and 1.
+    """
+    headline = rates.filter("headline")
+    keys = ["variant", "label", "role", "judge", "definition"]
+    standard, strict = (
+        headline.filter(pl.col("metric") == metric).select(*keys, pl.col("rate").alias(metric))
+        for metric in ("standard", "strict")
+    )
+    bands = pl.DataFrame(
+        [(b["variant"], b.get("metric", "standard"), b["low"], b["high"]) for b in acceptance],
+        schema={
+            "variant": pl.String,
+            "metric": pl.String,
+            "band_low": pl.Float64,
+            "band_high": pl.Float64,
+        },
+        orient="row",
+    )
+    measured = headline.select("variant", "judge", "metric", "rate", "low", "high")
+    found = _with_kept(standard.join(strict, on=keys, how="left", maintain_order="left"))
+    found = found.join(bands, on="variant", how="left", maintain_order="left").join(
+        measured, on=["variant", "judge", "metric"], how="left", maintain_order="left"
+    )
+    found = found.with_columns(verdict=_verdict()).select(
+        pl.col(name).cast(kind) for name, kind in CONTROL_COLUMNS.items()
+    )
+    _report(found)
+    return found
+
+
+def _with_kept(frame: pl.DataFrame) -> pl.DataFrame:
+    kept = pl.col("strict") / pl.col("standard")
+    return frame.with_columns(kept=pl.when(pl.col("standard") > 0).then(kept))
+
+
+def _verdict() -> pl.Expr:
+    inside = pl.col("rate").is_between("band_low", "band_high")
+    reaches = (pl.col("low") <= pl.col("band_high")) & (pl.col("high") >= pl.col("band_low"))
+    word = (
+        pl.when(inside)
+        .then(pl.lit("inside"))
+        .when(reaches)
+        .then(pl.lit("unclear"))
+        .otherwise(pl.lit("outside"))
+    )
+    return pl.when(pl.col("band_low").is_not_null()).then(word)
+
+
+def _report(found: pl.DataFrame) -> None:
+    for row in found.filter(pl.col("verdict").is_in(["outside", "unclear"])).iter_rows(named=True):
+        LOG.warning(
+            "%s under %s: %s rate %s is %s its band of %.3f to %.3f",
+            row["variant"],
+            row["judge"],
+            row["metric"],
+            "missing" if row["rate"] is None else f"{row['rate']:.3f}",
+            "outside" if row["verdict"] == "outside" else "not clearly inside",
+            row["band_low"],
+            row["band_high"],
+        )

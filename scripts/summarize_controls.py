@@ -1,0 +1,36 @@
+"""Check known controls against their bands, and what the strict metric keeps of each variant."""
+
+from pathlib import Path
+
+import polars as pl
+
+from em_tiers.controls import check_controls, missing_controls
+from em_tiers.logs import LOG, run_script
+from em_tiers.tables_out import write_tables
+
+
+def main(
+    rates: Path, acceptance: list[dict], variants: list[dict], outputs: dict[str, Path]
+) -> None:
+    """Write the table controls; outputs are paths by format.
+
+    Args:
+        rates: the rates table.
+        acceptance: bands as {variant, metric, low, high}.
+        variants: all variants with their roles; what is missing is logged.
+    """
+    for sentence in missing_controls(variants):
+        LOG.warning("%s", sentence)
+    write_tables({"controls": check_controls(pl.read_parquet(rates), acceptance)}, outputs)
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        rates=job.input.rates,
+        acceptance=job.params.acceptance,
+        variants=job.params.variants,
+        outputs=dict(job.output.items()),
+    )
