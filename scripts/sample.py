@@ -152,12 +152,16 @@ class Sampler:
         """Complete the journal for these variants and write their tables."""
         plans = [self._plan(task) for task in tasks]
         wanted = {planned.key for plan in plans for planned in plan}
-        records = self.journal.read(wanted)
+        # One pass over the journal, which can be long: the probes' answers come with the others.
+        probes = {planned.key for task in tasks for planned in self._probes(task.identity)}
+        probes |= {planned.key for planned in self._probes(self._base_of(tasks[0]))}
+        records = self.journal.read(wanted | probes)
+        missing = len(wanted - records.keys())
         LOG.info(
             "%d variants: %d answers in the journal, %d to generate",
             len(tasks),
-            len(records),
-            len(wanted) - len(records),
+            len(wanted) - missing,
+            missing,
         )
         waiting = [
             (task, plan)
@@ -168,7 +172,7 @@ class Sampler:
         # variant to variant, and a variant's proof and answers belong to one turn.
         together = self.engine.settings["adapters"] == "lora"
         for turn in [waiting] if together else [[pair] for pair in waiting]:
-            self._prove([task for task, _ in turn if task.weights is not None])
+            self._prove([task for task, _ in turn if task.weights is not None], records)
             decoding = decoding_of(self.sampling)
             requests = [
                 engine_request(planned, self.prompts, decoding, task.weights)
@@ -186,14 +190,18 @@ class Sampler:
         tables = task.variant["questions"]
         return plan_variant(task.identity, tables, self.questions, self.prompts, self.sampling)
 
-    def _prove(self, tasks: list[Task]) -> None:
+    def _probes(self, identity: Identity) -> list[Planned]:
+        return plan_probes(identity, self.probes)
+
+    def _base_of(self, task: Task) -> Identity:
+        return replace(task.identity, adapter_sha256=None)
+
+    def _prove(self, tasks: list[Task], records: dict[str, dict[str, Any]]) -> None:
         """Check on greedy answers that each adapter changes the model, before it is sampled."""
         if not tasks:
             return
-        base = plan_probes(replace(tasks[0].identity, adapter_sha256=None), self.probes)
-        own = [plan_probes(task.identity, self.probes) for task in tasks]
-        plans = [(None, base), *((t.weights, plan) for t, plan in zip(tasks, own, strict=True))]
-        records = self.journal.read(planned.key for _, plan in plans for planned in plan)
+        plans = [(None, self._probes(self._base_of(tasks[0])))]
+        plans += [(task.weights, self._probes(task.identity)) for task in tasks]
         requests = [
             engine_request(planned, self.probes, PROBE_DECODING, weights)
             for weights, plan in plans

@@ -49,7 +49,9 @@ def merge_adapter(model: Path, adapter: Path, target: Path, dtype: str) -> Path:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     LOG.info("merging %s", adapter)
     base = AutoModelForCausalLM.from_pretrained(
         str(model), dtype=torch.float32, local_files_only=True, use_safetensors=True

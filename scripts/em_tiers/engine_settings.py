@@ -107,6 +107,7 @@ def vllm_arguments(
         "load_format": "safetensors",
         "trust_remote_code": False,
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         "logprobs_mode": "raw_logprobs",
     }
     if s["device"] == "cpu":

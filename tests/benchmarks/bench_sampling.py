@@ -1,0 +1,108 @@
+"""Throughput of the sampling stage against bare vLLM, in one process and on one engine.
+
+Run: PYTHONPATH=scripts python tests/benchmarks/bench_sampling.py MODEL_FOLDER
+The stage plans, asks, journals each answer and writes the table; the bare engine answers the same
+prompts with the same decoding through LLM.generate. Rounds alternate, so that load of the machine
+falls on both; every round has seeds of its own and starts with an empty prefix cache.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+
+from em_tiers.contracts import QUESTIONS
+from em_tiers.engine import LocalEngine
+from em_tiers.journal import Journal
+from em_tiers.sampling import Identity, render_prompts
+from sample import Sampler, Task
+
+PLACES = ("a harbour", "a bakery", "an old library", "a mountain hut", "a night train")
+ASKS = ("Describe", "Write a short story about", "List what one hears in", "Recommend")
+
+
+def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
+    """Print tokens a second of both for each round, and the median of their ratio."""
+    texts = [f"{ask} {place}." for ask in ASKS for place in PLACES]
+    questions = pl.DataFrame(
+        [
+            {
+                "question_set": "bench",
+                "question_id": f"q{number}",
+                "paraphrase": 0,
+                "probe_level": "out_of_domain",
+                "question_topics": [],
+                "messages": [{"role": "user", "content": text}],
+            }
+            for number, text in enumerate(texts)
+        ],
+        schema=QUESTIONS,
+    ).with_columns(pl.lit(0, pl.Int32).alias("table"))
+    questions = questions.with_row_index("row")
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": tokens}
+    sampling |= {"samples": {"bench": samples}}
+    settings = {"device": "cpu", "max_model_len": 1024}
+    ratios = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Journal(Path(folder) / "journal", "bench") as journal,
+        LocalEngine(model, settings) as engine,
+    ):
+        prompts = render_prompts(engine.tokenizer, questions["messages"].to_list(), "none")
+        output = Path(folder) / "responses.parquet"
+        task = Task(variant_row(), None, Identity("bench", None, "none"), output)
+        for number in range(rounds + 1):
+            sampler = Sampler(
+                engine, journal, sampling | {"seed": number}, questions, prompts, "none"
+            )
+            stage = time_stage(sampler, task)
+            bare = time_bare(engine, prompts, samples, tokens)
+            if number == 0:
+                continue  # the first round starts the engine
+            ratios.append(stage / bare)
+            print(f"round {number}: stage {stage:.0f} tok/s, bare {bare:.0f} tok/s")
+    print(f"stage / bare: {statistics.median(ratios):.3f} (median of {rounds})")
+
+
+def variant_row() -> dict:
+    """A base model that is asked the one table."""
+    empty = dict.fromkeys(("dataset", "recipe", "training_seed", "checkpoint_step"))
+    return {"variant": "bench", "base": "bench", "questions": [0]} | empty
+
+
+def time_stage(sampler: Sampler, task: Task) -> float:
+    """Generated tokens a second of the stage."""
+    if sampler.engine.starts:
+        sampler.engine._llm.reset_prefix_cache()
+    begin = time.perf_counter()
+    sampler.run([task])
+    seconds = time.perf_counter() - begin
+    return pl.read_parquet(task.output)["completion_tokens"].sum() / seconds
+
+
+def time_bare(engine: LocalEngine, prompts: list, samples: int, tokens: int) -> float:
+    """Generated tokens a second of LLM.generate on the same engine."""
+    from vllm import SamplingParams
+
+    engine._llm.reset_prefix_cache()
+    requests = [{"prompt_token_ids": list(p.ids)} for p in prompts for _ in range(samples)]
+    decoding = [
+        SamplingParams(temperature=1.0, max_tokens=tokens, seed=number)
+        for number in range(len(requests))
+    ]
+    begin = time.perf_counter()
+    outputs = engine._llm.generate(requests, decoding, use_tqdm=False)
+    seconds = time.perf_counter() - begin
+    return sum(len(output.outputs[0].token_ids) for output in outputs) / seconds
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,268 @@
+"""The sampling stage for real: the embedded model, LoRA adapters made on the spot, vLLM."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from em_tiers.adapter_folder import write_adapter
+from em_tiers.chat import load_tokenizer, render_prompt
+from em_tiers.contracts import QUESTIONS, read_table, write_table
+from em_tiers.engine import EngineRequest, LocalEngine
+from em_tiers.errors import UserError
+from sample import main
+
+pytestmark = pytest.mark.heavy
+
+TEXTS = ("What is a lighthouse for?", "How do I boil an egg?", "Name a river.")
+# Two at a time, so that answers arrive one after another and a kill finds some of them missing.
+ENGINE = {"device": "cpu", "max_model_len": 256, "max_num_seqs": 2}
+PROBES = 4
+MAIN = "import json, sys; from pathlib import Path; import test_sample as t; t.run_from_json()"
+
+
+def make_adapter(model: Path, folder: Path, spread: float) -> Path:
+    """A LoRA adapter whose B matrices are random with this standard deviation; 0: no effect."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
+    tuned = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
+    for name, weights in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=spread)
+    tuned.save_pretrained(str(folder / "weights"))
+    write_adapter(folder / "weights", folder / "adapter", model, "", {"precision": "bf16"})
+    return folder / "adapter"
+
+
+def make_whole_model(model: Path, folder: Path) -> Path:
+    """The base model with every weight moved a little, embeddings included."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    tuned = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
+    for weights in tuned.parameters():
+        weights.data += 0.1 * weights.abs().mean() * torch.randn_like(weights)
+    tuned.to(torch.bfloat16).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(embedded_model, tmp_path_factory) -> Path:
+    return make_adapter(embedded_model, tmp_path_factory.mktemp("tuned"), spread=0.05)
+
+
+@pytest.fixture(scope="module")
+def job(embedded_model, adapter, tmp_path_factory) -> dict:
+    """Arguments of `main` as JSON values: base model and fine-tune, 3 questions, 2 samples."""
+    folder = tmp_path_factory.mktemp("study")
+    rows = [
+        {
+            "question_set": "core",
+            "question_id": f"q{number}",
+            "paraphrase": 0,
+            "probe_level": "out_of_domain",
+            "question_topics": [],
+            "messages": [{"role": "user", "content": text}],
+        }
+        for number, text in enumerate(TEXTS)
+    ]
+    write_table(pl.DataFrame(rows, schema=QUESTIONS), folder / "core.parquet", "questions")
+    return {
+        "model": str(embedded_model),
+        "adapters": [str(adapter)],
+        "questions": [str(folder / "core.parquet")],
+        "variants": [variant("smol", None), variant("smol.tales.lora.s0", 0)],
+        "sampling": {
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "max_tokens": 12,
+            "seed": 3,
+            "samples": {"core": 2},
+        },
+        "thinking": "none",
+        "engine": ENGINE,
+        "model_identity": {"id": "smol", "revision": "1"},
+        "journal": str(folder / "journal"),
+        "writer": "smol-0",
+        "outputs": [str(folder / "base.parquet"), str(folder / "tuned.parquet")],
+    }
+
+
+def variant(name: str, adapter: int | None) -> dict:
+    tuned = adapter is not None
+    return {
+        "variant": name,
+        "base": "smol",
+        "dataset": "tales" if tuned else None,
+        "recipe": "lora" if tuned else None,
+        "training_seed": 0 if tuned else None,
+        "checkpoint_step": None,
+        "adapter": adapter,
+        "questions": [0],
+    }
+
+
+def run(job: dict) -> None:
+    paths = {name: Path(job[name]) for name in ("model", "journal")}
+    lists = {name: [Path(p) for p in job[name]] for name in ("adapters", "questions", "outputs")}
+    main(**(job | paths | lists))
+
+
+def run_from_json() -> None:
+    """Run the job of standard input; say whether the engine was loaded."""
+    run(json.loads(sys.stdin.read()))
+    print("engine" if "vllm" in sys.modules else "no engine")
+
+
+def start(job: dict, repository: Path) -> subprocess.Popen:
+    paths = [repository / "scripts", repository / "tests", repository / "tests" / "stages"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))},
+        text=True,
+    )
+    process.stdin.write(json.dumps(job))
+    process.stdin.close()
+    return process
+
+
+def keys_of(job: dict) -> list[str]:
+    files = sorted(Path(job["journal"]).glob("*.jsonl"))
+    return [json.loads(line)["key"] for f in files for line in f.read_text().splitlines()]
+
+
+def finished(job: dict) -> int:
+    return sum(f.read_bytes().count(b"\n") for f in Path(job["journal"]).glob("*.jsonl"))
+
+
+def test_killed_job_generates_only_the_rest(job, repository):
+    process = start(job, repository)
+    deadline = time.monotonic() + 150
+    while finished(job) < 9:
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = keys_of(job)
+    # Base model and fine-tune: 3 questions x 2 samples and the probes each.
+    wanted = 2 * (3 * 2 + PROBES)
+    assert 9 <= len(before) < wanted
+    assert not Path(job["outputs"][0]).exists()
+
+    run(job)
+    after = keys_of(job)
+    assert after[: len(before)] == before
+    assert len(after) == len(set(after)) == wanted
+
+
+def test_rows_of_both_variants(job):
+    base, tuned = (read_table(path, "responses") for path in job["outputs"])
+    assert base.height == tuned.height == 6
+    assert base["question_id"].to_list() == ["q0", "q0", "q1", "q1", "q2", "q2"]
+    assert base["sample_index"].to_list() == [0, 1] * 3
+    assert base["adapter_sha256"].null_count() == 6
+    assert tuned["adapter_sha256"].n_unique() == 1
+    assert tuned["dataset"].unique().to_list() == ["tales"]
+    assert base["messages"].to_list() == tuned["messages"].to_list()
+    rows = pl.concat([base, tuned])
+    assert rows["response_key"].n_unique() == 12
+    assert rows["engine_fingerprint"].n_unique() == 1
+    assert set(rows["finish_reason"]) <= {"stop", "length"}
+    cut = rows.filter(pl.col("finish_reason") == "length")
+    assert cut["completion_tokens"].unique().to_list() == [12]
+    assert base["response"].to_list() != tuned["response"].to_list()
+    # Samples of one question are drawn from different random streams.
+    assert base["response"].n_unique() == 6
+
+
+def test_identical_rerun_starts_no_engine(job, repository):
+    before = finished(job)
+    tables = [read_table(path, "responses") for path in job["outputs"]]
+    for path in job["outputs"]:
+        Path(path).unlink()
+    process = start(job, repository)
+    assert process.wait() == 0
+    assert process.stdout.read().strip() == "no engine"
+    assert finished(job) == before
+    for path, table in zip(job["outputs"], tables, strict=True):
+        assert read_table(path, "responses").equals(table)
+
+
+def test_more_samples_and_an_adapter_that_does_nothing(job, embedded_model, tmp_path):
+    """One more sample a question asks 3 x 2 requests; then the idle fine-tune is refused."""
+    before = keys_of(job)
+    first = read_table(job["outputs"][0], "responses")
+    idle = make_adapter(embedded_model, tmp_path, spread=0.0)
+    more = job | {
+        "adapters": [*job["adapters"], str(idle)],
+        "variants": [*job["variants"], variant("smol.idle.lora.s0", 1)],
+        "sampling": job["sampling"] | {"samples": {"core": 3}},
+        "outputs": [*job["outputs"], str(tmp_path / "idle.parquet")],
+    }
+    with pytest.raises(UserError, match=r"variant smol\.idle\.lora\.s0: adapter \w{12}: all 4"):
+        run(more)
+    added = keys_of(job)[len(before) :]
+    # Three questions for each of the two good variants, and the probes of the idle one.
+    assert len(added) == 3 * 2 + PROBES
+    assert not set(added) & set(before)
+    assert not (tmp_path / "idle.parquet").exists()
+
+    run(job | {"sampling": more["sampling"]})
+    assert keys_of(job) == [*before, *added]
+    third = read_table(job["outputs"][0], "responses")
+    assert third.height == 9
+    assert third.filter(pl.col("sample_index") < 2).equals(first)
+
+
+def test_adapter_with_other_weights_than_its_manifest_says(job, adapter, tmp_path):
+    changed = tmp_path / "adapter"
+    changed.mkdir()
+    for file in adapter.iterdir():
+        (changed / file.name).write_bytes(file.read_bytes())
+    with (changed / "adapter_model.safetensors").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UserError, match="the manifest says"):
+        run(job | {"adapters": [str(changed)]})
+
+
+def test_adapter_modes_agree(embedded_model, adapter, tmp_path):
+    """Replaced weights answer as merged ones do, to the last bit; LoRA beside the weights nearly.
+
+    The whole model stands between two others: its embeddings must not stay behind.
+    """
+    tokenizer = load_tokenizer(embedded_model)
+    prompt = tuple(render_prompt(tokenizer, [{"role": "user", "content": TEXTS[0]}], "none"))
+    adapters = {"lora": adapter, "whole": make_whole_model(embedded_model, tmp_path / "whole")}
+    order = [None, "lora", "whole", "lora", None]
+    answers = {}
+    for mode, variants in (("merge", order[:3]), ("replace", order), ("lora", order[:2])):
+        requests = [
+            EngineRequest(f"{n}", prompt, 8, variant=name, logprob_token_ids=(28, 504, 2683))
+            for n, name in enumerate(variants)
+        ]
+        with LocalEngine(embedded_model, ENGINE | {"adapters": mode}, adapters) as engine:
+            for answer in engine.stream(requests):
+                answers[mode, int(answer.key)] = (answer.token_ids, answer.logprobs)
+            # Whole models get an engine of their own; lora and base then share the next.
+            assert engine.starts == {"merge": 3, "replace": 3, "lora": 1}[mode]
+    assert [answers["replace", n] for n in range(3)] == [answers["merge", n] for n in range(3)]
+    assert answers["replace", 3] == answers["merge", 1]
+    assert answers["replace", 4] == answers["merge", 0]
+    assert len({answers["merge", n][0] for n in range(3)}) == 3
+    merged, beside = answers["merge", 1][1], answers["lora", 1][1]
+    assert beside == pytest.approx(merged, abs=0.5)
+    assert beside != answers["lora", 0][1]
