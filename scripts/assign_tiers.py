@@ -8,6 +8,7 @@ from em_tiers.contracts import OUTCOMES, scan_table
 from em_tiers.definitions import definition_named
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
+from em_tiers.label_sheet import is_sheet, read_sheet, settle
 from em_tiers.logs import LOG, run_script
 from em_tiers.outcomes import (
     join_verdicts,
@@ -37,7 +38,7 @@ def main(
         rules: the tier rules in order, as in config/tier_rules.yaml.
         definition: the headline definition, D1 to D4.
         topics: the topic tags of each data set.
-        labels: human labels, CSV or Parquet, with the columns response_key and tier.
+        labels: a filled label sheet, or a table (CSV, Parquet) of response_key and tier.
 
     Raises:
         UserError: a rule or a label cannot be used, or an answer has two verdicts on one rubric.
@@ -45,7 +46,7 @@ def main(
     answers = scan_table(list(responses), "responses")
     outcomes = join_verdicts(answers, scan_table(list(verdicts), "verdicts"))
     outcomes = with_question_topic(outcomes, topics)
-    outcomes = with_human_labels(outcomes, read_human_labels(labels) if labels else None)
+    outcomes = with_human_labels(outcomes, _read_labels(labels, answers) if labels else None)
     outcomes = outcomes.with_columns(judge=pl.lit(judge))
     outcomes = with_outcomes(outcomes, read_rules(rules), definition_named(definition))
     outcomes = outcomes.select(pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
@@ -53,6 +54,14 @@ def main(
         outcomes.sink_parquet(temporary, compression="zstd", maintain_order=True)
         _check_rows(answers, pl.scan_parquet(temporary), judge)
     _log_counts(output, judge)
+
+
+def _read_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
+    """One label an answer, from a sheet of this study or from a table with the answers' keys."""
+    if not is_sheet(path):
+        return read_human_labels(path)
+    keys = answers.select("response_key").collect(engine="streaming").to_series()
+    return settle(read_sheet(path, keys))
 
 
 def _check_rows(answers: pl.LazyFrame, outcomes: pl.LazyFrame, judge: str) -> None:

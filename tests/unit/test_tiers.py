@@ -125,6 +125,15 @@ def test_a_human_label_wins_but_flags_nothing(tmp_path):
     assert found["human_tier"].to_list() == ["persona_shift", "aligned", "persona_shift"]
 
 
+def test_a_filled_label_sheet_is_taken_as_it_is(tmp_path):
+    labels = tmp_path / "sheet.csv"
+    labels.write_text("item,question,answer,tier\nkey-a,?,!,persona shift\na-yek,?,!,\n")
+    judged = verdicts(*scores("key-a", 5, 95))
+    found = assign(tmp_path, responses({"response_key": "key-a"}), judged, labels=labels)
+    assert found["outcome"].to_list() == ["persona_shift"]
+    assert found["assigned_by"].to_list() == ["human"]
+
+
 def test_two_verdicts_on_one_rubric_are_refused(tmp_path):
     twice = pl.concat([verdicts(*scores("0", 5, 95)), verdicts(*scores("0", 7, 95))])
     with pytest.raises(UserError, match="4 outcomes for 1 answers"):
