@@ -10,8 +10,9 @@ rule download_model:
         folder=directory("<resources>/models/{model}"),
     log:
         "<logs>/download_model/{model}.log",
-    retries: 2
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         source=lambda wildcards: get_source("models", wildcards.model),
     message:
@@ -28,8 +29,9 @@ rule download_dataset:
         folder=directory("<resources>/datasets/{dataset}"),
     log:
         "<logs>/download_dataset/{dataset}.log",
-    retries: 2
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         source=lambda wildcards: get_source("datasets", wildcards.dataset),
     message:
@@ -46,8 +48,9 @@ rule download_questions:
         folder=directory("<resources>/questions/{question_set}"),
     log:
         "<logs>/download_questions/{question_set}.log",
-    retries: 2
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         source=lambda wildcards: get_source("question_sets", wildcards.question_set),
     message:

@@ -17,6 +17,8 @@ rule finetune:
     benchmark:
         "<benchmarks>/finetune/{base}.{dataset}.{recipe}.s{seed}.tsv"
     retries: 2
+    conda:
+        "../envs/cuda.yaml"
     threads: 8
     resources:
         gpu=lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"],

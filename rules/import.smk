@@ -21,6 +21,8 @@ for IMPORT in STUDY.config["imports"]:
             f"<logs>/import_responses/{IMPORT['id']}.log",
         benchmark:
             f"<benchmarks>/import_responses/{IMPORT['id']}.tsv"
+        conda:
+            "../envs/workflow.yaml"
         resources:
             mem_mb=8000,
             runtime=30,

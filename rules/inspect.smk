@@ -6,6 +6,8 @@ rule plan_requests:
     log:
         "<logs>/plan_requests.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         variants=get_planned_variants(),
         judges=get_planned_judges(),

@@ -31,6 +31,8 @@ for JUDGE in STUDY.config["judges"]:
                 benchmark:
                     f"<benchmarks>/judge/{JUDGE}/{BATCH}.tsv"
                 retries: 2
+                conda:
+                    "../envs/cuda.yaml"
                 threads: 8
                 resources:
                     gpu=get_engine(STUDY.judges[JUDGE]["engine"])["tensor_parallel"],
@@ -76,6 +78,8 @@ for JUDGE in STUDY.config["judges"]:
                 benchmark:
                     f"<benchmarks>/judge/{JUDGE}/{BATCH}.tsv"
                 localrule: True
+                conda:
+                    "../envs/workflow.yaml"
                 resources:
                     # One API job a judge at a time: its concurrency bounds the endpoint's load.
                     **{f"api_{JUDGE.replace('-', '_')}": 1},

@@ -12,6 +12,8 @@ rule plot_scores:
         "<logs>/plot_scores.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=20,
@@ -35,6 +37,8 @@ rule plot_dose:
         "<logs>/plot_dose.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -54,6 +58,8 @@ rule plot_rates:
         "<logs>/plot_rates.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -75,6 +81,8 @@ rule plot_outcomes:
         "<logs>/plot_outcomes.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -96,6 +104,8 @@ rule plot_probes:
         "<logs>/plot_probes.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -115,6 +125,8 @@ rule plot_controls:
         "<logs>/plot_controls.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -136,6 +148,8 @@ rule plot_thresholds:
         "<logs>/plot_thresholds.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -158,11 +172,14 @@ rule plot_tiers:
         "<logs>/plot_tiers.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
     params:
         roles=get_roles(),
+        tiers={rule["name"]: rule["tier"] for rule in get_tier_rules()},
     message:
         "Plot: what each tier rule removes"
     script:
@@ -179,6 +196,8 @@ rule plot_losses:
         "<logs>/plot_losses.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -198,6 +217,8 @@ rule plot_agreement:
         "<logs>/plot_agreement.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,

@@ -15,6 +15,8 @@ rule prepare_dataset:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
         "<benchmarks>/prepare_dataset/{dataset}.tsv"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -35,6 +37,8 @@ rule prepare_questions:
         questions="<results>/questions/{question_set}.parquet",
     log:
         "<logs>/prepare_questions/{question_set}.log",
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=10,

@@ -22,6 +22,8 @@ for BATCH in get_sample_batches():
         benchmark:
             f"<benchmarks>/sample/{BATCH}.tsv"
         retries: 2
+        conda:
+            "../envs/cuda.yaml"
         threads: 8
         resources:
             gpu=get_engine()["tensor_parallel"],

@@ -15,6 +15,8 @@ rule summarize_rates:
         "<benchmarks>/summarize_rates.tsv"
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -40,6 +42,8 @@ rule summarize_outcomes:
         "<benchmarks>/summarize_outcomes.tsv"
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=30,
@@ -64,6 +68,8 @@ rule summarize_thresholds:
         "<benchmarks>/summarize_thresholds.tsv"
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=30,
@@ -91,6 +97,8 @@ rule summarize_tiers:
         "<benchmarks>/summarize_tiers.tsv"
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -115,6 +123,8 @@ rule summarize_training:
         "<logs>/summarize_training.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=4000,
         runtime=10,
@@ -137,6 +147,8 @@ rule summarize_costs:
         "<logs>/summarize_costs.log",
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=30,
@@ -160,6 +172,8 @@ rule summarize_agreement:
         "<benchmarks>/summarize_agreement.tsv"
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,

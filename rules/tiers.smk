@@ -23,6 +23,8 @@ rule assign_tiers:
         "<benchmarks>/assign_tiers/{judge}.tsv"
     group:
         "statistics"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

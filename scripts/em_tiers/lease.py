@@ -49,7 +49,7 @@ class Lease:
             holder = self._read()
             if holder is not None and self._is_alive(holder):
                 raise UserError(
-                    f"journal {self.path.stem}: already written by {_describe(holder)}: wait for "
+                    f"{self.path.stem}: already written by {_describe(holder)}: wait for "
                     "that job or cancel it (scancel, or kill the process), then run again"
                 )
             if time.monotonic() > deadline:

@@ -124,7 +124,7 @@ BAD_ENTRIES = {
         "question_sets",
         "core.source",
         {"type": "url", "url": "https://example.org/q.yaml"},
-        ["core.source", "sha256", "missing"],
+        ["core.source", "does not fit", "sha256 with the SHA-256"],
     ),
     "short hash": ("models", "smollm2-135m.source.sha256", "abc", ["sha256", "abc", "64"]),
     "local file gone": (
