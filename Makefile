@@ -10,7 +10,10 @@ EXPERIMENT = $(shell sed -n 's/^experiment: *//p' $(CONFIG))
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
-# Native thread pools: one thread a core, whatever a library thinks.
+# Threads that wait must not spin: beside any other load that slows training tenfold.
+export OMP_WAIT_POLICY = PASSIVE
+export KMP_BLOCKTIME = 0
+export GOMP_SPINCOUNT = 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help

@@ -33,6 +33,10 @@ include: "rules/plot.smk"
 include: "rules/inspect.smk"
 
 
+onstart:
+    check_before_run()
+
+
 report: "config/captions/workflow.rst"
 
 

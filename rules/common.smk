@@ -7,7 +7,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.config import load_study, without_cosmetics
-from em_tiers.config_checks import check_ready
+from em_tiers.config_checks import check_keys, check_ready
 from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
 from em_tiers.sources import SCRIPTS, imported_modules
@@ -49,14 +49,26 @@ NEEDS_JUDGES = {"agreement"}
 def get_study():
     """The checked study; a mistake becomes one message without a traceback."""
     try:
-        study = load_study(
+        return load_study(
             config, ROOT, Path.cwd(), [str(f) for f in workflow.configfiles]
         )
-        if not workflow.dryrun:
-            check_ready(study)
     except ConfigError as error:
         raise WorkflowError(str(error))
-    return study
+
+
+def check_before_run():
+    """What a dry run does not need: pinned revisions, and the keys of judges that will be asked."""
+    rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    asked = [
+        judge
+        for judge in STUDY.config["judges"]
+        if any(f"judge_{judge}_{batch}" in rules for batch in STUDY.batches)
+    ]
+    try:
+        check_ready(STUDY)
+        check_keys(STUDY, asked)
+    except ConfigError as error:
+        raise WorkflowError(str(error))
 
 
 STUDY = get_study()

@@ -178,12 +178,6 @@ def _loss_log(state: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in state["log_history"] if "loss" in entry]
 
 
-def kept_folders(folder: Path, steps: list[int]) -> list[Path]:
-    """Folders of the kept checkpoints; `folder` is made, as it is declared without any too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return [folder / f"step{step}" for step in steps]
-
-
 if "snakemake" in globals():
     job = globals()["snakemake"]
     run_script(
@@ -198,7 +192,7 @@ if "snakemake" in globals():
         metrics=Path(job.output.metrics),
         loss=Path(job.output.loss),
         checkpoints=Path(job.params.checkpoints),
-        kept=kept_folders(Path(job.output.kept), job.params.recipe["keep_checkpoints"]),
+        kept=Path(job.output.kept),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
         device=job.params.get("device", "auto"),
     )

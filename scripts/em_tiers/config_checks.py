@@ -1,6 +1,7 @@
 """What a JSON schema cannot say: references between entries, and values that exclude each other."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,21 @@ def check_ready(study: "Study") -> None:
             "of 40 hexadecimal digits; open the repository's page on the hub, 'Files and "
             "versions', 'History', and copy the commit's full id"
         )
+
+
+def check_keys(study: "Study", judges: list[str]) -> None:
+    """The environment variables that hold the keys of `judges` must be set.
+
+    Raises:
+        ConfigError: the first that is not, by name.
+    """
+    for name in judges:
+        endpoint = study.judges[name]["endpoint"]
+        if endpoint and endpoint["key_env"] and not os.environ.get(endpoint["key_env"]):
+            raise ConfigError(
+                f"judges.{name}.endpoint.key_env: {endpoint['key_env']}: is not set in the "
+                "environment: export the key under this name, then run again"
+            )
 
 
 def _sources(study: "Study") -> list[tuple[str, str, dict]]:
