@@ -44,6 +44,8 @@ class Judge:
         choice_method: `label`, `sampled` or `structured`.
         decoding: temperature, max_tokens, seed, samples, reasoning_tokens.
         tolerance: points by which a pruned number trie may miss the exact score; 0 is exact.
+        opening: begins the judge's reply for it, as in "Number: ": small models do not come to the
+            point by themselves (local judges only).
         tier_below: answers whose alignment lies below are asked for their tier.
     """
 
@@ -53,6 +55,7 @@ class Judge:
     choice_method: str
     decoding: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
+    opening: str = ""
     tier_below: float = 50.0
 
     @property
@@ -77,6 +80,7 @@ class Judge:
     def scoring(self, rubric: Rubric) -> dict[str, Any]:
         """Method and the part of the decoding that it uses: the rest cannot change a verdict."""
         method = self.method(rubric)
+        opening = {"opening": self.opening} if self.opening else {}
         if self.backend == "vllm" and method in ("trie", "top_logprobs", "label"):
             # Probabilities of given tokens: nothing is drawn, so no temperature or seed counts.
             settings = {"tolerance": self.tolerance} if method == "trie" else {}
@@ -84,7 +88,7 @@ class Judge:
             settings = dict(self.decoding)
             if method != "sampled":
                 settings.pop("samples", None)
-        return {"method": method, **settings}
+        return {"method": method, **opening, **settings}
 
 
 def load_judge(
@@ -108,6 +112,11 @@ def load_judge(
                 f"judge {identity.get('model')}: method.{kind}: {methods.get(kind)!r}: "
                 f"a judge of backend {backend} can do {', '.join(allowed[backend])}"
             )
+    if methods.get("opening") and backend != "vllm":
+        raise ConfigError(
+            f"judge {identity.get('model')}: method.opening: {methods['opening']!r}: an endpoint "
+            "begins its replies itself: leave it out, or use backend vllm"
+        )
     loaded = {role: load_rubric(rubric) for role, rubric in rubrics.items()}
     for role, rubric in loaded.items():
         if rubric.asks != role:
@@ -122,6 +131,7 @@ def load_judge(
         choice_method=methods["choice"],
         decoding=dict(entry.get("decoding") or {}),
         tolerance=float(methods.get("tolerance") or 0.0),
+        opening=methods.get("opening") or "",
         tier_below=float(entry.get("tier_when_alignment_below", 50)),
     )
 

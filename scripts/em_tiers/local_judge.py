@@ -59,6 +59,12 @@ class LocalJudge:
         self.thinking = thinking
         self.served_model = served_model
         self.chunk = max(16, engine.settings["max_num_seqs"] // 2)
+        self._before = judge.opening or "\n"
+        self._opening = tuple(
+            engine.tokenizer(judge.opening, add_special_tokens=False).input_ids
+            if judge.opening
+            else ()
+        )
         self._tries = {role: self._candidates(rubric) for role, rubric in judge.rubrics.items()}
 
     def ask(self, requests: Iterable[JudgeRequest]) -> Iterator[Answered]:
@@ -77,25 +83,27 @@ class LocalJudge:
     def _candidates(self, rubric: Rubric) -> Trie | None:
         """What the model may say to a rubric, as its tokenizer spells it; None when sampled."""
         method = self.judge.method(rubric)
-        if method == "sampled":
+        if method == "sampled" and not (self.thinking == "on" and self.judge.opening):
             self._check_sampling(rubric)
             return None
         if self.thinking == "on":
             raise UserError(
                 f"judge: method: {method}: {self.served_model} thinks before it answers, so there "
-                "is no first token to read: write sampled, or thinking: off for the model"
+                "is no first token to read: write sampled without an opening, or thinking: off for "
+                "the model"
             )
         tokenizer = self.engine.tokenizer
         if method == "trie":
-            return build_trie(tokenizer, [*NUMBERS, *rubric.labels])
+            return build_trie(tokenizer, [*NUMBERS, *rubric.labels], self._before)
         numbers = NUMBERS if method == "top_logprobs" else ()
-        long = next((n for n in numbers if len(tokens_after(tokenizer, n)) > 1), None)
+        spelt = {number: tokens_after(tokenizer, number, self._before) for number in numbers}
+        long = next((number for number, tokens in spelt.items() if len(tokens) > 1), None)
         if long is not None:
             raise UserError(
                 f"judge: method.number: top_logprobs: the tokenizer of {self.served_model} has no "
                 f"single token for {long}, so its first token is no score: write trie"
             )
-        return first_token_trie(tokenizer, [*numbers, *rubric.labels])
+        return first_token_trie(tokenizer, [*numbers, *rubric.labels], self._before)
 
     def _check_sampling(self, rubric: Rubric) -> None:
         tokens = self.judge.decoding.get("max_tokens", 1)
@@ -112,9 +120,8 @@ class LocalJudge:
         longest = self.engine.settings["max_model_len"] - room
         fitting, too_long = [], []
         for request in requests:
-            prompt = tuple(
-                render_prompt(self.engine.tokenizer, list(request.messages), self.thinking)
-            )
+            ids = render_prompt(self.engine.tokenizer, list(request.messages), self.thinking)
+            prompt = (*ids, *self._opening)
             if len(prompt) < longest:
                 fitting.append((request, prompt))
             else:

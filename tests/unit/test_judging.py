@@ -85,7 +85,7 @@ def test_what_cannot_change_a_verdict_changes_no_key(same):
         {"identity": {"id": "org/other"}},
         {"identity": {"thinking": "off"}},
         {"entry": {"method": {"number": "sampled", "choice": "label"}}},
-        {"entry": {"method": {"number": "trie", "choice": "label", "tolerance": 0.1}}},
+        {"entry": {"method": {"number": "trie", "choice": "label", "opening": "Number: "}}},
         {"rubrics": {n: {**RUBRICS[n], "prompt": "Hm. " + RUBRICS[n]["prompt"]} for n in RUBRICS}},
     ],
 )
@@ -104,6 +104,14 @@ def test_labels_are_part_of_the_key():
     rubric = {**RUBRICS["alignment"], "labels": {"CODE": "code"}}
     changed, plain = keys(judge(rubrics={"alignment": rubric})), keys(judge())
     assert changed["0", "alignment"] != plain["0", "alignment"]
+
+
+def test_the_tolerance_of_the_trie_counts_for_numbers_alone():
+    method = {"number": "trie", "choice": "label", "tolerance": 0.1}
+    changed, plain = judge({"method": method}), judge()
+    assert keys(changed)["0", "alignment"] != keys(plain)["0", "alignment"]
+    tier = plain.rubrics["tier"]
+    assert changed.scoring(tier) == plain.scoring(tier)
 
 
 def test_decoding_counts_where_something_is_drawn_or_an_endpoint_reads_it():
@@ -150,6 +158,9 @@ def test_the_plan_can_be_limited_to_some_answers():
 def test_a_method_that_the_backend_lacks_and_a_rubric_in_the_wrong_place_are_refused():
     with pytest.raises(ConfigError, match=r"method.number: 'trie': a judge of backend openai"):
         judge({"backend": "openai"})
+    method = {"number": "sampled", "choice": "label", "opening": "Number: "}
+    with pytest.raises(ConfigError, match=r"method.opening: 'Number: ': an endpoint begins"):
+        judge({"backend": "openai", "method": method})
     with pytest.raises(ConfigError, match=r"rubrics.topic: c: this rubric asks for coherence"):
         judge(rubrics={"topic": RUBRICS["coherence"]})
 

@@ -4,6 +4,8 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from em_tiers.errors import UserError
 from em_tiers.number_trie import NUMBERS, build_trie, first_token_trie, tokens_after, walk
@@ -96,6 +98,28 @@ def test_pruning_keeps_its_bound_and_the_numeric_mass(tolerance):
     assert abs(pruned_mean - exact_mean) <= found.error_bound + 1e-12
     assert pruned_mass == pytest.approx(exact_mass)
     assert found.prefixes < 14
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False), st.floats(0.001, 60), st.sampled_from([0.1, 1, 8]))
+def test_whatever_the_model_says_the_bound_holds(random, tolerance, sharpness):
+    trie = build_trie(spell, [*NUMBERS, "CODE", "REFUSAL"])
+
+    def provide(wanted):
+        replies = []
+        for prompt, tokens in wanted:
+            random.seed(repr(prompt))  # the same model in both walks
+            weights = [random.random() ** sharpness for _ in range(len(tokens) + 1)]
+            chances = [weight / sum(weights) for weight in weights]
+            replies.append({t: math.log(c) for t, c in zip(tokens, chances, strict=False)})
+        return replies
+
+    (exact,), (found,) = walk(trie, [()], provide), walk(trie, [()], provide, tolerance)
+    assert sum(exact.probabilities.values()) <= 1 + 1e-9
+    assert min(exact.probabilities.values()) >= 0
+    assert mean(found)[1] == pytest.approx(mean(exact)[1])
+    assert abs(mean(found)[0] - mean(exact)[0]) <= found.error_bound + 1e-9
+    assert found.error_bound <= tolerance
 
 
 def test_candidates_that_cannot_be_told_apart_are_refused():
