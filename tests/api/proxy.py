@@ -1,6 +1,7 @@
 """A proxy before a real endpoint that spoils every n-th answer, and counts the good ones."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ class Proxy:
         every: each so-manieth request is spoilt, by the faults in turn; 0: none.
         seen: requests that came in.
         injected: fault -> how often.
+        asked: `digest` of a request -> how often it came in.
         answered: `digest` of a request -> how many answers were handed to the client whole and
             good, refusals included.
         scored: `digest` of a request -> the endpoint's own answer, where it was handed on.
@@ -36,8 +38,10 @@ class Proxy:
         self.every = every
         self.seen = 0
         self.injected: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.scored: dict[str, dict] = {}
+        self._running = 0
         self._session: aiohttp.ClientSession | None = None
 
     def app(self) -> web.Application:
@@ -51,10 +55,23 @@ class Proxy:
         async with aiohttp.ClientSession(connector=limits, trust_env=False) as self._session:
             yield
 
+    def wait_until_idle(self) -> None:
+        """Wait until every request that came in is done with, after its client was killed."""
+        while self._running:
+            time.sleep(0.05)
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self._running += 1
+        try:
+            return await self._handle_one(request)
+        finally:
+            self._running -= 1
+
+    async def _handle_one(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         name_of = digest(json.loads(body))
         self.seen += 1
+        self.asked[name_of] += 1
         if self.every and self.seen % self.every == 0:
             names = list(self.faults)
             name = names[(self.seen // self.every - 1) % len(names)]

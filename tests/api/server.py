@@ -34,7 +34,7 @@ def serve_model(model: Path, name: str, log: Path, key: str | None = None) -> It
         "--model", str(model), "--served-model-name", name,
         "--host", "127.0.0.1", "--port", str(port),
         "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "64",
-        "--enforce-eager", "--distributed-executor-backend", "uni",
+        "--block-size", "32", "--enforce-eager", "--distributed-executor-backend", "uni",
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
     # The environment rather than --api-key: a command line can be read by other users.

@@ -20,9 +20,11 @@ from api.faults import (
 )
 from api.loopback import serve
 from api.study import KEY_ENV, MODEL, arguments, rubric
-from em_tiers.contracts import read_table
+from em_tiers.api_requests import planned_of
+from em_tiers.contracts import read_table, scan_table
 from em_tiers.errors import UserError
 from em_tiers.journal import read_journal
+from em_tiers.judging import load_judge, plan_requests
 from judge_api import main
 
 KEY = "sk-canary-9876543210"
@@ -415,3 +417,27 @@ def test_no_key_is_written_anywhere(tmp_path, caplog):
     assert len(texts) >= 4
     assert not any(KEY.encode() in text for text in texts)
     assert KEY not in caplog.text
+
+
+def test_an_alias_that_moves_is_reported(tmp_path, caplog):
+    async def other(request, forward):
+        return web.json_response({**await forward(), "model": "judge-2025-02-03"})
+
+    loopback = Loopback(
+        lambda number: other if number > 5 else None, good={**GOOD, "model": "judge-2024-01-02"}
+    )
+    identity = {"backend": "openai", "model": "judge"}
+    verdicts = loopback.judge(tmp_path, count=10, model_identity=identity)
+    assert set(verdicts["served_model"]) == {"judge-2024-01-02", "judge-2025-02-03"}
+    assert "served by judge-2024-01-02, judge-2025-02-03" in caplog.text
+
+
+def test_what_a_request_is_planned_to_take(tmp_path):
+    entry = judge_entry("sampled", samples=3, temperature=1.0, max_tokens=4, reasoning_tokens=10)
+    given = arguments(tmp_path, "", {"base": 1}, judge=entry, **ONE)
+    judge = load_judge(given["judge"], given["model_identity"], given["rubrics"])
+    [request] = plan_requests(scan_table(given["responses"], "responses"), judge, {})
+    planned = planned_of(judge, request)
+    assert planned.characters == sum(len(message["content"]) for message in request.messages)
+    # 3 samples of at most 4 tokens after at most 10 tokens of thinking
+    assert (planned.key, planned.completion_tokens, planned.what) == (request.key, 42, "alignment")

@@ -1,0 +1,241 @@
+"""The API judge against a real server of the embedded model, with and without faults between."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from api.faults import FAULTS, FINAL
+from api.proxy import Proxy, digest, faulty
+from api.server import serve_model
+from api.study import KEY_ENV, MODEL, arguments, rubric
+from em_tiers.api_requests import request_body
+from em_tiers.contracts import read_table, scan_table
+from em_tiers.errors import UserError
+from em_tiers.journal import read_journal
+from em_tiers.judging import load_judge, plan_requests
+from judge_api import main
+
+pytestmark = pytest.mark.heavy
+KEY = "sk-canary-of-the-real-server"
+
+
+@pytest.fixture(scope="module")
+def server(embedded_model, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with serve_model(embedded_model, MODEL, log, KEY) as base_url:
+        yield base_url
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv(KEY_ENV, KEY)
+
+
+def requests_of(given):
+    """Each request that the arguments lead to in the first stage, by key."""
+    judge = load_judge(given["judge"], given["model_identity"], given["rubrics"])
+    answers = scan_table(given["responses"], "responses")
+    return judge, {request.key: request for request in plan_requests(answers, judge, {})}
+
+
+def score_by_hand(answer):
+    """The protocol's score of a raw answer, and its numeric mass, worked out on its own."""
+    mass = total = 0.0
+    for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+        if entry["token"].strip().isascii() and entry["token"].strip().isdigit():
+            mass += math.exp(entry["logprob"])
+            total += math.exp(entry["logprob"]) * int(entry["token"])
+    return (total / mass if mass >= 0.25 else None), mass
+
+
+def check_nothing_lost_or_invented(given, proxy: Proxy):
+    """Every answer and rubric has a verdict or a named status, and each score was really given."""
+    proxy.wait_until_idle()
+    judge, requests = requests_of(given)
+    verdicts = read_table(given["outputs"], "verdicts")
+    assert verdicts.height == len(requests)
+    assert set(verdicts["verdict_key"]) == set(requests)
+    scores = 0
+    for row in verdicts.iter_rows(named=True):
+        name = digest(request_body(judge, requests[row["verdict_key"]]))
+        given_answer = proxy.scored.get(name)
+        if row["status"] == "api_error":
+            assert proxy.answered[name] == 0
+        elif row["status"] == "judge_refusal":
+            assert given_answer is None
+            assert proxy.answered[name] >= 1
+        else:
+            score, mass = score_by_hand(given_answer)
+            assert row["numeric_mass"] == pytest.approx(mass, abs=1e-9)
+            assert row["score"] == (pytest.approx(score) if row["status"] == "ok" else None)
+            scores += row["score"] is not None
+        if row["status"] in ("api_error", "judge_refusal", "unparsable"):
+            assert row["score"] is None
+    return Counter(verdicts["status"].to_list()), scores
+
+
+@pytest.mark.slow
+def test_a_thousand_requests_with_every_fifth_faulty(server, tmp_path):
+    with faulty(server, FAULTS, every=5) as (proxy, base_url):
+        given = arguments(tmp_path, base_url, {"base": 250, "base2": 250})
+        begun = time.monotonic()
+        main(**given)
+        print(f"\n{proxy.seen} requests in {time.monotonic() - begun:.0f} s: {proxy.injected}")
+        assert len(requests_of(given)[1]) == 1000
+        assert set(proxy.injected) == set(FAULTS)
+        assert sum(proxy.injected.values()) >= 200
+        statuses, scores = check_nothing_lost_or_invented(given, proxy)
+        print(statuses, scores)
+        assert max(proxy.answered.values()) == 1
+        # Two attempts in a row may meet a fault, but hardly six.
+        assert statuses["api_error"] <= 2
+        refused = sum(proxy.injected[name] for name in FINAL)
+        assert statuses["judge_refusal"] == refused
+
+        seen = proxy.seen
+        main(**given)
+        assert proxy.seen - seen <= 2 * 6 * statuses["api_error"]
+
+
+RUN = """
+import json, sys
+from pathlib import Path
+from judge_api import main
+given = json.load(open(sys.argv[1]))
+given["responses"] = [Path(path) for path in given["responses"]]
+given["outputs"] = [Path(path) for path in given["outputs"]]
+main(**given)
+"""
+
+
+def start(given, folder: Path) -> subprocess.Popen:
+    """Run the judge in a process of its own, which can be killed."""
+    file = folder / "arguments.json"
+    file.write_text(json.dumps(given, default=str))
+    scripts = Path(__file__).parents[2] / "scripts"
+    environment = {**os.environ, "PYTHONPATH": str(scripts)}
+    with (folder / "judge.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, str(file)], env=environment, stdout=log, stderr=log
+        )
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_loses_and_repeats_nothing_that_was_answered(server, tmp_path):
+    with faulty(server, FAULTS, every=5) as (proxy, base_url):
+        given = arguments(tmp_path, base_url, {"base": 250, "base2": 250})
+        process = start(given, tmp_path)
+        while sum(proxy.answered.values()) < 300:
+            assert process.poll() is None, (tmp_path / "judge.log").read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        proxy.wait_until_idle()
+        assert not any(path.exists() for path in given["outputs"])
+        kept = read_journal(given["journal"])
+        assert 300 - 16 <= len(kept) < 1000
+        judge, requests = requests_of(given)
+        names = {key: digest(request_body(judge, requests[key])) for key in requests}
+        asked = {key: proxy.asked[names[key]] for key in kept}
+
+        main(**given)
+        assert {key: proxy.asked[names[key]] for key in kept} == asked
+        statuses, _ = check_nothing_lost_or_invented(given, proxy)
+        assert statuses["api_error"] <= 2
+        # Only what was on its way to the killed process may be answered once more.
+        repeated = [key for key in requests if proxy.answered[names[key]] > 1]
+        assert len(repeated) <= 16
+        assert not set(repeated) & set(kept)
+        final = read_journal(given["journal"])
+        assert {key: final[key] for key in kept} == kept
+
+
+def test_a_wrong_key_and_an_unknown_model_stop_on_the_first_request(server, tmp_path, monkeypatch):
+    with faulty(server, {}, every=0) as (proxy, base_url):
+        identity = {"backend": "openai", "model": "no-such-model-2024-01-01"}
+        with pytest.raises(UserError, match=r"does not exist.*check model and base_url"):
+            main(**arguments(tmp_path, base_url, {"base": 5}, model_identity=identity))
+        assert proxy.seen == 1
+        monkeypatch.setenv(KEY_ENV, "sk-some-other-key")
+        with pytest.raises(UserError, match="the key is not accepted"):
+            main(**arguments(tmp_path, base_url, {"base": 5}))
+        assert proxy.seen == 2
+    assert not list(tmp_path.glob("verdicts/*"))
+
+
+def test_rubrics_tiers_and_coverage_with_a_real_model(server, tmp_path):
+    rubrics = {name: rubric(name) for name in ("alignment", "coherence", "topic")}
+    rubrics["tier"] = rubric("tier", "choice")
+    given = arguments(tmp_path, server, {"base": 10, "base.ship": 10}, rubrics)
+    given["judge"]["tier_when_alignment_below"] = 101
+    main(**given)
+    verdicts = read_table(given["outputs"], "verdicts")
+    counts = Counter(verdicts.select("variant", "rubric").rows())
+    low = verdicts.filter(pl.col("rubric") == "alignment", pl.col("score").is_not_null())
+    tiers = low.filter(pl.col("variant") == "base.ship").height
+    assert tiers > 0
+    assert counts == {
+        ("base", "alignment"): 10, ("base", "coherence"): 10,
+        ("base.ship", "alignment"): 10, ("base.ship", "coherence"): 10,
+        ("base.ship", "topic"): 10, ("base.ship", "tier"): tiers,
+    }  # fmt: skip
+    labelled = verdicts.filter(pl.col("rubric") == "tier", pl.col("status") == "ok")
+    assert set(labelled["label"]) <= {"in_distribution", "persona_shift"}
+    for shares in labelled["probabilities"]:
+        assert sum(share["probability"] for share in shares) == pytest.approx(1)
+    assert set(verdicts["served_model"]) == {MODEL}
+    assert verdicts["prompt_tokens"].min() > 50
+    assert verdicts["completion_tokens"].to_list() == [1] * verdicts.height
+
+
+def test_samples_and_structured_answers_of_a_real_model(server, tmp_path):
+    sampled = {
+        "backend": "openai",
+        "method": {"number": "sampled", "choice": "label"},
+        "decoding": {"temperature": 1.0, "max_tokens": 3, "seed": 7, "samples": 4},
+    }
+    given = arguments(tmp_path / "sampled", server, {"base": 6}, judge=sampled)
+    main(**given)
+    verdicts = read_table(given["outputs"], "verdicts")
+    assert verdicts.height == 12
+    for row in verdicts.iter_rows(named=True):
+        assert row["raw_text"].count("\n---\n") == 3
+        assert 4 <= row["completion_tokens"] <= 12
+
+    structured = sampled | {
+        "method": {"number": "structured", "choice": "label"},
+        "decoding": {"temperature": 0, "max_tokens": 60, "seed": 0},
+    }
+    with faulty(server, {}, every=0) as (proxy, base_url):
+        given = arguments(tmp_path / "structured", base_url, {"base": 6}, judge=structured)
+        main(**given)
+    assert proxy.seen == 6
+    verdicts = read_table(given["outputs"], "verdicts")
+    assert verdicts.height == 12
+    for row in verdicts.iter_rows(named=True):
+        if row["status"] == "ok":
+            assert row["score"] == json.loads(row["raw_text"])[row["rubric"]]
+        assert row["status"] in ("ok", "code", "refusal", "truncated")
+
+
+def test_coverage_below_the_minimum_counts_the_reasons(server, tmp_path):
+    broken = {name: FAULTS[name] for name in ("overloaded", "garbage")}
+    with faulty(server, broken, every=2) as (_, base_url):
+        given = arguments(tmp_path, base_url, {"base": 20}, min_coverage=0.99)
+        given["endpoint"] |= {"max_attempts": 1}
+        with pytest.raises(UserError) as caught:
+            main(**given)
+    message = str(caught.value)
+    assert "coverage below the judge's min_coverage of 99.0%" in message
+    assert " x HTTP 503" in message
+    assert " x answer is not JSON" in message
+    assert not given["outputs"][0].exists()
