@@ -1,0 +1,68 @@
+"""A headless Chromium that opens pages from disk; skips with a reason where there is none."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
+
+WAIT_S = 40  # a loaded machine is slow
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def chromium(
+    downloads: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[webdriver.Chrome]:
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("no Chromium: run tests/browser/install.sh")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",  # Chromium refuses to run as root otherwise
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--enable-precise-memory-info",
+        "--window-size=1280,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
+    )
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def visit(chromium: webdriver.Chrome) -> Iterator[Callable[..., webdriver.Chrome]]:
+    """Open a page's folder from disk, wait until its list is there; forget its labels after."""
+
+    def open_page(folder: Path, address: str = "") -> webdriver.Chrome:
+        chromium.get("about:blank")
+        chromium.get((folder / "index.html").as_uri() + address)
+        until(chromium, "return document.body.dataset.ready")
+        return chromium
+
+    yield open_page
+    chromium.execute_script("localStorage.clear()")
+
+
+def until(browser: webdriver.Chrome, script: str, wait_s: float = WAIT_S) -> object:
+    """Wait until a script returns something true, and return it."""
+    return WebDriverWait(browser, wait_s, poll_frequency=0.05).until(
+        lambda driver: driver.execute_script(script), message=script
+    )
