@@ -31,6 +31,10 @@ TABLES = {
     "overestimation": "Answer",
     "differences": "Answer",
     "groups": "Answer",
+    "controls": "Answer",
+    "label_agreement": "Judges",
+    "judge_quality": "Judges",
+    "corrected": "Answer",
     "outcomes": "Tiers",
     "tier_waterfall": "Tiers",
     "tier_ablation": "Tiers",
@@ -44,6 +48,7 @@ TABLES = {
 }
 NEEDS_TRAINING = {"losses", "dose", "training"}
 NEEDS_JUDGES = {"agreement"}
+NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
 
 
 def get_study():
@@ -474,5 +479,6 @@ def get_final_output():
     """Every table and figure of the experiment."""
     absent = set() if get_parents() else NEEDS_TRAINING
     absent |= set() if len(get_judges()) > 1 else NEEDS_JUDGES
+    absent |= set() if STUDY.config["human_labels"] else NEEDS_LABELS
     tables = expand("<results>/tables/{name}.parquet", name=set(TABLES) - absent)
     return tables + expand("<results>/figures/{name}.pdf", name=set(FIGURES) - absent)

@@ -1,5 +1,5 @@
-# Questions to the workflow that run no model and change nothing: what would a run ask?
-# In: whatever results there are. Out: words. Needs: the login node.
+# What a person asks of the workflow: what would a run cost, and which answers should I label?
+# In: whatever results there are. Out: words, a label sheet. Needs: the login node.
 
 
 rule plan_requests:
@@ -15,3 +15,30 @@ rule plan_requests:
         "What a run would ask, before anything is spent"
     script:
         "../scripts/plan_requests.py"
+
+
+rule write_label_sheet:
+    input:
+        outcomes=f"<results>/outcomes/{get_judges()[0]}.parquet",
+        responses=expand(
+            "<results>/responses/{variant}.parquet",
+            variant=get_variants(get_judges()[0]),
+        ),
+        src=get_sources("write_label_sheet"),
+    output:
+        sheet="<results>/labels/sheet.csv",
+        guide="<results>/labels/guide.md",
+    log:
+        "<logs>/write_label_sheet.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        size=STUDY.config["label_sheet"]["size"],
+        duplicates=STUDY.config["label_sheet"]["duplicates"],
+        levels=STUDY.config["headline"]["levels"],
+        seed=STUDY.config["statistics"]["seed"],
+    message:
+        "A blind sheet of answers to label"
+    script:
+        "../scripts/write_label_sheet.py"

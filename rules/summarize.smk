@@ -185,3 +185,55 @@ rule summarize_agreement:
         "How far the judges agree"
     script:
         "../scripts/summarize_agreement.py"
+
+
+rule summarize_controls:
+    input:
+        rates="<results>/tables/rates.parquet",
+        src=get_sources("summarize_controls"),
+    output:
+        **get_tables("controls"),
+    log:
+        "<logs>/summarize_controls.log",
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        acceptance=STUDY.config["acceptance"],
+        variants=get_variant_rows(),
+    message:
+        "Check the controls against their bands"
+    script:
+        "../scripts/summarize_controls.py"
+
+
+if STUDY.config["human_labels"]:
+
+    rule summarize_labels:
+        input:
+            outcomes=get_outcomes(),
+            sheet=STUDY.config["human_labels"],
+            src=get_sources("summarize_labels"),
+        output:
+            **get_tables("label_agreement", "judge_quality", "corrected"),
+        log:
+            "<logs>/summarize_labels.log",
+        benchmark:
+            "<benchmarks>/summarize_labels.tsv"
+        group:
+            "statistics"
+        conda:
+            "../envs/workflow.yaml"
+        resources:
+            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+            runtime=30,
+        params:
+            settings=get_rate_settings(),
+        message:
+            "Judges against human labels, and rates corrected by them"
+        script:
+            "../scripts/summarize_labels.py"

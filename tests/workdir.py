@@ -30,6 +30,8 @@ class Workdir:
         tiny = {"source": {"type": "path", "path": str(model)}, "parameters_b": 0.135}
         self.write("catalogue/models.yaml", {"tiny": tiny})
         self.config = self.read("config.yaml")
+        # Threads that wait must not spin: tests share few cores with each other.
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
     @property
     def results(self) -> Path:
@@ -56,13 +58,12 @@ class Workdir:
 
     def run(self, *arguments: str, check: bool = True) -> "Run":
         """Run the workflow and wait for it."""
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         done = subprocess.run(
             self.command(*arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment,
+            env=self.environment,
             cwd=self.folder,
         )
         if check and done.returncode:
