@@ -1,0 +1,158 @@
+"""The archive file: a zip whose bytes depend on its contents only, and how it is read safely.
+
+Entries are sorted, dated 1980-01-01, of mode 0644, and already compressed kinds are stored as they
+are. `manifest-sha256.txt` comes last and names every other file: `SHA-256  NAME`, as sha256sum
+writes it.
+"""
+
+import hashlib
+import json
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from em_tiers.errors import UserError
+from em_tiers.files import atomic_path, sha256_of_file
+
+MANIFEST = "manifest-sha256.txt"
+CHUNK = 1 << 20
+COMPRESSED = frozenset({".parquet", ".png", ".zip", ".safetensors", ".pdf", ".gz"})
+LARGEST_RATIO = 500
+SMALL_ENOUGH = 100 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the archive: its name there, and where its bytes come from (path or content)."""
+
+    name: str
+    path: Path | None = None
+    content: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size if self.content is None else len(self.content)
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of the bytes."""
+        if self.content is None:
+            return sha256_of_file(self.path)
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON with sorted keys: the same value gives the same bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def manifest_of(hashes: dict[str, str]) -> bytes:
+    """The manifest's text from SHA-256 by name."""
+    return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
+
+
+def write_archive(entries: Iterable[Entry], hashes: dict[str, str], target: Path) -> None:
+    """Write the archive whole or not at all.
+
+    Raises:
+        UserError: two entries of one name, or a file changed since its hash was taken.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.name)
+    names = [entry.name for entry in ordered]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise UserError(f"archive: {twice}: stand in it twice: rename one of each")
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for entry in [*ordered, Entry(MANIFEST, content=manifest_of(hashes))]:
+            found = _write(archive, entry)
+            if hashes.get(entry.name, found) != found:
+                raise UserError(
+                    f"archive: {entry.path}: changed while it was archived: a job still writes "
+                    "it; archive again when the run has ended"
+                )
+
+
+def _write(archive: zipfile.ZipFile, entry: Entry) -> str:
+    info = zipfile.ZipInfo(entry.name, (1980, 1, 1, 0, 0, 0))
+    info.create_system = 3
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    packed = PurePosixPath(entry.name).suffix in COMPRESSED
+    info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+    info.file_size = entry.size
+    digest = hashlib.sha256()
+    with archive.open(info, "w") as target:
+        for chunk in _chunks_of(entry):
+            digest.update(chunk)
+            target.write(chunk)
+    return digest.hexdigest()
+
+
+def _chunks_of(entry: Entry) -> Iterator[bytes]:
+    if entry.content is not None:
+        yield entry.content
+        return
+    with entry.path.open("rb") as file:
+        yield from chunks(file)
+
+
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Bytes of an open file, a mebibyte at a time."""
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open an archive for reading.
+
+    Raises:
+        UserError: there is no such file, or it is no readable zip.
+    """
+    if not path.is_file():
+        raise UserError(f"archive {path}: no such file: correct the path")
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(
+            f"archive {path}: {error}: it is cut off or no archive: get it again"
+        ) from (error)
+
+
+def why_unsafe(info: zipfile.ZipInfo) -> str | None:
+    """Why an entry may not be unpacked, or None: links, odd names, and declared sizes of a bomb."""
+    name = info.orig_filename
+    parts = PurePosixPath(name).parts
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        return "is no plain file"
+    if name.startswith("/") or "\\" in name or ":" in name or "\0" in name:
+        return "is no relative path"
+    if not name or name != "/".join(parts) or ".." in parts or "." in parts:
+        return "leaves its folder or is not in plain form"
+    if info.file_size > SMALL_ENOUGH and info.file_size > LARGEST_RATIO * info.compress_size:
+        return f"would grow from {info.compress_size:,} to {info.file_size:,} bytes"
+    return None
+
+
+def read_manifest(archive: zipfile.ZipFile) -> dict[str, str]:
+    """SHA-256 by name.
+
+    Raises:
+        UserError: the manifest is missing or not in its form.
+    """
+    try:
+        lines = archive.read(MANIFEST).decode().splitlines()
+    except (KeyError, zipfile.BadZipFile, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"archive {archive.filename}: {MANIFEST}: missing or unreadable: it is no archive of "
+            "this workflow, or a damaged one; get it again"
+        ) from error
+    hashes = {}
+    for line in lines:
+        digest, gap, name = line.partition("  ")
+        if not gap or len(digest) != 64 or name in hashes:
+            raise UserError(f"archive {archive.filename}: {MANIFEST}: line {line!r} is not one")
+        hashes[name] = digest
+    return hashes

@@ -1,0 +1,112 @@
+"""Nothing secret leaves in an archive: values of keys in the environment, and the user's home."""
+
+import io
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from em_tiers.archive_io import CHUNK, Entry
+from em_tiers.archive_places import Places
+from em_tiers.errors import UserError
+
+SECRET_NAME = re.compile(r"(_KEY|_TOKEN|_SECRET|_PASSWORD)$", re.IGNORECASE)
+SHORTEST = 8
+LOGS = (".log", ".tsv")
+HIDDEN_IN = ("manifest.json", "adapter_config.json", "metrics.json", "card.json")
+
+
+def secrets_of(environment: dict[str, str] | None = None) -> dict[str, str]:
+    """Values that may not leave, by the name of their variable."""
+    environment = dict(os.environ) if environment is None else environment
+    return {
+        name: value
+        for name, value in environment.items()
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST
+    }
+
+
+def hide_places(entry: Entry, places: Places) -> Entry:
+    """The entry without absolute paths, where it is a log, a manifest or a configuration."""
+    name = PurePosixPath(entry.name)
+    is_log = name.suffix in LOGS
+    if not is_log and name.name not in HIDDEN_IN and name.parts[0] != "study":
+        return entry
+    if name.suffix in (".parquet", ".csv", ".jsonl"):
+        return entry
+    text = entry.path.read_text(encoding="utf-8", errors="surrogateescape")
+    hidden = places.hide_in_log(text) if is_log else places.hide(text)
+    if hidden == text:
+        return entry
+    return Entry(entry.name, content=hidden.encode("utf-8", "surrogateescape"))
+
+
+def check_entries(entries: Iterable[Entry], home: Path, secrets: dict[str, str]) -> None:
+    """Look through every entry.
+
+    Raises:
+        UserError: an entry holds the value of a secret variable, or the path of the user's home.
+    """
+    forbidden = {value.encode(): f"the value of ${name}" for name, value in secrets.items()}
+    # A home like /root is a word that a model may well say; /home/NAME is not.
+    if len(home.parts) > 2:
+        forbidden[str(home).encode()] = "the path of your home folder"
+    if not forbidden:
+        return
+    for entry in entries:
+        for value, what in forbidden.items():
+            if _holds(entry, value):
+                raise UserError(
+                    f"archive: {entry.path or entry.name}: holds {what}: nothing was written; "
+                    "remove it from the file, or the file, and archive again"
+                )
+
+
+def _holds(entry: Entry, value: bytes) -> bool:
+    suffix = PurePosixPath(entry.name).suffix
+    if suffix == ".safetensors":
+        return False
+    if suffix == ".parquet":
+        return _table_holds(entry.path, value.decode("utf-8", "surrogateescape"))
+    if suffix == ".zip":
+        return _zip_holds(entry, value)
+    return _stream_holds(_blocks(entry), value)
+
+
+def _blocks(entry: Entry) -> Iterator[bytes]:
+    if entry.content is not None:
+        yield entry.content
+        return
+    with entry.path.open("rb") as file:
+        while block := file.read(CHUNK):
+            yield block
+
+
+def _stream_holds(blocks: Iterable[bytes], value: bytes) -> bool:
+    tail = b""
+    for block in blocks:
+        if value in tail + block:
+            return True
+        tail = block[-len(value) :]
+    return False
+
+
+def _zip_holds(entry: Entry, value: bytes) -> bool:
+    with zipfile.ZipFile(entry.path or io.BytesIO(entry.content)) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as file:
+                if _stream_holds(iter(lambda: file.read(CHUNK), b""), value):
+                    return True
+    return False
+
+
+def _table_holds(path: Path, value: str) -> bool:
+    lazy = pl.scan_parquet(path)
+    texts = [name for name, kind in lazy.collect_schema().items() if kind == pl.String]
+    if not texts:
+        return False
+    found = lazy.select(pl.col(texts).str.contains(value, literal=True).any())
+    return any(found.collect(engine="streaming").row(0))
