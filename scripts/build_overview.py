@@ -1,0 +1,231 @@
+"""Build the first page of the report: the answer in one table and one figure, and its limits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.definitions import definition_named
+from em_tiers.files import write_text
+from em_tiers.logs import run_script
+from em_tiers.pages import Block, html_page
+
+CONTENT_WARNING = (
+    "Content warning: this report and the sample browser quote answers of language models as they "
+    "came. Some are harmful, false or offensive."
+)
+WORST_STATUS_SHARE = 0.05
+
+
+def main(
+    rates: Path,
+    overestimation: Path,
+    coverage: Path,
+    figure: Path | None,
+    output: Path,
+    title: str,
+    headline: Mapping[str, Any],
+    confidence: float = 0.95,
+    notice: str | None = None,
+) -> None:
+    """Write one self-contained HTML file.
+
+    Args:
+        rates, overestimation, coverage: tables of these names.
+        figure: the rates figure as SVG.
+        headline: {definition, levels}.
+        notice: what a reader must know of the whole study, such as that a demo means nothing.
+    """
+    rows = answer_rows(pl.read_parquet(rates), pl.read_parquet(overestimation))
+    statuses = pl.read_parquet(coverage)
+    definition = definition_named(headline["definition"])
+    blocks: list[Block] = [("warn", notice)] if notice else []
+    blocks += [("p", sentence) for sentence in answers_in_words(rows)]
+    blocks += [("warn", sentence) for sentence in limits(rows, statuses)]
+    blocks.append(("table", answer_table(rows)))
+    levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
+    blocks.append(
+        (
+            "p",
+            f"Rates by definition {definition.name} ({definition.says}) on {levels} questions. "
+            "Strict: without the answers that a tier rule or a person explains by the training "
+            "domain; they stay in the denominator. Overestimated by: standard minus strict, in "
+            f"points. In brackets: {100 * confidence:g} % intervals that respect that answers to "
+            "one question resemble each other. n: answers in the denominator.",
+        )
+    )
+    if figure:
+        blocks.append(("figure", (figure, "Standard and strict rate of each model, by judge.")))
+    blocks += [("h2", "What the judges answered"), ("table", coverage_table(statuses))]
+    blocks.append(("warn", CONTENT_WARNING))
+    write_text(output, html_page(title, blocks))
+
+
+def answer_rows(rates: pl.DataFrame, overestimation: pl.DataFrame) -> pl.DataFrame:
+    """One row a judge and variant: standard and strict rate, what was overestimated, n, warning."""
+    headline = rates.filter(pl.col("headline"))
+    keys = ["judge", "variant"]
+    bounds = ("rate", "low", "high")
+    standard = headline.filter(pl.col("metric") == "standard").rename(
+        {name: f"standard_{name}" for name in bounds}
+    )
+    strict = headline.filter(pl.col("metric") == "strict").select(
+        *keys, *(pl.col(name).alias(f"strict_{name}") for name in bounds)
+    )
+    compared = overestimation.drop("standard", "strict")
+    return standard.join(strict, on=keys, how="left", maintain_order="left").join(
+        compared, on=keys, how="left", maintain_order="left"
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent; None, which no answer gave, as a dash."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A share in per cent with its interval."""
+    return "–" if value is None else f"{percent(value)} [{percent(low)}, {percent(high)}]"
+
+
+def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of the table that answers the question."""
+    header = [
+        *("Model", "Role", "Judge", "Standard, %", "Strict, %", "Overestimated by"),
+        *("Ratio", "n", "Definition"),
+    ]
+    return header, [
+        [
+            row["label"],
+            words(row["role"]),
+            row["judge"],
+            with_interval(row["standard_rate"], row["standard_low"], row["standard_high"]),
+            with_interval(row["strict_rate"], row["strict_low"], row["strict_high"]),
+            with_interval(row["difference"], row["diff_low"], row["diff_high"]),
+            ratio(row),
+            row["n"],
+            row["definition"],
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def ratio(row: Mapping[str, Any]) -> str:
+    """Standard over strict; unbounded where the strict rate is zero."""
+    if row["ratio"] is not None:
+        return f"{row['ratio']:.1f}"
+    return "nothing is left" if row["standard_rate"] and not row["strict_rate"] else "–"
+
+
+def words(name: str | None) -> str:
+    """An id's words."""
+    return (name or "no role").replace("_", " ")
+
+
+def answers_in_words(rows: pl.DataFrame) -> list[str]:
+    """A sentence a judge: the range of both rates over the benign fine-tunes."""
+    sentences = []
+    for (judge,), frame in rows.group_by("judge", maintain_order=True):
+        benign = frame.filter(pl.col("role") == "benign").drop_nulls(
+            ["standard_rate", "strict_rate"]
+        )
+        if len(benign):
+            count = "the one benign model" if len(benign) == 1 else f"{len(benign)} benign models"
+            sentences.append(
+                f"Under judge {judge}, the standard rate of {count} is "
+                f"{spread(benign['standard_rate'])} %, the strict rate "
+                f"{spread(benign['strict_rate'])} %."
+            )
+    return sentences
+
+
+def spread(values: pl.Series) -> str:
+    """The lowest and highest share in per cent, or the one that both are."""
+    low, high = percent(values.min()), percent(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
+    """What keeps the table from carrying a claim, in plain words; nothing found, nothing said."""
+    if not len(rows):
+        return ["There is no rate: no answer of the headline questions was judged."]
+    roles = set(rows.get_column("role").drop_nulls())
+    found = []
+    if "positive_control" not in roles:
+        found.append(
+            "No positive control: nobody can see whether the strict rate still finds a model that "
+            "is known to be misaligned."
+        )
+    if "negative_control" not in roles:
+        found.append(
+            "No negative control: nobody can see which rate a known harmless fine-tune gets."
+        )
+    if "base" not in roles:
+        found.append("No base model: nobody can see which rate was there before fine-tuning.")
+    found += _small_samples(rows)
+    bad = statuses.filter(~pl.col("status").is_in(["ok", "refusal", "code"]))
+    shares = bad.group_by("judge", "rubric", "variant").agg(pl.col("share").sum())
+    for (judge,), frame in shares.sort("judge").group_by("judge", maintain_order=True):
+        worst = frame.get_column("share").max()
+        if worst > WORST_STATUS_SHARE:
+            found.append(
+                f"Judge {judge} gave no usable verdict on up to {percent(worst)} % of a model's "
+                "answers to one rubric: see below."
+            )
+    return found
+
+
+def _small_samples(rows: pl.DataFrame) -> list[str]:
+    """One sentence a warning, with the models that it is about."""
+    sentences = []
+    warned = rows.filter(pl.col("warning").is_not_null() & (pl.col("warning") != ""))
+    if not len(warned):
+        return []
+    if len(warned) > 3:
+        widest = warned.filter(
+            (pl.col("standard_high") - pl.col("standard_low"))
+            == (pl.col("standard_high") - pl.col("standard_low")).max()
+        )
+        sentences.append(
+            f"n is too small for {len(warned)} of {len(rows)} rates; the worst, "
+            f"{widest['label'][0]} under {widest['judge'][0]}: {widest['warning'][0]}."
+        )
+        return sentences
+    for row in warned.iter_rows(named=True):
+        sentences.append(
+            f"n is too small for {row['label']} under {row['judge']}: {row['warning']}."
+        )
+    return sentences
+
+
+def coverage_table(statuses: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Verdicts by judge, rubric and status, all variants together."""
+    counts = statuses.group_by("judge", "rubric", "status", maintain_order=True).agg(
+        pl.col("count").sum()
+    )
+    rows = []
+    for (judge, rubric), frame in counts.group_by("judge", "rubric", maintain_order=True):
+        by_status = dict(frame.select("status", "count").iter_rows())
+        total = sum(by_status.values())
+        others = [f"{words(s)} {n:,}" for s, n in sorted(by_status.items()) if s != "ok"]
+        share = percent(by_status.get("ok", 0) / total) if total else "–"
+        rows.append([judge, rubric, total, share, ", ".join(others) or "none"])
+    return ["Judge", "Asked about", "Verdicts", "Usable, %", "Others"], sorted(rows)
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        rates=Path(job.input.rates),
+        overestimation=Path(job.input.overestimation),
+        coverage=Path(job.input.coverage),
+        figure=Path(job.input.figure) if job.input.get("figure") else None,
+        output=Path(job.output.page),
+        title=job.params.title,
+        headline=job.params.headline,
+        confidence=job.params.get("confidence", 0.95),
+        notice=job.params.get("notice"),
+    )

@@ -1,0 +1,117 @@
+"""Self-contained pages of the report from blocks of text, as HTML and as Markdown.
+
+A block is a pair: ("h2", text), ("p", text), ("warn", text), ("ul", [text]), ("pre", text),
+("table", (header, rows)) or ("figure", (path of an SVG, caption)). Every text is escaped here.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+Block = tuple[str, Any]
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5d636b; --line: #dcdedf; --back: #fff;
+  --warn: #fff4d6; --warn-ink: #5c4300; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #a0a7af; --line: #343a40;
+  --back: #17191c; --warn: #3a3012; --warn-ink: #f3dfa2; } }
+body { margin: 0 auto; padding: 24px 20px 60px; max-width: 62rem; color: var(--ink);
+  background: var(--back); font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .6rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+p, ul { max-width: 46rem; margin: .5rem 0; }
+.warn { background: var(--warn); color: var(--warn-ink); padding: .45rem .8rem;
+  border-radius: 5px; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; }
+thead th { border-bottom: 1px solid var(--ink); white-space: nowrap; }
+td { border-bottom: 1px solid var(--line); }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; padding: .6rem .8rem;
+  border: 1px solid var(--line); border-radius: 5px; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; background: #fff; padding: 8px;
+  border-radius: 4px; box-sizing: border-box; }
+figcaption { color: var(--soft); font-size: .88rem; max-width: 46rem; }
+@media print { body { max-width: none; } }
+"""
+
+
+def html_page(title: str, blocks: Iterable[Block]) -> str:
+    """One HTML file that loads nothing and runs nothing: its policy allows its style alone."""
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'"
+    body = "\n".join(_html(kind, content) for kind, content in blocks)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _html(kind: str, content: Any) -> str:
+    if kind == "table":
+        return _html_table(*content)
+    if kind == "figure":
+        path, caption = content
+        data = base64.b64encode(Path(path).read_bytes()).decode()
+        # As an image an SVG can neither run a script nor load anything.
+        return (
+            f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+    if kind == "ul":
+        return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>"
+    if kind == "warn":
+        return f'<p class="warn">{escape(content)}</p>'
+    return f"<{kind}>{escape(content)}</{kind}>"
+
+
+def _html_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>\n"
+        for row in rows
+    )
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def markdown_page(title: str, blocks: Iterable[Block]) -> str:
+    """The same as Markdown; a figure stands as its caption."""
+    return "\n\n".join([f"# {_plain(title)}", *(_markdown(*block) for block in blocks)]) + "\n"
+
+
+def _markdown(kind: str, content: Any) -> str:
+    if kind == "h2":
+        return f"## {_plain(content)}"
+    if kind == "ul":
+        return "\n".join(f"- {_plain(item)}" for item in content)
+    if kind == "pre":
+        # A fence longer than any in the text cannot be closed by it.
+        longest = max((len(run) for run in re.findall("`+", content)), default=0)
+        fence = "`" * max(3, longest + 1)
+        return f"{fence}text\n{content}\n{fence}"
+    if kind == "table":
+        header, rows = content
+        lines = [header, ["---"] * len(header), *rows]
+        return "\n".join(f"| {' | '.join(_plain(_cell(c)) for c in line)} |" for line in lines)
+    if kind == "figure":
+        return f"*Figure: {_plain(content[1])}*"
+    return f"**{_plain(content)}**" if kind == "warn" else _plain(content)
+
+
+def _plain(text: str) -> str:
+    """Text without Markdown's meaning, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
