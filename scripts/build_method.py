@@ -1,0 +1,108 @@
+"""Build the method page: what was done, in words, fit to go into a paper's appendix."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import polars as pl
+
+from em_tiers import method_text as text
+from em_tiers.contracts import scan_table
+from em_tiers.files import read_json, write_text
+from em_tiers.logs import run_script
+from em_tiers.pages import Block, html_page, markdown_page
+
+PROGRAMS = ("snakemake", "torch", "transformers", "trl", "peft", "vllm", "openai", "polars")
+
+
+def main(
+    study: Mapping[str, Any],
+    cards: Mapping[str, Path],
+    manifests: Mapping[str, Path],
+    responses: Sequence[Path],
+    verdicts: Sequence[Path],
+    rates: Path,
+    outcomes: Path,
+    coverage: Path,
+    html: Path,
+    markdown: Path,
+) -> None:
+    """Write the page as HTML and as Markdown.
+
+    Args:
+        study: the configuration as it took effect: title, variants (rows), questions {set: n},
+            sampling, headline, tiers, tier_rules (in order, with `enabled`), statistics,
+            human_labels; and the catalogue entries in use by id: models, datasets, recipes,
+            question_sets, rubrics, judges, engines.
+        cards, manifests: data set -> card.json; model -> manifest.json of the download.
+        responses, verdicts: tables, for the fingerprints of what made them.
+        rates, outcomes, coverage: the summary tables of these names.
+    """
+    read_rates = pl.read_parquet(rates)
+    blocks: list[Block] = [
+        *text.variants_part(study),
+        *text.models_part(study, {name: read_json(path) for name, path in manifests.items()}),
+        *text.data_part(study, {name: read_json(path) for name, path in cards.items()}),
+        *text.training_part(study),
+        *text.sampling_part(study),
+        *text.judges_part(study, judge_fingerprints(verdicts)),
+        *text.rules_part(study),
+        *text.intervals_part(study, read_rates),
+        *text.exclusions_part(pl.read_parquet(outcomes), pl.read_parquet(coverage)),
+        *text.versions_part(installed_versions(), engine_fingerprints(responses)),
+        *text.rubrics_part(study),
+    ]
+    title = f"Method: {study['title']}"
+    write_text(html, html_page(title, blocks))
+    write_text(markdown, markdown_page(title, blocks))
+
+
+def judge_fingerprints(verdicts: Sequence[Path]) -> pl.DataFrame:
+    """What produced the verdicts: a row a judge, rubric, fingerprint and served model."""
+    keys = ["judge", "rubric", "rubric_hash", "judge_fingerprint", "served_model"]
+    return (
+        scan_table(list(verdicts), "verdicts")
+        .group_by(keys)
+        .agg(count=pl.len().cast(pl.Int64))
+        .sort(keys)
+        .with_columns(pl.col("rubric_hash", "judge_fingerprint").str.slice(0, 16))
+        .collect(engine="streaming")
+    )
+
+
+def engine_fingerprints(responses: Sequence[Path]) -> list[str]:
+    """Fingerprints of the engines that sampled, cut to 16 characters."""
+    found = scan_table(list(responses), "responses").select("engine_fingerprint").unique().collect()
+    return sorted({name[:16] for name in found.to_series()})
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the programs in this environment; those that are not here are left out."""
+    found = {"Python": python_version()}
+    for name in PROGRAMS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    params = job.params
+    run_script(
+        main,
+        job.log[0],
+        study=params.study,
+        cards=dict(zip(params.datasets, job.input.get("cards", []), strict=True)),
+        manifests=dict(zip(params.models, job.input.get("manifests", []), strict=True)),
+        responses=list(job.input.responses),
+        verdicts=list(job.input.verdicts),
+        rates=Path(job.input.rates),
+        outcomes=Path(job.input.outcomes),
+        coverage=Path(job.input.coverage),
+        html=Path(job.output.html),
+        markdown=Path(job.output.markdown),
+    )

@@ -1,0 +1,101 @@
+"""The method page says what the configuration did, for the study and for the demo."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import build_method
+from browser_tables import VARIANTS, small_study
+from em_tiers.config import load_study
+from em_tiers.contracts import scan_table
+from em_tiers.counts import count_outcomes, count_statuses
+from em_tiers.files import write_json
+from em_tiers.method_text import listing, source_words
+from em_tiers.schema import load_yaml
+from em_tiers.summary import Settings, count_cells, scan_outcomes, summarize_rates, variant_table
+
+
+def params_of(path: Path, root: Path) -> dict[str, Any]:
+    """The study as a rule hands it over."""
+    study = load_study(load_yaml(path), root, root)
+    config = study.config
+    taken = ("title", "questions", "sampling", "headline", "tiers", "statistics", "human_labels")
+    return {
+        **{name: config[name] for name in taken},
+        "variants": [v.as_row() for v in study.variants.values()],
+        "models": {v.base: study.models[v.base] for v in study.variants.values()},
+        "datasets": {name: study.datasets[name] for name in study.datasets_used},
+        "recipes": {v.recipe: study.recipes[v.recipe] for v in study.fine_tunes},
+        "question_sets": {name: study.question_sets[name] for name in study.question_sets_used},
+        "judges": {name: study.judges[name] for name in config["judges"]},
+        "engines": {config["engine"]: study.engines[config["engine"]]},
+        "rubrics": study.rubrics,
+        "tier_rules": study.tier_rules[config["tiers"]["rules"]]["rules"],
+    }
+
+
+@pytest.mark.parametrize("name", ["config", "demo"])
+def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) -> None:
+    study = params_of(repository / "config" / f"{name}.yaml", repository)
+    found = small_study(tmp_path)
+    variants, outcomes = variant_table(VARIANTS), scan_outcomes(found["outcomes"])
+    settings = Settings()
+    tables = {
+        "rates": summarize_rates(count_cells(outcomes, settings.strict_counts), variants, settings),
+        "outcomes": count_outcomes(outcomes, variants, settings.headline_levels),
+        "coverage": count_statuses(scan_table(found["verdicts"], "verdicts")),
+    }
+    paths = {table: tmp_path / f"{table}.parquet" for table in tables}
+    for table, frame in tables.items():
+        frame.write_parquet(paths[table])
+    dataset, model = next(iter(study["datasets"])), next(iter(study["models"]))
+    card = {
+        "rows": {
+            "read": 1400,
+            "usable": 1390,
+            "train": 1370,
+            "held_out": 20,
+            "rejected_by_reason": {"empty answer": 10},
+        },
+        "differences": ["1400 rows were read, 1500 expected"],
+    }
+    write_json(tmp_path / "card.json", card)
+    files = [{"path": "model.safetensors", "sha256": "ab" * 32}]
+    write_json(tmp_path / "manifest.json", {"files": files})
+    build_method.main(
+        study=study,
+        cards={dataset: tmp_path / "card.json"},
+        manifests={model: tmp_path / "manifest.json"},
+        responses=found["responses"],
+        verdicts=found["verdicts"],
+        **paths,
+        html=tmp_path / "method.html",
+        markdown=tmp_path / "method.md",
+    )
+    page = (tmp_path / "method.md").read_text(encoding="utf-8")
+    for words in (
+        "Of 1,400 rows 1,390 could be used; 1,370 were trained on, 20 prompts were held out",
+        "Set aside: 10 empty answer",
+        "1400 rows were read, 1500 expected",
+        "model.safetensors abababababab",
+        "trained\\_behaviour (on)",
+        "alignment \\< 30 and coherence \\> 50, over every response, pooled",
+        "Korn and Graubard",
+        "| judge-a | alignment | hash | judge-a | model | 12 |",
+        "| judge-a | persona shift | 3 |",
+        "too few for",
+        "There are no human labels",
+        "snakemake 9.",
+    ):
+        assert words in page, words
+    html = (tmp_path / "method.html").read_text(encoding="utf-8")
+    assert "<script" not in html and "Korn and Graubard" in html
+    assert "None" not in page.split("## Rubrics")[0].replace("revision None", "")
+
+
+def test_settings_in_words() -> None:
+    assert listing({"top_p": 1.0, "a": None, "b": [], "c": ["x", "y"], "d": {"e": 1}}) == (
+        "top p 1.0; c x, y; d (e 1)"
+    )
+    assert source_words({"type": "path", "path": "x.csv"}) == "the file x.csv"
