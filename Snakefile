@@ -30,6 +30,7 @@ include: "rules/judge.smk"
 include: "rules/tiers.smk"
 include: "rules/summarize.smk"
 include: "rules/plot.smk"
+include: "rules/report.smk"
 include: "rules/inspect.smk"
 
 

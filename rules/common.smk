@@ -428,6 +428,27 @@ def get_figure(name):
     return outputs
 
 
+def get_browser_files():
+    """The sample browser's page, style and script."""
+    folder = ROOT / "scripts" / "browser"
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [os.path.relpath(f) if Path.cwd() == ROOT else str(f) for f in files]
+
+
+def get_catalogues():
+    """Entries of all catalogues as they took effect."""
+    names = (
+        "models",
+        "datasets",
+        "recipes",
+        "question_sets",
+        "rubrics",
+        "judges",
+        "engines",
+    )
+    return {name: getattr(STUDY, name) for name in (*names, "tier_rules")}
+
+
 def get_planned_variants():
     """Files of each variant that a plan looks at, relative to the working folder."""
     samples = get_sampling()["samples"]
@@ -480,5 +501,8 @@ def get_final_output():
     absent = set() if get_parents() else NEEDS_TRAINING
     absent |= set() if len(get_judges()) > 1 else NEEDS_JUDGES
     absent |= set() if STUDY.config["human_labels"] else NEEDS_LABELS
-    tables = expand("<results>/tables/{name}.parquet", name=set(TABLES) - absent)
-    return tables + expand("<results>/figures/{name}.pdf", name=set(FIGURES) - absent)
+    tables = expand(
+        "<results>/tables/{name}.parquet", name=sorted(set(TABLES) - absent)
+    )
+    figures = expand("<results>/figures/{name}.pdf", name=sorted(set(FIGURES) - absent))
+    return [*tables, *figures, "<results>/browser"]

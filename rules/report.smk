@@ -1,0 +1,56 @@
+# What people look at and keep: sample browser, archive. The report itself is Snakemake's own
+# (`make report`). In: tables/, figures/, outcomes/. Out: browser/, an archive. Needs: one CPU.
+
+
+rule build_browser:
+    input:
+        responses=expand(
+            "<results>/responses/{variant}.parquet", variant=get_variants()
+        ),
+        verdicts=get_verdicts(),
+        outcomes=get_outcomes(),
+        src=get_sources("build_browser"),
+        page=get_browser_files(),
+    output:
+        folder=directory("<results>/browser"),
+    log:
+        "<logs>/build_browser.log",
+    benchmark:
+        "<benchmarks>/build_browser.tsv"
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=30,
+    params:
+        variants=get_variant_rows(),
+        title=STUDY.config["title"] or STUDY.config["experiment"],
+    message:
+        "Sample browser: every answer with its verdicts"
+    script:
+        "../scripts/build_browser.py"
+
+
+rule archive:
+    input:
+        get_final_output(),
+        src=get_sources("archive"),
+    output:
+        archive=f"results/{STUDY.config['experiment']}.archive.zip",
+    log:
+        "<logs>/archive.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        config=STUDY.config,
+        catalogues=get_catalogues(),
+        configfiles=[os.path.relpath(file) for file in workflow.configfiles],
+        adapters=False,
+        training_text=False,
+    message:
+        "Archive the experiment's results as an RO-Crate"
+    script:
+        "../scripts/archive.py"
