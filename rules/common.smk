@@ -505,4 +505,4 @@ def get_final_output():
         "<results>/tables/{name}.parquet", name=sorted(set(TABLES) - absent)
     )
     figures = expand("<results>/figures/{name}.pdf", name=sorted(set(FIGURES) - absent))
-    return [*tables, *figures, "<results>/browser"]
+    return [*tables, *figures, "<results>/overview.html", "<results>/browser"]

@@ -33,6 +33,40 @@ rule build_browser:
         "../scripts/build_browser.py"
 
 
+rule build_overview:
+    input:
+        rates="<results>/tables/rates.parquet",
+        overestimation="<results>/tables/overestimation.parquet",
+        coverage="<results>/tables/coverage.parquet",
+        figure="<results>/figures/rates.svg",
+        src=get_sources("build_overview"),
+    output:
+        page=report(
+            "<results>/overview.html",
+            caption=get_caption("overview"),
+            category="Answer",
+            labels={"name": "first page", "kind": "html"},
+        ),
+    log:
+        "<logs>/build_overview.log",
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        title=STUDY.config["title"] or STUDY.config["experiment"],
+        headline=STUDY.config["headline"],
+        confidence=STUDY.config["statistics"]["confidence"],
+        notice=STUDY.config["notice"],
+    message:
+        "First page: the answer in one table"
+    script:
+        "../scripts/build_overview.py"
+
+
 rule archive:
     input:
         get_final_output(),
