@@ -1,0 +1,219 @@
+"""Say in words how far a run is: per stage what is done, failed and left, and for how long.
+
+Reads the files and journals that are there; starts and writes nothing, so it can run beside jobs.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.contracts import scan_table
+from em_tiers.files import read_json
+from em_tiers.journal import read_journal
+from em_tiers.judging import load_judge, plan_requests, plan_tier_requests
+from em_tiers.logs import run_script
+from plan_requests import known_verdicts, wanted_answers
+
+# A verdict that says so needs the reader's eye: nothing was learned about the answer.
+FAILED = ("api_error", "judge_refusal", "unparsable", "truncated")
+
+
+@dataclass(frozen=True)
+class Count:
+    """Requests of a stage or a part of it; `wanted` is None where nobody can know it yet."""
+
+    done: int
+    wanted: int | None
+    failed: int = 0
+
+    @property
+    def left(self) -> int | None:
+        """How many are to come."""
+        return None if self.wanted is None else max(0, self.wanted - self.done)
+
+
+def main(
+    variants: list[dict[str, Any]], judges: Mapping[str, Mapping[str, Any]], watch_s: float = 10
+) -> None:
+    """Print a line a stage, and a line for what has begun or failed.
+
+    Args:
+        variants: {variant, parent (None: not trained), dataset, adapter, checkpoints, responses,
+            journal, card, questions: {path: n}, verdicts: {judge: path}}; paths may be None.
+        judges: name -> {judge, identity, rubrics, journal}, as for plan_requests.
+        watch_s: seconds between two looks at the journals, from which the speed is taken; 0: none.
+    """
+    folders = _journals(variants, judges)
+    before = {folder: count_lines(folder) for folder in folders}
+    time.sleep(watch_s)
+    speeds = {
+        folder: (count_lines(folder) - before[folder]) / watch_s if watch_s else 0.0
+        for folder in folders
+    }
+    print("\n".join(status_lines(variants, judges, speeds)))
+
+
+def _journals(variants: list[dict], judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    named = [v["journal"] for v in variants if v["journal"]]
+    return list(dict.fromkeys([*named, *(entry["journal"] for entry in judges.values())]))
+
+
+def status_lines(
+    variants: list[dict], judges: Mapping[str, Mapping[str, Any]], speeds: Mapping[str, float]
+) -> list[str]:
+    """The whole status; `speeds` are finished requests a second by journal."""
+    lines = training_lines(variants)
+    lines += sampling_lines(variants, speeds)
+    for name, entry in judges.items():
+        lines += judging_lines(name, entry, variants, speeds.get(entry["journal"], 0.0))
+    return lines
+
+
+def training_lines(variants: Iterable[dict]) -> list[str]:
+    """Fine-tunes that have their adapter, and the last checkpoint of the others."""
+    tuned = {v["parent"]: v for v in variants if v["parent"]}
+    if not tuned:
+        return ["train: no fine-tunes"]
+    done = [name for name, v in tuned.items() if _exists(v["adapter"])]
+    lines = [f"train: {len(done)} of {len(tuned)} fine-tunes done"]
+    for name in tuned.keys() - set(done):
+        step = last_checkpoint(tuned[name]["checkpoints"])
+        if step:
+            lines.append(f"  {name}: checkpoint at step {step[0]} of {step[1] or 'unknown'}")
+    return [lines[0], *sorted(lines[1:])]
+
+
+def last_checkpoint(folder: str | Path | None) -> tuple[int, int] | None:
+    """(step, steps in all) of the newest whole checkpoint of a fine-tune."""
+    states = list(Path(folder).glob("checkpoint-*/trainer_state.json")) if folder else []
+    if not states:
+        return None
+    state = read_json(max(states, key=lambda path: int(path.parent.name.split("-")[1])))
+    return int(state["global_step"]), int(state.get("max_steps") or 0)
+
+
+def sampling_lines(variants: list[dict], speeds: Mapping[str, float]) -> list[str]:
+    """Variants that have their answers; for the others, what their journal holds."""
+    finished = [v for v in variants if _exists(v["responses"])]
+    lines = [f"sample: {len(finished)} of {len(variants)} variants done"]
+    open_ones = [v for v in variants if not _exists(v["responses"])]
+    for folder in dict.fromkeys(v["journal"] for v in open_ones if v["journal"]):
+        waiting = [v for v in open_ones if v["journal"] == folder]
+        wanted = [wanted_answers(v["questions"]) for v in waiting]
+        written = sum(rows_of(v["responses"]) for v in finished if v["journal"] == folder)
+        begun = max(0, count_lines(folder) - written)
+        if any(n is None for n in wanted):
+            count = Count(begun, None)
+        else:
+            # The journal may hold a few answers that prove adapters, and those of older settings.
+            count = Count(min(begun, sum(wanted)), sum(wanted))
+        lines.append(f"  {Path(folder).name}: {in_words(count, 'answers', speeds.get(folder, 0))}")
+    return lines
+
+
+def judging_lines(
+    name: str, entry: Mapping[str, Any], variants: list[dict], speed: float
+) -> list[str]:
+    """Variants that a judge has judged, its requests on the answers so far, and what failed."""
+    asked = [v for v in variants if name in v["verdicts"]]
+    finished = [v for v in asked if _exists(v["verdicts"][name])]
+    sampled = [v for v in asked if _exists(v["responses"])]
+    lines = [f"judge {name}: {len(finished)} of {len(asked)} variants done"]
+    waiting = [v for v in sampled if v not in finished]
+    if waiting:
+        lines.append(f"  {in_words(requests_of(entry, waiting), 'requests', speed)}")
+    if len(sampled) < len(asked):
+        lines.append(f"  {len(asked) - len(sampled)} variants have no answers yet")
+    failed = failures([v["verdicts"][name] for v in finished])
+    if failed:
+        lines.append("  verdicts without use: " + ", ".join(f"{s} {n:,}" for s, n in failed))
+    return lines
+
+
+def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
+    """Requests about the answers of some variants: in the journal, and in all.
+
+    Tiers are asked for where the alignment is low; those of answers that have no score yet are not
+    known and not counted.
+    """
+    judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    cards = {v["dataset"]: read_json(v["card"]) for v in waiting if _exists(v["card"])}
+    answers = scan_table([Path(v["responses"]) for v in waiting], "responses")
+    records = read_journal(entry["journal"])
+    first = list(plan_requests(answers, judge, cards))
+    tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, records))
+    keys = {request.key for request in (*first, *tiers)}
+    return Count(len(keys & records.keys()), len(keys))
+
+
+def failures(paths: list[str]) -> list[tuple[str, int]]:
+    """Statuses that say nothing about the answer, with their counts, most frequent first."""
+    if not paths:
+        return []
+    counts = (
+        scan_table([Path(path) for path in paths], "verdicts")
+        .filter(pl.col("status").is_in(FAILED))
+        .group_by("status")
+        .len()
+        .sort("len", "status", descending=[True, False])
+        .collect()
+    )
+    return list(counts.iter_rows())
+
+
+def in_words(count: Count, what: str, speed: float) -> str:
+    """Done, left and the expected time at `speed` requests a second."""
+    if count.wanted is None:
+        return f"{count.done:,} {what} done; how many are left is not known yet"
+    words = f"{count.done:,} of {count.wanted:,} {what} done, {count.left:,} left"
+    if not count.left:
+        return words
+    if speed <= 0:
+        return f"{words}; no job is writing now"
+    return f"{words}; about {duration(count.left / speed)} at {speed:.2g} a second"
+
+
+def duration(seconds: float) -> str:
+    """A time that a person can plan with."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    if minutes < 90:
+        return f"{minutes} min"
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{minutes / 1440:.0f} d"
+    )
+
+
+def count_lines(folder: str | Path) -> int:
+    """Finished requests in a journal's files."""
+    total = 0
+    for path in Path(folder).glob("*.jsonl"):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total += block.count(b"\n")
+    return total
+
+
+def rows_of(path: str | Path) -> int:
+    """Rows of a responses table."""
+    return scan_table(Path(path), "responses").select(pl.len()).collect().item()
+
+
+def _exists(path: str | Path | None) -> bool:
+    return bool(path) and Path(path).exists()
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0] if job.log else None,
+        variants=job.params.variants,
+        judges=job.params.judges,
+        watch_s=job.params.get("watch_s", 10),
+    )
