@@ -17,7 +17,8 @@ export GOMP_SPINCOUNT = 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-all lint format clean
+.PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
+  setup-gpu site plan archive verify restore lint format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,11 +41,51 @@ demo: setup  ## the whole workflow on the embedded model, about ten minutes on t
 report: setup  ## results/EXPERIMENT/report.zip of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
 
-test: setup  ## unit tests, the smallest case end to end, one case of each kind
+test: setup test-tools  ## unit tests, the smallest case end to end, one case of each kind
 	$(BIN)/python -m pytest -m "not slow" tests
 
-test-all: setup  ## the longest suites too
+test-all: setup test-tools  ## the longest suites too
 	$(BIN)/python -m pytest tests
+
+# SLURM's and Chromium's Debian packages; where they cannot be had, their tests skip with the reason
+# (and fail when CI is set).
+test-tools:
+	-bash tests/slurm/install.sh
+	-bash tests/browser/install.sh
+
+cluster-up: setup  ## a SLURM cluster of three nodes on this machine, to try things on
+	bash tests/slurm/cluster up
+
+cluster-down:  ## take it down
+	bash tests/slurm/cluster down
+
+setup-login: $(VENV)/.login  ## a login node: the workflow alone, without torch and vLLM
+
+$(VENV)/.login: envs/workflow.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -r envs/workflow.txt
+	touch $@
+
+setup-gpu: envs/cuda.txt  ## a cluster with GPUs: everything, with CUDA (several gigabytes)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --no-deps -r envs/cuda.txt
+	$(BIN)/python -c "import torch, vllm, trl, peft"
+	touch $(VENV)/.login
+
+site:  ## slurm/site.yaml, from what the cluster says of itself
+	$(BIN)/python scripts/make_site.py > slurm/site.yaml.part && mv slurm/site.yaml.part slurm/site.yaml
+
+plan:  ## what a run would ask, in words (CONFIG=config/NAME.yaml)
+	$(SNAKEMAKE) --quiet --nolock plan_requests --configfile $(CONFIG)
+
+archive:  ## results/EXPERIMENT.archive.zip of a finished run (CONFIG=config/NAME.yaml)
+	$(SNAKEMAKE) archive --configfile $(CONFIG)
+
+verify:  ## check an archive (ARCHIVE=FILE)
+	$(BIN)/python scripts/verify_archive.py $(ARCHIVE)
+
+restore:  ## unpack an archive into this checkout (ARCHIVE=FILE)
+	$(BIN)/python scripts/restore_archive.py $(ARCHIVE)
 
 lint: setup  ## snakemake --lint, snakefmt, ruff
 	$(SNAKEMAKE) --lint --configfile config/demo.yaml
