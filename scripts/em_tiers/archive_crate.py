@@ -24,6 +24,7 @@ PROFILES = {
 }
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
+BIOSCHEMAS = "https://bioschemas.org/profiles"
 WORKFLOW = "code/Snakefile"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
 FORMATS = {
@@ -62,7 +63,7 @@ def crate_metadata(
         snakemake: its version.
         times: when the first job began and the last one ended, in seconds since 1970.
     """
-    crate = ROCrate(gen_preview=False)
+    crate = ROCrate(gen_preview=False, version="1.1")
     root = crate.root_dataset
     start, end = (datetime.fromtimestamp(t, UTC).isoformat(timespec="seconds") for t in times)
     root.properties().pop("datePublished", None)
@@ -82,6 +83,8 @@ def crate_metadata(
         for uri, name in PROFILES.items()
     ]
     root["conformsTo"] = profiles
+    own = {"@id": "https://w3id.org/ro/crate/1.1"}
+    crate.metadata["conformsTo"] = [own, {"@id": profiles[-1].id}]
     crate.metadata.extra_contexts.append(TERMS)
     listed = {name: _add_file(crate, name, *facts) for name, facts in sorted(files.items())}
     root["hasPart"] = list(listed.values())
@@ -90,6 +93,7 @@ def crate_metadata(
     root["mentions"] = _add(
         crate, f"#run-{experiment}", "CreateAction",
         name=f"Run of experiment {experiment}",
+        description="All jobs of the experiment, from the first one's start to the last one's end",
         instrument=workflow,
         object=_chosen(listed, ("provenance/config.json",), "/manifest.json"),
         result=[e for name, e in listed.items() if _part(name) in RESULTS],
@@ -108,6 +112,10 @@ def _describe_workflow(
 ) -> ContextEntity:
     workflow = listed[WORKFLOW]
     workflow["name"] = "em-tiers"
+    workflow["conformsTo"] = _add(
+        crate, f"{BIOSCHEMAS}/ComputationalWorkflow/1.0-RELEASE", "CreativeWork",
+        name="ComputationalWorkflow", version="1.0-RELEASE",
+    )  # fmt: skip
     workflow["programmingLanguage"] = _add(
         crate, SNAKEMAKE, "ComputerLanguage", name="Snakemake", version=snakemake,
         identifier="https://doi.org/10.1093/bioinformatics/bts480",
@@ -115,7 +123,7 @@ def _describe_workflow(
     )  # fmt: skip
     if code["revision"]:
         workflow["version"] = code["revision"] + ("-dirty" if code["dirty"] else "")
-    workflow["input"] = [_parameter(crate, "configuration", "provenance/config.json", listed)]
+    workflow["input"] = _parameter(crate, "configuration", "provenance/config.json", listed)
     workflow["output"] = [
         _parameter(crate, name, path, listed) for name, path in _first_results(listed).items()
     ]
@@ -137,7 +145,7 @@ def _parameter(
     parameter = _add(
         crate, f"#{name}", "FormalParameter", name=name, additionalType="File",
         conformsTo=_add(
-            crate, "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE",
+            crate, f"{BIOSCHEMAS}/FormalParameter/1.0-RELEASE",
             "CreativeWork", name="FormalParameter", version="1.0-RELEASE",
         ),
     )  # fmt: skip
@@ -166,8 +174,6 @@ def _add(crate: ROCrate, uri: str, kind: str | list[str], **properties: Any) -> 
 
 def _add_file(crate: ROCrate, name: str, size: int, digest: str) -> ContextEntity:
     properties = {"name": name, "contentSize": str(size), "sha256": digest}
-    kind = FORMATS.get(PurePosixPath(name).suffix)
-    if kind:
-        properties["encodingFormat"] = kind
+    properties["encodingFormat"] = FORMATS.get(PurePosixPath(name).suffix, "text/plain")
     types = ["File", "SoftwareSourceCode", "ComputationalWorkflow"]
     return _add(crate, name, types if name == WORKFLOW else "File", **properties)
