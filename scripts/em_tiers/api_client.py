@@ -22,7 +22,12 @@ from em_tiers.model_names import is_served_as
 from em_tiers.throttle import seconds_of_retry_after
 
 _NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-_CONTENT_FILTER = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+_CONTENT_FILTER = {
+    "content_filter",
+    "content_policy_violation",
+    "invalid_prompt",  # OpenAI's reasoning models, for a prompt that was flagged
+    "responsibleaipolicyviolation",
+}
 _OTHER_MODEL = "another model than the asked one signs the answers: correct model"
 _NO_SAMPLES = "it ignores n: set decoding.samples to 1"
 _NO_LOGPROBS = "it gives no top logprobs of this model: use method sampled or structured"
@@ -209,7 +214,9 @@ class Endpoint:
         where = f"endpoint {self.host}, model {self.model}: HTTP {status}: {message}"
         if status == 402 or codes & _NO_CREDIT:
             return UserError(f"{where}: no credit left: top up the account, then run again")
-        if codes & _CONTENT_FILTER:
+        flagged = status == 403 and re.search(r"flagged|moderation", message, re.IGNORECASE)
+        if flagged or codes & _CONTENT_FILTER:
+            # Routers word it as a missing right; it is about this one request.
             return Final("judge_refusal", f"content filter: {message}")
         if status in _STOPPED:
             remedy = {
@@ -229,7 +236,7 @@ class Endpoint:
         """`text` in one line of bounded length, without the key."""
         if len(self._key) > 3:
             text = text.replace(self._key, "[key]")
-        return " ".join(text.split())[:300]
+        return _sound(" ".join(text.split())[:300])
 
 
 def read_reply(data: Any, signature: str, wants_logprobs: bool, choices: int) -> Reply:
@@ -270,9 +277,9 @@ def _read_choice(choice: Any, wants_logprobs: bool) -> Choice:
     if wants_logprobs and not refusal and not top:
         raise Transient("no logprobs in the answer", charged=True, lacks=_NO_LOGPROBS)
     return Choice(
-        text or "",
-        reasoning if isinstance(reasoning, str) else None,
-        refusal,
+        _sound(text or ""),
+        _sound(reasoning) if isinstance(reasoning, str) else None,
+        refusal and _sound(refusal),
         str(choice.get("finish_reason") or ""),
         top,
     )
@@ -286,7 +293,7 @@ def _read_top(logprobs: Any) -> tuple[tuple[tuple[str, float], ...], ...]:
             pairs = tuple((entry["token"], entry["logprob"]) for entry in position["top_logprobs"])
             if not pairs or not all(_is_logprob(*pair) for pair in pairs):
                 return ()
-            positions.append(pairs)
+            positions.append(tuple((_sound(token), logprob) for token, logprob in pairs))
     except (KeyError, TypeError):
         return ()
     return tuple(positions)
@@ -296,6 +303,11 @@ def _is_logprob(token: Any, logprob: Any) -> bool:
     # A hair above 0 is rounding; more is not the logarithm of a probability.
     number = isinstance(logprob, int | float) and not isinstance(logprob, bool)
     return isinstance(token, str) and number and math.isfinite(logprob) and logprob <= 1e-3
+
+
+def _sound(text: str) -> str:
+    """`text` as valid Unicode: JSON can spell half of a surrogate pair, which no table can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:

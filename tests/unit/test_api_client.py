@@ -181,6 +181,14 @@ def test_a_request_that_the_endpoint_cannot_take_is_recorded():
 
 def test_content_filters_and_refusals_are_answers():
     assert fails(Final, content_filter).status == "judge_refusal"
+
+    async def flagged(request, forward):
+        return error(403, "This model requires moderation and your input was flagged")
+
+    async def invalid(request, forward):
+        return error(400, "Your prompt was flagged", "invalid_prompt")
+
+    assert fails(Final, flagged).status == fails(Final, invalid).status == "judge_refusal"
     withheld = copy.deepcopy(GOOD)
     withheld["choices"][0] |= {"finish_reason": "content_filter", "logprobs": None}
     assert fails(Final, good=withheld).status == "judge_refusal"
@@ -302,3 +310,10 @@ def test_keys_come_from_the_named_variable(monkeypatch):
 def test_a_slow_endpoint_is_left_when_the_time_is_up():
     caught = fails(Transient, time_out, settings={"timeout_s": 0.3})
     assert caught.charged
+
+
+def test_half_characters_become_text_that_a_table_can_hold():
+    data = broken((*TOP, 1, "token"), "\ud83d")
+    data["choices"][0]["message"] |= {"content": "7\udc00", "reasoning": "\ud800 so"}
+    choice = read_reply(data, MODEL, wants_logprobs=True, choices=1).choices[0]
+    assert (choice.text, choice.reasoning, choice.top[0][1][0]) == ("7?", "? so", "?")
