@@ -53,6 +53,7 @@ def visit(chromium: webdriver.Chrome) -> Iterator[Callable[..., webdriver.Chrome
 
     def open_page(folder: Path, address: str = "") -> webdriver.Chrome:
         chromium.get("about:blank")
+        chromium.get_log("browser")  # what earlier tests left in it
         chromium.get((folder / "index.html").as_uri() + address)
         until(chromium, "return document.body.dataset.ready")
         return chromium

@@ -161,9 +161,7 @@ def test_a_link_opens_its_answer(page: Path, visit: Visit) -> None:
 def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path) -> None:
     browser = visit(page)
     browser.find_element(By.ID, "labeller").send_keys("=HYPERLINK(1)")
-    browser.find_element(By.ID, "list").click()
-    until(browser, "return document.getElementById('detail').dataset.key")
-    browser.find_element(By.ID, "list").send_keys(Keys.ESCAPE)
+    browser.execute_script("document.getElementById('list').focus()")
     for chosen in ("1", "3"):
         press(browser, "j", chosen)
     browser.execute_script(f"location.hash = '#r={key(0)}'")
@@ -182,7 +180,10 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
     rows = list(csv.DictReader(sheet.open(encoding="utf-8", newline="")))
     assert list(rows[0]) == ["response_key", "tier", "labeller", "note"]
     by_key = {int(row["response_key"], 16): row for row in rows}
-    assert len(by_key) == 2
+    assert {number: row["tier"] for number, row in by_key.items()} == {
+        0: "in_distribution",
+        4: "persona_shift",
+    }
     assert by_key[0]["note"] == '\'@sum, "quoted"'
     assert all(row["labeller"] == "'=HYPERLINK(1)" for row in rows)
     read = read_human_labels(sheet)
