@@ -16,6 +16,7 @@ from em_tiers.errors import UserError
 SECRET_NAME = re.compile(r"(_KEY|_TOKEN|_SECRET|_PASSWORD)$", re.IGNORECASE)
 SHORTEST = 8
 LOGS = (".log", ".tsv")
+REPORT_TEXT = frozenset({".html", ".js", ".json", ".txt", ".rst", ".css", ".svg"})
 HIDDEN_IN = ("manifest.json", "adapter_config.json", "metrics.json", "card.json")
 
 
@@ -32,6 +33,8 @@ def secrets_of(environment: dict[str, str] | None = None) -> dict[str, str]:
 def hide_places(entry: Entry, places: Places) -> Entry:
     """The entry without absolute paths, where it is a log, a manifest or a configuration."""
     name = PurePosixPath(entry.name)
+    if name.suffix == ".zip":
+        return _hide_in_zip(entry, places)
     is_log = name.suffix in LOGS
     if not is_log and name.name not in HIDDEN_IN and name.parts[0] != "study":
         return entry
@@ -42,6 +45,21 @@ def hide_places(entry: Entry, places: Places) -> Entry:
     if hidden == text:
         return entry
     return Entry(entry.name, content=hidden.encode("utf-8", "surrogateescape"))
+
+
+def _hide_in_zip(entry: Entry, places: Places) -> Entry:
+    """Snakemake's report, without absolute paths, and with dates that do not change its bytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(entry.path) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in sorted(set(old.namelist())):
+            content = old.read(name)
+            if PurePosixPath(name).suffix in REPORT_TEXT:
+                text = content.decode("utf-8", "surrogateescape")
+                content = places.hide_in_log(text).encode("utf-8", "surrogateescape")
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            new.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return Entry(entry.name, content=packed.getvalue())
 
 
 def check_entries(entries: Iterable[Entry], home: Path, secrets: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The archive file itself: its bytes, its check, hostile archives, paths, secrets, description."""
 
+import io
 import json
 import os
 import stat
@@ -226,6 +227,11 @@ def test_logs_lose_their_paths_and_tables_stay_as_they_are(tmp_path):
     (tmp_path / "a.log").write_bytes(f"{tmp_path}/results \xff".encode("latin-1"))
     log = hide_places(Entry("results/x/logs/a.log", tmp_path / "a.log"), places)
     assert log.content == b"@WORKDIR@/results \xff"
+    with zipfile.ZipFile(tmp_path / "report.zip", "w") as report:
+        report.writestr("report/report.html", f"<p>{tmp_path}/config.yaml</p>")
+    packed = hide_places(Entry("results/x/report.zip", tmp_path / "report.zip"), places)
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as report:
+        assert report.read("report/report.html") == b"<p>@WORKDIR@/config.yaml</p>"
     (tmp_path / "a.csv").write_text(f"{tmp_path}")
     table = Entry("results/x/tables/a.csv", tmp_path / "a.csv")
     assert hide_places(table, places) is table
