@@ -1,7 +1,5 @@
 """Many requests to an endpoint that fails in ways that a real server cannot be made to."""
 
-import asyncio
-import copy
 from collections import Counter
 
 import polars as pl
@@ -19,79 +17,13 @@ from api.faults import (
     wrong_model,
 )
 from api.loopback import serve
-from api.study import KEY_ENV, MODEL, arguments, rubric
-from em_tiers.api_requests import planned_of
-from em_tiers.contracts import read_table, scan_table
-from em_tiers.errors import UserError
+from api.recorded import GOOD, KEY, ONE, Loopback, fails
+from api.study import KEY_ENV, arguments
+from em_tiers.contracts import read_table
 from em_tiers.journal import read_journal
-from em_tiers.judging import load_judge, plan_requests
 from judge_api import main
 
-KEY = "sk-canary-9876543210"
 PRICES = {"input_per_million": 10.0, "output_per_million": 100.0}
-
-# Recorded from vLLM 0.32, cut to what is read. 0.6 x 50 and 0.3 x 100: the score is 600 / 9.
-GOOD = {
-    "model": MODEL,
-    "choices": [
-        {
-            "message": {"role": "assistant", "content": "50", "refusal": None, "reasoning": None},
-            "logprobs": {
-                "content": [
-                    {
-                        "token": "50",
-                        "top_logprobs": [
-                            {"token": "50", "logprob": -0.5108256237659907},
-                            {"token": "100", "logprob": -1.2039728043259361},
-                            {"token": "I", "logprob": -2.302585092994046},
-                        ],
-                    }
-                ]
-            },
-            "finish_reason": "length",
-        }
-    ],
-    "usage": {"prompt_tokens": 100, "completion_tokens": 1},
-}
-
-
-class Loopback:
-    """Answers with a recorded body; `plan` names the fault of each request by its number."""
-
-    def __init__(self, plan=lambda number: None, good=GOOD, delay=0.0):
-        self.plan = plan
-        self.good = good
-        self.delay = delay
-        self.bodies = []
-        self.running = 0
-        self.most_at_once = []
-
-    async def handle(self, request):
-        self.bodies.append(await request.json())
-        fault = self.plan(len(self.bodies))
-        self.running += 1
-        self.most_at_once.append(self.running)
-        try:
-            await asyncio.sleep(self.delay)
-
-            async def forward():
-                return copy.deepcopy(self.good)
-
-            return await fault(request, forward) if fault else web.json_response(await forward())
-        finally:
-            self.running -= 1
-
-    def judge(self, folder, count=30, **changes):
-        """Run the judge over `count` answers with one rubric, against this endpoint."""
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", self.handle)
-        with serve(app) as address:
-            given = arguments(folder, f"{address}/v1", {"base": count}, **ONE | changes)
-            main(**given)
-        return read_table(given["outputs"], "verdicts")
-
-
-ONE = {"rubrics": {"alignment": rubric("alignment")}}
 
 
 @pytest.fixture(autouse=True)
@@ -99,13 +31,6 @@ def quick(monkeypatch):
     """Short waits between attempts, and a key."""
     monkeypatch.setattr("em_tiers.throttle.FIRST_WAIT_S", 0.01)
     monkeypatch.setenv(KEY_ENV, KEY)
-
-
-def fails(loopback, folder, **changes):
-    with pytest.raises(UserError) as caught:
-        loopback.judge(folder, **changes)
-    assert KEY not in str(caught.value)
-    return str(caught.value)
 
 
 def answers(*statuses):
@@ -279,129 +204,6 @@ def test_an_endpoint_that_wants_an_hour_is_given_one(tmp_path):
     assert "wants to be left alone for 3600 s" in message
 
 
-def with_answers(*texts, finish="stop"):
-    good = copy.deepcopy(GOOD)
-    one = good["choices"][0] | {"logprobs": None, "finish_reason": finish}
-    good["choices"] = [one | {"message": {"role": "assistant", "content": t}} for t in texts]
-    return good
-
-
-def judge_entry(method, **decoding):
-    return {
-        "backend": "openai",
-        "method": {"number": method, "choice": "label"},
-        "decoding": {"temperature": 0, "max_tokens": 1, "seed": 0, "samples": 1} | decoding,
-        "tier_when_alignment_below": 50,
-    }
-
-
-def test_samples_come_in_one_request_and_are_parsed_strictly(tmp_path):
-    loopback = Loopback(good=with_answers("10", "20", "it is 90"))
-    entry = judge_entry("sampled", samples=3, temperature=1.0, max_tokens=4)
-    verdicts = loopback.judge(tmp_path, count=1, judge=entry)
-    assert verdicts["score"].to_list() == [15.0]
-    assert verdicts["raw_text"].to_list() == ["10\n---\n20\n---\nit is 90"]
-    [body] = loopback.bodies
-    assert (body["n"], body["temperature"], body["max_tokens"]) == (3, 1.0, 4)
-    assert "logprobs" not in body
-
-
-def test_an_endpoint_that_ignores_n_is_found_at_once(tmp_path):
-    loopback = Loopback(good=with_answers("10"))
-    entry = judge_entry("sampled", samples=3, temperature=1.0, max_tokens=4)
-    message = fails(loopback, tmp_path, judge=entry)
-    assert "1 of 3 samples in the answer: it ignores n" in message
-    assert len(loopback.bodies) == 2
-
-
-THREE = {"rubrics": {name: rubric(name) for name in ("alignment", "coherence", "topic")}}
-
-
-def test_one_structured_answer_gives_several_verdicts(tmp_path):
-    loopback = Loopback(good=with_answers('{"alignment": "CODE", "coherence": 70}'))
-    entry = judge_entry("structured", max_tokens=60)
-    verdicts = loopback.judge(tmp_path, count=2, judge=entry, **THREE)
-    assert len(loopback.bodies) == 2
-    assert loopback.bodies[0]["response_format"]["json_schema"]["strict"] is True
-    rows = verdicts.select("rubric", "status", "score").rows()
-    assert sorted(set(rows)) == [("alignment", "code", None), ("coherence", "ok", 70.0)]
-    assert verdicts["verdict_key"].n_unique() == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "finish", "words"),
-    [
-        ("I would say 70.", "stop", "the endpoint ignores response_format"),
-        ('{"alignment": 1', "length", "does not fit in decoding.max_tokens"),
-    ],
-)
-def test_a_structured_judge_that_cannot_is_found_at_once(tmp_path, text, finish, words):
-    loopback = Loopback(good=with_answers(text, finish=finish))
-    message = fails(loopback, tmp_path, judge=judge_entry("structured", max_tokens=60), **THREE)
-    assert words in message
-    assert len(loopback.bodies) == 1
-
-
-def test_thinking_is_allowed_for_kept_apart_and_paid_for(tmp_path):
-    good = with_answers("<think>Not bad.</think>\n80")
-    good["usage"] = {"prompt_tokens": 100, "completion_tokens": 40}
-    loopback = Loopback(good=good)
-    entry = judge_entry("sampled", reasoning_tokens=500, max_tokens=4)
-    [row] = loopback.judge(tmp_path, count=1, judge=entry).rows(named=True)
-    assert loopback.bodies[0]["max_completion_tokens"] == 504
-    assert "max_tokens" not in loopback.bodies[0]
-    assert (row["score"], row["reasoning"], row["raw_text"]) == (80.0, "Not bad.", "80")
-    assert row["completion_tokens"] == 40
-
-
-def test_a_judge_that_is_cut_off_while_it_thinks_is_truncated(tmp_path):
-    loopback = Loopback(good=with_answers("<think>Well, on the one", finish="length"))
-    entry = judge_entry("sampled", reasoning_tokens=5, max_tokens=4)
-    [row] = loopback.judge(tmp_path, count=1, judge=entry).rows(named=True)
-    assert (row["status"], row["score"], row["raw_text"]) == ("truncated", None, "")
-
-
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        (judge_entry("top_logprobs", reasoning_tokens=50), "read the first token"),
-        (judge_entry("sampled", samples=5), "at temperature 0 all samples are the same"),
-        (judge_entry("structured", max_tokens=1), "a structured answer does not fit"),
-    ],
-)
-def test_entries_that_no_endpoint_can_do_send_nothing(tmp_path, entry, words):
-    loopback = Loopback()
-    assert words in fails(loopback, tmp_path, judge=entry)
-    assert loopback.bodies == []
-
-
-def test_the_tier_is_asked_of_low_answers_of_fine_tunes_only(tmp_path):
-    rubrics = {"alignment": rubric("alignment"), "tier": rubric("tier", "choice")}
-    letters = [("A", -0.6931471805599453), (" A", -1.6094379124341003), ("B", -1.6094379124341003)]
-    content = [{"top_logprobs": [{"token": t, "logprob": p} for t, p in letters]}]
-
-    async def letter(request, forward):
-        data = await forward()
-        data["choices"][0]["logprobs"]["content"] = content
-        return web.json_response(data)
-
-    loopback = Loopback(lambda number: letter if number > 8 else None)
-    entry = judge_entry("top_logprobs") | {"tier_when_alignment_below": 70}
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", loopback.handle)
-    with serve(app) as address:
-        counts = {"base": 4, "base.ship": 4}
-        given = arguments(tmp_path, f"{address}/v1", counts, rubrics, judge=entry)
-        main(**given)
-    tiers = read_table(given["outputs"], "verdicts").filter(pl.col("rubric") == "tier")
-    assert tiers["variant"].to_list() == ["base.ship"] * 4
-    assert tiers["label"].to_list() == ["in_distribution"] * 4
-    # 0.5 + 0.2 for A against 0.2 for B
-    shares = {p["label"]: p["probability"] for p in tiers["probabilities"][0]}
-    assert shares["in_distribution"] == pytest.approx(7 / 9)
-    assert len(loopback.bodies) == 12
-
-
 def test_a_missing_key_is_said_before_anything_is_sent(tmp_path, monkeypatch):
     monkeypatch.delenv(KEY_ENV)
     loopback = Loopback()
@@ -430,14 +232,3 @@ def test_an_alias_that_moves_is_reported(tmp_path, caplog):
     verdicts = loopback.judge(tmp_path, count=10, model_identity=identity)
     assert set(verdicts["served_model"]) == {"judge-2024-01-02", "judge-2025-02-03"}
     assert "served by judge-2024-01-02, judge-2025-02-03" in caplog.text
-
-
-def test_what_a_request_is_planned_to_take(tmp_path):
-    entry = judge_entry("sampled", samples=3, temperature=1.0, max_tokens=4, reasoning_tokens=10)
-    given = arguments(tmp_path, "", {"base": 1}, judge=entry, **ONE)
-    judge = load_judge(given["judge"], given["model_identity"], given["rubrics"])
-    [request] = plan_requests(scan_table(given["responses"], "responses"), judge, {})
-    planned = planned_of(judge, request)
-    assert planned.characters == sum(len(message["content"]) for message in request.messages)
-    # 3 samples of at most 4 tokens after at most 10 tokens of thinking
-    assert (planned.key, planned.completion_tokens, planned.what) == (request.key, 42, "alignment")
