@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site plan archive verify restore lint format clean
+  setup-gpu site plan status archive verify restore compare lint format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -76,7 +76,10 @@ site:  ## slurm/site.yaml, from what the cluster says of itself
 	$(BIN)/python scripts/make_site.py > slurm/site.yaml.part && mv slurm/site.yaml.part slurm/site.yaml
 
 plan:  ## what a run would ask, in words (CONFIG=config/NAME.yaml)
-	$(SNAKEMAKE) --quiet --nolock plan_requests --configfile $(CONFIG)
+	$(SNAKEMAKE) --quiet all --nolock plan_requests --configfile $(CONFIG)
+
+status:  ## how far a run is (CONFIG=config/NAME.yaml)
+	$(SNAKEMAKE) --quiet all --nolock show_status --configfile $(CONFIG)
 
 archive:  ## results/EXPERIMENT.archive.zip of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) archive --configfile $(CONFIG)
@@ -86,6 +89,9 @@ verify:  ## check an archive (ARCHIVE=FILE)
 
 restore:  ## unpack an archive into this checkout (ARCHIVE=FILE)
 	$(BIN)/python scripts/restore_archive.py $(ARCHIVE)
+
+compare:  ## two archives or results folders (BEFORE=... AFTER=...)
+	$(BIN)/python scripts/compare_results.py $(BEFORE) $(AFTER)
 
 lint: setup  ## snakemake --lint, snakefmt, ruff
 	$(SNAKEMAKE) --lint --configfile config/demo.yaml

@@ -456,6 +456,14 @@ def get_planned_variants():
         {
             "variant": v.variant,
             "dataset": v.dataset,
+            "parent": v.parent,
+            "adapter": f"{RESULTS}/adapters/{v.parent}" if v.parent else None,
+            "checkpoints": f"{RESULTS}/checkpoints/{v.parent}" if v.parent else None,
+            "journal": None if v.imported else f"{RESULTS}/journals/sample/{v.base}",
+            "verdicts": {
+                judge: f"{RESULTS}/verdicts/{judge}/{v.variant}.parquet"
+                for judge in STUDY.config["judges"]
+            },
             "responses": f"{RESULTS}/responses/{v.variant}.parquet",
             "card": f"{RESULTS}/datasets/{v.dataset}/card.json" if v.dataset else None,
             "questions": {

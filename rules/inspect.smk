@@ -17,6 +17,21 @@ rule plan_requests:
         "../scripts/plan_requests.py"
 
 
+rule show_status:
+    log:
+        "<logs>/show_status.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        variants=get_planned_variants(),
+        judges=get_planned_judges(),
+    message:
+        "How far the experiment is"
+    script:
+        "../scripts/show_status.py"
+
+
 rule write_label_sheet:
     input:
         outcomes=f"<results>/outcomes/{get_judges()[0]}.parquet",
