@@ -59,8 +59,8 @@ def main(
     entries = [
         *results,
         *resource_entries(workdir, records, training_text),
-        *(Entry(f"code/{name}", root / name) for name in code),
-        *(Entry(f"study/{name}", path) for name, path in study.items()),
+        *(_read(f"code/{name}", root / name) for name in code),
+        *(_read(f"study/{name}", path) for name, path in study.items()),
     ]
     folders = output_folders(workdir, records, {entry.name for entry in entries})
     revision = revision_of(root)
@@ -96,6 +96,11 @@ def main(
     hashes = {name: digest for name, (_, digest) in files.items()} | {NAME: crate.sha256()}
     write_archive([*entries, crate], hashes, archive)
     LOG.info("%s: %d files, %.1f MB", archive, len(hashes), archive.stat().st_size / 1e6)
+
+
+def _read(name: str, path: Path) -> Entry:
+    """A small file as it is now; someone may edit it while the rest is read."""
+    return Entry(name, path, path.read_bytes())
 
 
 def installed_versions() -> dict[str, Any]:

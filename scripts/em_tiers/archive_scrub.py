@@ -40,11 +40,12 @@ def hide_places(entry: Entry, places: Places) -> Entry:
         return entry
     if name.suffix in (".parquet", ".csv", ".jsonl"):
         return entry
-    text = entry.path.read_text(encoding="utf-8", errors="surrogateescape")
+    content = entry.path.read_bytes() if entry.content is None else entry.content
+    text = content.decode("utf-8", "surrogateescape")
     hidden = places.hide_in_log(text) if is_log else places.hide(text)
     if hidden == text:
         return entry
-    return Entry(entry.name, content=hidden.encode("utf-8", "surrogateescape"))
+    return Entry(entry.name, entry.path, hidden.encode("utf-8", "surrogateescape"))
 
 
 def _hide_in_zip(entry: Entry, places: Places) -> Entry:
