@@ -97,7 +97,9 @@ class LocalEngine:
         self.settings = complete_settings(settings)
         # Before transformers and vLLM are imported: both read their environment then.
         os.environ.update(environment_of(self.settings))
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        # The CPU build warns of kernels that it does not need, some thirty lines a start.
+        quiet = "ERROR" if self.settings["device"] == "cpu" else "WARNING"
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
         self.adapters = {name: Path(folder) for name, folder in (adapters or {}).items()}
         self.tokenizer = load_tokenizer(self.model, chat_template)
         self.fingerprint = engine_fingerprint(self.settings)
