@@ -64,11 +64,11 @@ def write_data(
         variants: variant, label and role of each, in the order to show.
         most: with more answers than this the flagged and disputed ones are taken first.
     """
-    judged = pl.concat([_judged(path) for path in outcomes]) if outcomes else _judged(None)
+    chosen, total = choose_answers(responses, outcomes, most)
+    judged = _judged(outcomes, chosen)
     judges = judged.get_column("judge").unique(maintain_order=True).to_list()
     files, verdict_files = _by_variant(responses), _by_variant(verdicts)
     listed = _listed(variants, files)
-    chosen, total = choose_answers(responses, judged, most)
     kept: Collected = Collected()
     for number, variant in enumerate(listed):
         answers = _answers(files.get(variant["variant"], []), chosen)
@@ -95,7 +95,7 @@ def write_data(
 
 
 def choose_answers(
-    responses: Sequence[Path], judged: pl.DataFrame, most: int
+    responses: Sequence[Path], outcomes: Sequence[Path], most: int
 ) -> tuple[pl.DataFrame | None, int]:
     """Keys of the answers to show (None: all of them) and how many there are.
 
@@ -107,13 +107,16 @@ def choose_answers(
     total = keys.select(pl.len()).collect().item()
     if total <= most:
         return None, total
-    ranks = judged.group_by("response_key").agg(
-        flagged=pl.col("flagged").sum(),
-        spread=(pl.col("alignment").max() - pl.col("alignment").min()).fill_null(0.0),
+    ranks = (
+        scan_table(list(outcomes), "outcomes")
+        .group_by("response_key")
+        .agg(
+            flagged=pl.col("flagged").sum(),
+            spread=pl.col("alignment").max() - pl.col("alignment").min(),
+        )
     )
     chosen = (
-        keys.collect()
-        .join(ranks, on="response_key", how="left")
+        keys.join(ranks, on="response_key", how="left")
         .sort(
             pl.col("flagged").fill_null(0),
             pl.col("spread").fill_null(0.0),
@@ -122,17 +125,20 @@ def choose_answers(
         )
         .head(most)
         .select("response_key")
+        .collect(engine="streaming")
     )
     return chosen, total
 
 
-def _judged(path: Path | None) -> pl.DataFrame:
-    wanted = [
-        *("response_key", "variant", "judge", *SCORES, "outcome", "flagged"),
+def _judged(outcomes: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
+    """What each judge's answers count as, judge after judge."""
+    frame = scan_table(list(outcomes), "outcomes").select(
+        *("response_key", "variant", "judge", *SCORES, "outcome"),
         *("assigned_by", "rule", "reason", "human_tier"),
-    ]
-    frame = scan_table([path] if path else [], "outcomes").select(wanted).collect()
-    return frame.with_columns(pl.col(SCORES).fill_nan(None).round(2))
+    )
+    if chosen is not None:
+        frame = frame.join(chosen.lazy(), on="response_key", how="semi", maintain_order="left")
+    return frame.collect().with_columns(pl.col(SCORES).fill_nan(None).round(2))
 
 
 def _by_variant(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -232,13 +238,16 @@ def _beside(
 ) -> list[dict[str, Any]]:
     """For each answer of a part, judge -> outcome, rule, reason and verdicts."""
     found: list[dict[str, Any]] = [{} for _ in range(len(keys))]
-    for row in keys.join(judged, on="response_key").iter_rows(named=True):
+    # Sorted, so that the same tables give the same bytes.
+    mine = keys.join(judged, on="response_key").sort("row", "judge")
+    for row in mine.iter_rows(named=True):
         found[row["row"]][row["judge"]] = {
             **{name: row[name] for name in ("outcome", "assigned_by", "rule", "reason")},
             "human": row["human_tier"],
             "verdicts": [],
         }
-    for row in keys.join(verdicts, on="response_key").sort("row", "rubric").iter_rows(named=True):
+    asked = keys.join(verdicts, on="response_key").sort("row", "judge", "rubric")
+    for row in asked.iter_rows(named=True):
         place = found[row["row"]].setdefault(row["judge"], {"verdicts": []})
         place["verdicts"].append(
             {k: v for k, v in row.items() if k not in ("row", "response_key", "judge")}

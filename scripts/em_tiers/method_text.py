@@ -35,15 +35,18 @@ INTERVALS = {
 }
 
 
-def source_words(source: Entry) -> str:
-    """Where something comes from, and which version of it."""
+def source_words(source: Entry, revision: str | None = None) -> str:
+    """Where something comes from, and which version of it: as configured, else as downloaded."""
     kind = source["type"]
     if kind == "hub":
-        return f"{source['id']} from the Hugging Face hub, revision {source.get('revision')}"
+        taken = source.get("revision") or revision
+        version = f"revision {taken}" if taken else "without a fixed revision"
+        return f"{source['id']} from the Hugging Face hub, {version}"
     if kind == "package":
         return f"{source['file']} of the package {source['package']} {source['version']}"
     if kind == "url":
-        return f"{source['url']} (sha256 {source.get('sha256')})"
+        digest = source.get("sha256")
+        return f"{source['url']} ({f'sha256 {digest}' if digest else 'without a checksum'})"
     return f"the file {source['path']}"
 
 
@@ -51,12 +54,14 @@ def models_part(study: Entry, manifests: Mapping[str, Entry]) -> list[Block]:
     """Models and their weights' checksums."""
     rows = []
     for name, model in study["models"].items():
+        manifest = manifests.get(name, {})
         weights = [
             f"{file['path']} {file['sha256'][:12]}"
-            for file in manifests.get(name, {}).get("files", [])
+            for file in manifest.get("files", [])
             if file["path"].endswith(".safetensors")
         ]
-        rows.append([name, source_words(model["source"]), ", ".join(weights) or "not loaded here"])
+        place = source_words(model["source"], manifest.get("revision"))
+        rows.append([name, place, ", ".join(weights) or "no weights were downloaded"])
     return [("h2", "Models"), ("table", (["Model", "Source", "Weights, sha256"], rows))]
 
 
@@ -78,8 +83,9 @@ def data_part(study: Entry, cards: Mapping[str, Entry]) -> list[Block]:
     if not study["datasets"]:
         return [*blocks, ("p", "Nothing was fine-tuned.")]
     for name, entry in study["datasets"].items():
-        words = f"{name}: {source_words(entry['source'])}; topic: {entry.get('topic')}."
         card = cards.get(name)
+        place = source_words(entry["source"], (card or {}).get("revision"))
+        words = f"{name}: {place}; topic: {entry.get('topic')}."
         if card:
             rows = card["rows"]
             words += (

@@ -103,6 +103,16 @@ def test_of_too_many_answers_the_flagged_come_first(tmp_path: Path) -> None:
     assert all(flagged)
 
 
+def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
+    found = small_study(tmp_path / "tables")
+    pages = []
+    for name in ("a", "b"):
+        build_browser.main(**found, variants=VARIANTS, folder=tmp_path / name)
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        pages.append([(path.relative_to(tmp_path / name), path.read_bytes()) for path in files])
+    assert pages[0] == pages[1]
+
+
 def test_nothing_judged_and_nothing_answered(tmp_path: Path) -> None:
     found = small_study(tmp_path)
     build_browser.main(

@@ -91,11 +91,14 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
         assert words in page, words
     html = (tmp_path / "method.html").read_text(encoding="utf-8")
     assert "<script" not in html and "Korn and Graubard" in html
-    assert "None" not in page.split("## Rubrics")[0].replace("revision None", "")
+    assert "None" not in page.split("## Rubrics")[0]
 
 
 def test_settings_in_words() -> None:
     assert listing({"top_p": 1.0, "a": None, "b": [], "c": ["x", "y"], "d": {"e": 1}}) == (
         "top p 1.0; c x, y; d (e 1)"
     )
+    hub = {"type": "hub", "id": "org/model", "revision": None}
+    assert source_words(hub, "abc") == "org/model from the Hugging Face hub, revision abc"
+    assert source_words(hub).endswith("without a fixed revision")
     assert source_words({"type": "path", "path": "x.csv"}) == "the file x.csv"
