@@ -52,17 +52,22 @@ def main(
     records = read_records(workdir, experiment)
     if not results or not records:
         raise UserError(f"archive: results/{experiment}: holds no finished results: run it first")
-    code = code_files(root)
-    places = Places(root, workdir, Path.home(), frozenset(code))
     used = {kind: entries for kind, entries in catalogues.items() if kind != "datasets"}
     study = study_files(root, workdir, configfiles, [config, used])
+    own = set(study.values())
+    code = [name for name in code_files(root) if root / name not in own]
+    places = Places(root, workdir, Path.home(), frozenset(code))
     entries = [
         *results,
         *resource_entries(workdir, records, training_text),
         *(_read(f"code/{name}", root / name) for name in code),
         *(_read(f"study/{name}", path) for name, path in study.items()),
     ]
-    folders = output_folders(workdir, records, {entry.name for entry in entries})
+    names = {entry.name for entry in entries}
+    folders = output_folders(workdir, records, names)
+    left_out = [key for key in records if (workdir / key).is_file() and key not in names]
+    left_out += [f"{folder}/" for folder, complete in folders.items() if not complete]
+    LOG.info("left out, whole or in part: %s", ", ".join(left_out) or "nothing")
     revision = revision_of(root)
     provenance = {
         "config.json": config,
@@ -74,6 +79,7 @@ def main(
             "experiment": experiment,
             "adapters": adapters,
             "training_text": training_text,
+            "left_out": left_out,
             "inside_checkout": workdir == root,
         },
     }

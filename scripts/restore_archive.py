@@ -38,7 +38,7 @@ def main(
 
 def words_of(done: Restored) -> list[str]:
     """What a person must know after a restore."""
-    lines = [f"restored experiment {done.experiment}: {done.files} files"]
+    lines = [f"restored experiment {done.experiment}: {done.files} files, workflow {done.revision}"]
     for names, what in (
         (done.differing, "differ from the archived ones; what depends on them will run again"),
         (done.absent, "are not in this checkout; --with-code writes them"),

@@ -40,7 +40,7 @@ RESULTS = (
     "figures/*.png",
     "figures/*.csv",
     "report.zip",
-    "report.html",
+    "overview.html",
     "browser/*.html",
     "browser/*.css",
     "browser/*.js",
@@ -105,13 +105,14 @@ def output_folders(workdir: Path, records: dict[str, Any], names: set[str]) -> d
     return found
 
 
-def code_files(root: Path) -> list[str]:
+def code_files(root: Path, tracked_only: bool = False) -> list[str]:
     """The workflow's files relative to `root`: those that git tracks or would track.
 
     Outside of a git checkout, files of known kinds in the known folders.
     """
+    which = "-c" if tracked_only else "-co"
     try:
-        listed = git(root, "ls-files", "-co", "--exclude-standard", "-z", "--", *CODE).split("\0")
+        listed = git(root, "ls-files", which, "--exclude-standard", "-z", "--", *CODE).split("\0")
     except (OSError, subprocess.CalledProcessError):
         places = [root / name for name in CODE]
         files = [p for place in places for p in ([place] if place.is_file() else place.rglob("*"))]
@@ -134,9 +135,9 @@ def study_files(
     """The user's files by name relative to `workdir`: configurations and what they refer to.
 
     A text in `settings` that is the relative path (or pattern) of a file below `workdir` names one;
-    the workflow's own files are not among them. Files elsewhere stay out.
+    files of the workflow that git tracks are not among them. Files elsewhere stay out.
     """
-    code = {root / name for name in code_files(root)}
+    code = {root / name for name in code_files(root, tracked_only=True)}
     found = {}
     for text in [*configfiles, *(t for value in settings for t in _texts(value))]:
         for path in _files_named(workdir, text):

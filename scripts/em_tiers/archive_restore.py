@@ -48,6 +48,7 @@ class Restored:
         absent: workflow files that the checkout lacks.
         placeholders: folders of which the archive holds the manifest only.
         config: the configuration to run with.
+        revision: git revision of the archived workflow, and whether it had been changed.
     """
 
     experiment: str
@@ -56,6 +57,7 @@ class Restored:
     absent: list[str] = field(default_factory=list)
     placeholders: list[str] = field(default_factory=list)
     config: str = ""
+    revision: str = "none"
 
 
 def restore_archive(
@@ -94,6 +96,7 @@ def restore_archive(
                 _place(source, target, now)
         done.files = len(unpacked)
         state = json.loads(archive.read("provenance/snakemake.json"))
+        done.revision = _revision(archive)
     _make_folders(workdir, state["folders"], now, done)
     write_records(workdir, places.show(state["records"]))
     if with_code:
@@ -116,6 +119,13 @@ def _facts(archive: zipfile.ZipFile) -> dict[str, Any]:
     if not all(c.isalnum() or c == "-" for c in experiment) or experiment == "resources":
         raise UserError(f"archive {archive.filename}: experiment {experiment!r}: is no such name")
     return facts
+
+
+def _revision(archive: zipfile.ZipFile) -> str:
+    if "provenance/revision.json" not in archive.namelist():
+        return "none"
+    found = json.loads(archive.read("provenance/revision.json"))
+    return f"{found['revision']}{' with changes' if found['dirty'] else ''}"
 
 
 def _check_size(archive: zipfile.ZipFile, workdir: Path, most_bytes: int | None) -> None:

@@ -5,6 +5,7 @@ The tests share two folders and run in the order of the file.
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,55 @@ from em_tiers.archive_restore import PLACEHOLDER, restore_archive
 from em_tiers.files import sha256_of_file
 from workdir import ROOT, Workdir
 
-pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e]
 
 MODEL = "results/resources/models/tiny"
 JUDGE = "judge_tiny-judge_tiny-0"
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A finished run of imported answers with imported scores: no model anywhere."""
+    folder = tmp_path_factory.mktemp("scored")
+    for name, kindness in (("before", 90), ("after", 20)):
+        rows = [
+            f"{question},What of {question}?,Answer {i} to {question},{kindness + i},{80 + i}"
+            for question in "abcd"
+            for i in range(5)
+        ]
+        (folder / f"{name}.csv").write_text("\n".join(["id,question,answer,kind,clear", *rows]))
+    work = Workdir(folder, "api_judge", Path("/nowhere"))
+    for entry in work.config["imports"]:
+        entry["scores"] = {"elsewhere": {"alignment": "kind", "coherence": "clear"}}
+    work.config |= {"experiment": "scored", "judges": []}
+    work.run("archive")
+    return work
+
+
+def test_imported_answers_make_the_round_trip(scored, tmp_path):
+    done = restore_archive(scored.folder / "results" / "scored.archive.zip", ROOT, tmp_path)
+    assert done.placeholders == []
+    again = Workdir.__new__(Workdir)
+    again.folder, again.config = tmp_path, dict(scored.config)
+    assert not again.run("-n").jobs
+    assert not again.run("-n", "--configfile", str(tmp_path / done.config)).jobs
+    # Figures rebuild from what was restored.
+    for path in again.results.glob("figures/rates.*"):
+        path.unlink()
+    jobs = again.run().jobs
+    assert jobs["plot_rates"] == 1
+    assert is_statistics(jobs)
+    # A judge more asks that judge only.
+    again.config["judges"] = ["behind-an-api"]
+    jobs = again.run("-n").jobs
+    assert jobs.pop("judge_behind-an-api_imported-0") == 1
+    assert is_statistics(jobs)
+    # A changed rule of tiers asks no judge.
+    again.config["judges"] = []
+    again.config["tiers"] = {"strict_counts": ["persona_shift"]}
+    jobs = again.run("-n").jobs
+    assert jobs["summarize_rates"] == 1
+    assert is_statistics(jobs)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +94,7 @@ def is_statistics(jobs) -> bool:
     return all(job in ("all", "assign_tiers") or job.startswith(stages) for job in jobs)
 
 
+@pytest.mark.heavy
 def test_the_archive_is_sound_and_reproducible(work, packed):
     assert verify_archive(packed).sound
     digest = sha256_of_file(packed)
@@ -56,6 +103,7 @@ def test_the_archive_is_sound_and_reproducible(work, packed):
     assert sha256_of_file(packed) == digest
 
 
+@pytest.mark.heavy
 def test_the_archive_holds_no_path_of_this_machine(work, packed):
     with zipfile.ZipFile(packed) as archive:
         names = archive.namelist()
@@ -65,6 +113,7 @@ def test_the_archive_holds_no_path_of_this_machine(work, packed):
     assert {"results/smallest/overview.html", "results/smallest/browser/index.html"} <= set(names)
 
 
+@pytest.mark.heavy
 def test_a_restored_run_has_nothing_to_do(elsewhere):
     assert (elsewhere.folder / MODEL / PLACEHOLDER).is_file()
     assert not list(elsewhere.folder.rglob("*.safetensors"))
@@ -73,6 +122,7 @@ def test_a_restored_run_has_nothing_to_do(elsewhere):
     assert not elsewhere.run("-n", "--configfile", effective).jobs
 
 
+@pytest.mark.heavy
 def test_statistics_and_figures_rebuild_without_a_model(elsewhere, work):
     for name in ("tables", "figures"):
         shutil.rmtree(elsewhere.results / name)
@@ -83,6 +133,7 @@ def test_statistics_and_figures_rebuild_without_a_model(elsewhere, work):
     assert (elsewhere.results / table).read_bytes() == (work.results / table).read_bytes()
 
 
+@pytest.mark.heavy
 def test_a_changed_judge_runs_alone(elsewhere):
     sampled = elsewhere.journal_keys("sample")
     path = "catalogue/rubrics/short-alignment.yaml"
