@@ -42,7 +42,8 @@ def main(
     definition = definition_named(headline["definition"])
     blocks: list[Block] = [("warn", notice)] if notice else []
     blocks += [("p", sentence) for sentence in answers_in_words(rows)]
-    blocks += [("warn", sentence) for sentence in limits(rows, statuses)]
+    if found := limits(rows, statuses):
+        blocks.append(("warnings", found))
     blocks.append(("table", answer_table(rows)))
     levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
     blocks.append(
@@ -92,7 +93,7 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
 def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of the table that answers the question."""
     header = [
-        *("Model", "Role", "Judge", "Standard, %", "Strict, %", "Overestimated by"),
+        *("Model", "Role", "Judge", "Standard, %", "Strict, %", "Overestimated by, points"),
         *("Ratio", "n", "Definition"),
     ]
     return header, [

@@ -1,6 +1,7 @@
 """Self-contained pages of the report from blocks of text, as HTML and as Markdown.
 
-A block is a pair: ("h2", text), ("p", text), ("warn", text), ("ul", [text]), ("pre", text),
+A block is a pair: ("h2", text), ("p", text), ("warn", text), ("warnings", [text]),
+("ul", [text]), ("pre", text),
 ("table", (header, rows)) or ("figure", (path of an SVG, caption)). Every text is escaped here.
 """
 
@@ -26,7 +27,9 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 p, ul { max-width: 46rem; margin: .5rem 0; }
 .warn { background: var(--warn); color: var(--warn-ink); padding: .45rem .8rem;
   border-radius: 5px; }
+ul.warn { padding-left: 2rem; margin-bottom: 1rem; }
 .wide { overflow-x: auto; }
+td:first-child { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; }
 thead th { border-bottom: 1px solid var(--ink); white-space: nowrap; }
@@ -65,8 +68,9 @@ def _html(kind: str, content: Any) -> str:
             f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
-    if kind == "ul":
-        return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>"
+    if kind in ("ul", "warnings"):
+        opening = "<ul>" if kind == "ul" else '<ul class="warn">'
+        return opening + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>"
     if kind == "warn":
         return f'<p class="warn">{escape(content)}</p>'
     return f"<{kind}>{escape(content)}</{kind}>"
@@ -90,7 +94,7 @@ def markdown_page(title: str, blocks: Iterable[Block]) -> str:
 def _markdown(kind: str, content: Any) -> str:
     if kind == "h2":
         return f"## {_plain(content)}"
-    if kind == "ul":
+    if kind in ("ul", "warnings"):
         return "\n".join(f"- {_plain(item)}" for item in content)
     if kind == "pre":
         # A fence longer than any in the text cannot be closed by it.
