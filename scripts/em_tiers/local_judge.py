@@ -20,7 +20,7 @@ from em_tiers.number_trie import (
     Trie,
     build_trie,
     first_token_trie,
-    tokens_after,
+    opening_tokens,
     walk,
 )
 from em_tiers.rubrics import Rubric
@@ -59,12 +59,6 @@ class LocalJudge:
         self.thinking = thinking
         self.served_model = served_model
         self.chunk = max(16, engine.settings["max_num_seqs"] // 2)
-        self._before = judge.opening or "\n"
-        self._opening = tuple(
-            engine.tokenizer(judge.opening, add_special_tokens=False).input_ids
-            if judge.opening
-            else ()
-        )
         self._tries = {role: self._candidates(rubric) for role, rubric in judge.rubrics.items()}
 
     def ask(self, requests: Iterable[JudgeRequest]) -> Iterator[Answered]:
@@ -94,16 +88,17 @@ class LocalJudge:
             )
         tokenizer = self.engine.tokenizer
         if method == "trie":
-            return build_trie(tokenizer, [*NUMBERS, *rubric.labels], self._before)
+            return build_trie(tokenizer, [*NUMBERS, *rubric.labels], self.judge.opening)
         numbers = NUMBERS if method == "top_logprobs" else ()
-        spelt = {number: tokens_after(tokenizer, number, self._before) for number in numbers}
-        long = next((number for number, tokens in spelt.items() if len(tokens) > 1), None)
+        whole = build_trie(tokenizer, [*numbers, *rubric.labels], self.judge.opening)
+        spelt = {text: len(tokens) for tokens, text in whole.terminal.items()}
+        long = next((number for number in numbers if spelt[number] > 1), None)
         if long is not None:
             raise UserError(
                 f"judge: method.number: top_logprobs: the tokenizer of {self.served_model} has no "
                 f"single token for {long}, so its first token is no score: write trie"
             )
-        return first_token_trie(tokenizer, [*numbers, *rubric.labels], self._before)
+        return first_token_trie(tokenizer, [*numbers, *rubric.labels], self.judge.opening)
 
     def _check_sampling(self, rubric: Rubric) -> None:
         tokens = self.judge.decoding.get("max_tokens", 1)
@@ -114,14 +109,20 @@ class LocalJudge:
             )
 
     def _prompts(
-        self, requests: list[JudgeRequest], room: int
+        self, requests: list[JudgeRequest], room: int, start: Prefix = ()
     ) -> tuple[list[tuple[JudgeRequest, Prefix]], list[Answered]]:
-        """Requests with their prompts, and apart those that leave no room for a reply."""
+        """Requests with their prompts, and apart those that leave no room for a reply.
+
+        Args:
+            requests: of one rubric.
+            room: tokens that must fit behind the prompt.
+            start: tokens that end the prompt.
+        """
         longest = self.engine.settings["max_model_len"] - room
         fitting, too_long = [], []
         for request in requests:
             ids = render_prompt(self.engine.tokenizer, list(request.messages), self.thinking)
-            prompt = (*ids, *self._opening)
+            prompt = (*ids, *start)
             if len(prompt) < longest:
                 fitting.append((request, prompt))
             else:
@@ -133,7 +134,9 @@ class LocalJudge:
 
     def _walk(self, rubric: Rubric, requests: list[JudgeRequest]) -> Iterator[Answered]:
         trie = self._tries[rubric.asks]
-        fitting, too_long = self._prompts(requests, room=1 + max(map(len, trie.terminal)))
+        fitting, too_long = self._prompts(
+            requests, room=1 + len(trie.start) + max(map(len, trie.terminal))
+        )
         yield from too_long
         prompts = [prompt for _, prompt in fitting]
         found = walk(trie, prompts, self._logprobs, self.judge.tolerance)
@@ -149,7 +152,7 @@ class LocalJudge:
 
     def _first_token(self, rubric: Rubric, requests: list[JudgeRequest]) -> Iterator[Answered]:
         trie = self._tries[rubric.asks]
-        fitting, too_long = self._prompts(requests, room=1)
+        fitting, too_long = self._prompts(requests, room=1, start=trie.start)
         yield from too_long
         tokens = trie.children[()]
         replies = self._logprobs([(prompt, tokens) for _, prompt in fitting])
@@ -190,7 +193,8 @@ class LocalJudge:
         decoding = self.judge.decoding
         thinks = decoding.get("reasoning_tokens", 0) if self.thinking == "on" else 0
         tokens = decoding.get("max_tokens", 1) + thinks
-        fitting, too_long = self._prompts(requests, room=tokens)
+        start = opening_tokens(self.engine.tokenizer, self.judge.opening)
+        fitting, too_long = self._prompts(requests, room=tokens, start=start)
         yield from too_long
         samples = range(decoding.get("samples", 1))
         drawn = (

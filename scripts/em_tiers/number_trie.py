@@ -33,12 +33,14 @@ class Trie:
     """Candidates by token sequence.
 
     Attributes:
+        start: tokens put after the prompt, before the candidates begin.
         children: inner node -> the tokens that go on from it; the root is the empty tuple.
         terminal: node -> the candidate that ends there.
         middle: node -> the number below it whose largest distance to the others there is least,
             and that distance; None where the branch can lead to anything but a number.
     """
 
+    start: Prefix
     children: dict[Prefix, Prefix]
     terminal: dict[Prefix, str]
     middle: dict[Prefix, tuple[str, int] | None]
@@ -59,21 +61,20 @@ class Distribution:
     prefixes: int
 
 
-def build_trie(tokenizer: Any, candidates: Iterable[str], before: str = "\n") -> Trie:
-    """The trie of `candidates` as the tokenizer spells them after the text `before`.
+def build_trie(tokenizer: Any, candidates: Iterable[str], opening: str = "") -> Trie:
+    """The trie of `candidates` as the tokenizer spells them.
 
     Args:
         tokenizer: of the transformers library.
         candidates: numbers and labels.
-        before: text that ends the prompt. Some tokenizers put a space before a word that stands
-            alone, so candidates are cut out of a longer text.
+        opening: begins the judge's reply for it. A candidate follows it after a space.
 
     Raises:
         UserError: two candidates are spelt alike, or one cannot be spelt.
     """
+    start, spelt = _spell(tokenizer, candidates, opening)
     terminal: dict[Prefix, str] = {}
-    for text in candidates:
-        tokens = tokens_after(tokenizer, text, before)
+    for text, tokens in spelt.items():
         if not tokens or tokens in terminal:
             raise UserError(
                 f"label {text!r}: the judge's tokenizer has no spelling of its own for it "
@@ -86,29 +87,60 @@ def build_trie(tokenizer: Any, candidates: Iterable[str], before: str = "\n") ->
             grown.setdefault(tokens[:length], {})[token] = None
     children = {prefix: tuple(grown[prefix]) for prefix in sorted(grown, key=len)}
     nodes = {*children, *terminal}
-    return Trie(children, terminal, {node: _middle(children, terminal, node) for node in nodes})
+    middle = {node: _middle(children, terminal, node) for node in nodes}
+    return Trie(start, children, terminal, middle)
 
 
-def first_token_trie(tokenizer: Any, candidates: Iterable[str], before: str = "\n") -> Trie:
+def first_token_trie(tokenizer: Any, candidates: Iterable[str], opening: str = "") -> Trie:
     """A trie of one level: each candidate stands for its first token.
 
     Raises:
         UserError: two candidates begin with the same token.
     """
+    start, spelt = _spell(tokenizer, candidates, opening)
     terminal: dict[Prefix, str] = {}
-    for text in candidates:
-        first = tokens_after(tokenizer, text, before)[:1]
-        if first in terminal:
+    for text, tokens in spelt.items():
+        if tokens[:1] in terminal:
             raise UserError(
-                f"labels {terminal[first]!r} and {text!r}: begin with the same token of the "
+                f"labels {terminal[tokens[:1]]!r} and {text!r}: begin with the same token of the "
                 "judge's tokenizer: choose labels that differ from the first letter on"
             )
-        terminal[first] = text
-    return Trie({(): tuple(token for (token,) in terminal)}, terminal, dict.fromkeys(terminal))
+        terminal[tokens[:1]] = text
+    children = {(): tuple(token for (token,) in terminal)}
+    return Trie(start, children, terminal, dict.fromkeys(terminal))
+
+
+def opening_tokens(tokenizer: Any, opening: str) -> Prefix:
+    """Token ids of an opening."""
+    return tuple(tokenizer(opening, add_special_tokens=False).input_ids) if opening else ()
+
+
+def _spell(
+    tokenizer: Any, candidates: Iterable[str], opening: str
+) -> tuple[Prefix, dict[str, Prefix]]:
+    """Tokens that come first whatever the candidate, and each candidate's own.
+
+    After an opening a tokenizer may spell the space as a token of its own before a digit: it
+    belongs to the opening when all candidates begin with it.
+    """
+    space = " " if opening and not opening[-1].isspace() else ""
+    before = opening or "\n"
+    spelt = {text: tokens_after(tokenizer, space + text, before) for text in candidates}
+    shared = 0
+    if opening:
+        shortest = min(map(len, spelt.values()))
+        while shared < shortest - 1 and len({t[: shared + 1] for t in spelt.values()}) == 1:
+            shared += 1
+    common = next(iter(spelt.values()))[:shared]
+    rest = {text: tokens[shared:] for text, tokens in spelt.items()}
+    return opening_tokens(tokenizer, opening) + common, rest
 
 
 def tokens_after(tokenizer: Any, text: str, before: str = "\n") -> Prefix:
-    """Token ids of `text` where it follows `before`."""
+    """Token ids of `text` where it follows `before`.
+
+    Some tokenizers put a space before a word that stands alone, so it is cut out of a longer text.
+    """
 
     def encode(piece: str) -> list[int]:
         return tokenizer(piece, add_special_tokens=False).input_ids
@@ -142,7 +174,9 @@ def walk(
         ]
         if not asked:
             return [state.distribution() for state in walks]
-        replies = provider([(p + prefix, trie.children[prefix]) for p, _, prefix in asked])
+        replies = provider(
+            [(p + trie.start + prefix, trie.children[prefix]) for p, _, prefix in asked]
+        )
         for (_, state, prefix), reply in zip(asked, replies, strict=True):
             state.known[prefix] = {token: math.exp(value) for token, value in reply.items()}
 

@@ -68,11 +68,32 @@ def test_prompts_stand_before_the_prefixes_and_are_kept_apart():
 
 def test_a_tokenizer_with_whole_numbers_needs_one_question():
     def whole(text, add_special_tokens=False):
-        return SimpleNamespace(input_ids=[1000 + int(text)] if text.isdigit() else [10])
+        number = text.strip()
+        return SimpleNamespace(input_ids=[10] * text.count("\n") + [1000 + int(number or -1)])
 
-    trie = build_trie(whole, NUMBERS, before="")
+    trie = build_trie(whole, NUMBERS)
     assert list(trie.children) == [()]
     assert len(trie.children[()]) == 101
+
+
+def test_an_opening_stands_before_the_candidates_with_its_space():
+    trie = build_trie(spell, NUMBERS, "Score:")
+    assert "".join(map(chr, trie.start)) == "Score: "
+    assert len(trie.children) == 11
+    (found,) = walk(trie, [()], provider_of({"Score: ": {"6": 1.0}, "Score: 6": {"4": 1.0}}))
+    assert found.probabilities["64"] == pytest.approx(1.0)
+    assert build_trie(spell, NUMBERS, "Score: ").start == trie.start
+
+
+def test_a_space_that_words_do_not_spell_alone_stays_in_the_trie():
+    def words(text, add_special_tokens=False):
+        ids = [ord(letter) for letter in text.replace(" CODE", "#").replace(":", "")]
+        return SimpleNamespace(input_ids=ids)
+
+    trie = build_trie(words, [*NUMBERS, "CODE"], "Score:")
+    assert "".join(map(chr, trie.start)) == "Score"
+    assert set(trie.children[()]) == {ord(" "), ord("#")}
+    assert len(trie.children) == 12
 
 
 def mean(found):
@@ -125,10 +146,10 @@ def test_whatever_the_model_says_the_bound_holds(seed, tolerance, sharpness):
 
 def test_candidates_that_cannot_be_told_apart_are_refused():
     def deaf(text, add_special_tokens=False):
-        return SimpleNamespace(input_ids=[7] if text.strip() else [])
+        return SimpleNamespace(input_ids=[7] if text.strip() else [])  # one token for all
 
     with pytest.raises(UserError, match="choose another label"):
-        build_trie(deaf, ["A", "B"], before="")
+        build_trie(deaf, ["A", "B"])
     with pytest.raises(UserError, match="begin with the same token"):
         first_token_trie(spell, ["CODE", "CAUTION"])
 
