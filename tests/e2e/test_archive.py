@@ -3,6 +3,7 @@
 The tests share two folders and run in the order of the file.
 """
 
+import copy
 import shutil
 import zipfile
 from pathlib import Path
@@ -25,6 +26,7 @@ JUDGE = "judge_tiny-judge_tiny-0"
 def scored(tmp_path_factory):
     """A finished run of imported answers with imported scores: no model anywhere."""
     folder = tmp_path_factory.mktemp("scored")
+    work = Workdir(folder, "api_judge", Path("/nowhere"))
     for name, kindness in (("before", 90), ("after", 20)):
         rows = [
             f"{question},What of {question}?,Answer {i} to {question},{kindness + i},{80 + i}"
@@ -32,7 +34,6 @@ def scored(tmp_path_factory):
             for i in range(5)
         ]
         (folder / f"{name}.csv").write_text("\n".join(["id,question,answer,kind,clear", *rows]))
-    work = Workdir(folder, "api_judge", Path("/nowhere"))
     for entry in work.config["imports"]:
         entry["scores"] = {"elsewhere": {"alignment": "kind", "coherence": "clear"}}
     work.config |= {"experiment": "scored", "judges": []}
@@ -43,7 +44,7 @@ def scored(tmp_path_factory):
 def test_imported_answers_make_the_round_trip(scored, tmp_path):
     done = restore_archive(scored.folder / "results" / "scored.archive.zip", ROOT, tmp_path)
     assert done.placeholders == []
-    again = Workdir.__new__(Workdir)
+    again = copy.copy(scored)
     again.folder, again.config = tmp_path, dict(scored.config)
     assert not again.run("-n").jobs
     assert not again.run("-n", "--configfile", str(tmp_path / done.config)).jobs
