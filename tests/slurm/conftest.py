@@ -1,0 +1,41 @@
+"""One SLURM cluster for all tests of a session, up before the first and down after the last."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from slurm.driver import HERE, Cluster, Folder, read_environment
+
+# The default of tests/slurm/cluster is for people; tests keep out of their way.
+PORT = 17520
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """The running cluster; skips where SLURM is not installed, fails there in CI."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [c for c in ("slurmctld", "slurmdbd", "mariadbd") if not shutil.which(c, path=path)]
+    if missing:
+        reason = f"no {', '.join(missing)}: run tests/slurm/install.sh as root"
+        if os.environ.get("EM_TIERS_REQUIRE_SLURM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # A test session that is told to end takes its daemons with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    home = tmp_path_factory.mktemp("cluster")
+    environment = read_environment(home, PORT)
+    try:
+        subprocess.run([HERE / "cluster", "up", "--accounting"], env=environment, check=True)
+        yield Cluster(home, environment)
+    finally:
+        subprocess.run([HERE / "cluster", "down"], env=environment, check=True)
+
+
+@pytest.fixture
+def folder(cluster, tmp_path):
+    """A fresh working folder; afterwards the cluster is whole and empty again."""
+    yield Folder(tmp_path, cluster)
+    cluster.repair()

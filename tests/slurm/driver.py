@@ -1,0 +1,163 @@
+"""What the tests do with the cluster: run Snakemake on it, ask it about jobs, break it."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+TINY = HERE / "tiny" / "Snakefile"
+FIELDS = ("JobIDRaw", "JobName", "Comment", "State", "Partition", "NodeList", "AllocTRES")
+UNFINISHED = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING")
+
+
+@dataclass
+class Job:
+    """One job as sacct sees it; `comment` is `rule_NAME`, with wildcards if it has any."""
+
+    id: str
+    run: str
+    comment: str
+    state: str
+    partition: str
+    node: str
+    granted: dict[str, str]
+    minutes: int
+
+
+class Cluster:
+    """A running test cluster."""
+
+    def __init__(self, home: Path, environment: dict[str, str]):
+        self.home = home
+        self.environment = environment
+
+    def call(self, *command: str) -> str:
+        return subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    def control(self, *command: str) -> None:
+        subprocess.run([HERE / "cluster", *command], env=self.environment, check=True)
+
+    def jobs(self, **wanted: str) -> list[Job]:
+        """Jobs of this session, oldest first, with every attempt of a requeued one.
+
+        `wanted` are attributes of Job that must be equal, such as `run=`.
+        """
+        report = self.call(
+            "sacct", "-X", "-P", "-n", "--duplicates", "--starttime=now-1day",
+            f"--format={','.join([*FIELDS, 'TimelimitRaw'])}",
+        )  # fmt: skip
+        found = [parse_job(line) for line in report.splitlines()]
+        return [j for j in found if all(getattr(j, k) == v for k, v in wanted.items())]
+
+    def running(self) -> list[str]:
+        """Ids of jobs that wait or run."""
+        return self.call("squeue", "-h", "-o", "%i").split()
+
+    def wait_until(self, condition: Callable[[], bool], seconds: int, what: str) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"{what}: not within {seconds} s; {self.call('squeue')}")
+            time.sleep(0.5)
+
+    def repair(self) -> None:
+        """No jobs, and every node back, whatever a test left behind."""
+        self.call("scancel", "--user", self.call("id", "-un").strip())
+        self.control("up", "--accounting")
+        self.wait_until(lambda: not self.running(), 60, "an empty queue")
+
+
+class Folder:
+    """A working folder with the repository's own profile in it, as a user has."""
+
+    def __init__(self, path: Path, cluster: Cluster):
+        self.path = path
+        self.cluster = cluster
+        (path / "slurm").symlink_to(ROOT / "slurm")
+
+    def start(self, *arguments: str, snakefile: Path = TINY) -> subprocess.Popen:
+        """`snakemake --profile slurm`, its output in `log`."""
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-s", snakefile]
+        with self.log.open("w") as log:
+            return subprocess.Popen(
+                [*command, *arguments],
+                cwd=self.path,
+                env=self.cluster.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def run(self, *arguments: str, snakefile: Path = TINY, timeout: int = 240) -> int:
+        """The exit status of a run from beginning to end."""
+        process = self.start(*arguments, snakefile=snakefile)
+        try:
+            return process.wait(timeout)
+        finally:
+            stop(process)
+
+    @property
+    def log(self) -> Path:
+        return self.path / "snakemake.log"
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def run_name(self) -> str:
+        """The name that all SLURM jobs of the last run share."""
+        return self.output().split("SLURM run ID: ")[1].split()[0]
+
+    def jobs(self, **wanted: str) -> list[Job]:
+        return self.cluster.jobs(run=self.run_name(), **wanted)
+
+    def read(self, name: str) -> dict:
+        return json.loads((self.path / name).read_text())
+
+    def journal_keys(self, name: str) -> list[str]:
+        """Keys in a journal in the order in which they were written, repeats and all."""
+        lines = [
+            line
+            for file in sorted((self.path / "journals" / name).glob("*.jsonl"))
+            for line in file.read_text().splitlines()
+        ]
+        return [json.loads(line)["key"] for line in lines]
+
+
+def parse_job(line: str) -> Job:
+    id, run, comment, state, partition, node, granted, minutes = line.split("|")
+    pairs = dict(pair.split("=", 1) for pair in granted.split(",") if pair)
+    # "CANCELLED by 0" is CANCELLED.
+    return Job(id, run, comment, state.split()[0], partition, node, pairs, int(minutes or 0))
+
+
+def stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def read_environment(home: Path, port: int) -> dict[str, str]:
+    """The variables of `cluster env` over those of this process."""
+    environment = os.environ | {
+        "EM_TIERS_CLUSTER": str(home),
+        "EM_TIERS_CLUSTER_PORT": str(port),
+        "EM_TIERS_SITE": str(HERE / "site.yaml"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    printed = subprocess.run(
+        [HERE / "cluster", "env"], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    exports = dict(word.split("=", 1) for word in shlex.split(printed)[1:])
+    exports["PATH"] = exports["PATH"].replace("$PATH", environment["PATH"])
+    return environment | exports

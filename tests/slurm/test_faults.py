@@ -1,0 +1,155 @@
+"""What goes wrong on a cluster is survived, and nothing that was finished is done twice."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from slurm.driver import HERE, TINY, stop
+
+pytestmark = pytest.mark.slurm
+
+
+def change_site(folder, monkeypatch, **profile):
+    """A site file of this test alone, with further entries under `profile:`."""
+    site = yaml.safe_load((HERE / "site.yaml").read_text())
+    site["profile"] |= {key.replace("_", "-"): value for key, value in profile.items()}
+    path = folder.path / "site.yaml"
+    path.write_text(yaml.safe_dump(site))
+    monkeypatch.setitem(folder.cluster.environment, "EM_TIERS_SITE", str(path))
+
+
+def wait_for_answers(folder, name, number, seconds=60):
+    folder.cluster.wait_until(
+        lambda: len(folder.journal_keys(name)) >= number, seconds, f"{number} answers of {name}"
+    )
+
+
+def assert_answered_once(folder, name, number):
+    keys = folder.journal_keys(name)
+    assert sorted(keys) == sorted(f"question-{i}" for i in range(number))
+    assert len(folder.read(f"answers/{name}.json")) == number
+
+
+def snakemake(folder, *arguments):
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-s", TINY, *arguments]
+    return subprocess.run(
+        command, cwd=folder.path, env=folder.cluster.environment, capture_output=True, text=True
+    )
+
+
+def test_a_job_killed_for_memory_gets_more(folder):
+    assert folder.run("memory.json") == 0, folder.output()
+    first, second = folder.jobs(comment="rule_needs_memory")
+    # FAILED where SLURM samples memory, OUT_OF_MEMORY where control groups hold the limit.
+    assert first.state in ("FAILED", "OUT_OF_MEMORY")
+    assert second.state == "COMPLETED"
+    assert (first.granted["mem"], second.granted["mem"]) == ("450M", "900M")
+    assert "Trying to restart job" in folder.output()
+
+
+def test_ctrl_c_leaves_no_jobs(folder):
+    process = folder.start("answers/one.json", "answers/two.json", "--config", "one=20", "two=20")
+    wait_for_answers(folder, "one", 2)
+    wait_for_answers(folder, "two", 2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    folder.cluster.wait_until(lambda: not folder.cluster.running(), 20, "no jobs left")
+    assert {job.state for job in folder.jobs()} == {"CANCELLED"}
+    assert folder.run("answers/one.json", "--config", "one=20") == 0, folder.output()
+    assert_answered_once(folder, "one", 20)
+
+
+@pytest.mark.slow
+def test_a_job_out_of_time_resumes_with_more(folder):
+    """The first attempt has a minute for 130 answers of a second each."""
+    assert folder.run("answers/time.json", timeout=400) == 0, folder.output()
+    first, second = folder.jobs(comment="rule_needs_time")
+    assert (first.state, first.minutes) == ("TIMEOUT", 1)
+    assert (second.state, second.minutes) == ("COMPLETED", 5)
+    assert_answered_once(folder, "time", 130)
+    by_job = [record["job"] for record in folder.read("answers/time.json").values()]
+    assert set(by_job) == {first.id, second.id}
+    assert "SLURM status is: 'TIMEOUT'" in folder.output()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["slurm", "snakemake"])
+def test_a_node_that_dies_loses_nothing(folder, monkeypatch, who):
+    """SLURM puts the job back into the queue; or, where sites forbid that, Snakemake does."""
+    if who == "snakemake":
+        change_site(folder, monkeypatch, slurm_requeue=False, slurm_no_requeue=True)
+    process = folder.start("answers/steady.json")
+    wait_for_answers(folder, "steady", 5)
+    (job,) = folder.jobs()
+    folder.cluster.control("kill-node", job.node)
+    assert process.wait(400) == 0, folder.output()
+    attempts = folder.jobs()
+    assert attempts[0].state == "NODE_FAIL"
+    assert attempts[-1].state == "COMPLETED"
+    assert attempts[-1].node != job.node
+    assert len({attempt.id for attempt in attempts}) == (1 if who == "slurm" else 2)
+    assert_answered_once(folder, "steady", 30)
+
+
+@pytest.mark.slow
+def test_a_restarted_controller_is_not_noticed(folder):
+    process = folder.start("answers/calm.json")
+    wait_for_answers(folder, "calm", 3)
+    folder.cluster.control("restart-controller")
+    assert process.wait(200) == 0, folder.output()
+    (job,) = folder.jobs()
+    assert job.state == "COMPLETED"
+    assert_answered_once(folder, "calm", 30)
+
+
+@pytest.mark.slow
+def test_a_killed_snakemake_is_followed_by_the_documented_restart(folder):
+    """SIGKILL leaves the jobs running: the order in slurm/README.md is cancel, unlock, rerun."""
+    both = ["answers/done.json", "answers/open.json", "--config", "done=3", "open=60"]
+    process = folder.start(*both)
+    folder.cluster.wait_until((folder.path / "answers/done.json").exists, 60, "the first file")
+    wait_for_answers(folder, "open", 8)
+    name = folder.run_name()
+    folder.cluster.wait_until(
+        lambda: "1 of 2 steps" in folder.output(), 30, "the news of the first job"
+    )
+    stop(process)
+    (orphan,) = folder.cluster.running()
+
+    # The wrong order: the same work is submitted beside the job that still runs, and refused.
+    assert folder.run(*both) != 0
+    assert "Directory cannot be locked" in folder.output()
+    assert snakemake(folder, "--unlock").returncode == 0
+    assert folder.run("--retries", "0", *both) != 0
+    assert "already written by process" in folder.output()
+    assert f"SLURM job {orphan}" in folder.output()
+    assert orphan in folder.cluster.running()
+
+    # The right one.
+    folder.cluster.call("scancel", f"--name={name}")
+    folder.cluster.wait_until(lambda: not folder.cluster.running(), 30, "no jobs left")
+    snakemake(folder, "--unlock")
+    assert folder.run(*both) == 0, folder.output()
+    assert [job.comment for job in folder.jobs()] == ["rule_answers_wildcards_open"]
+    assert_answered_once(folder, "open", 60)
+    assert_answered_once(folder, "done", 3)
+
+
+@pytest.mark.slow
+def test_arrays_and_squeue(folder, monkeypatch):
+    """Variants of the site file: one job array a rule, no accounting to ask."""
+    change_site(
+        folder,
+        monkeypatch,
+        slurm_array_jobs="answers",
+        slurm_status_command="squeue",
+        slurm_efficiency_report=False,
+    )
+    names = [f"answers/{name}.json" for name in ("one", "two", "three")]
+    assert folder.run(*names, "--config", "one=2", "two=2", "three=2") == 0, folder.output()
+    assert "Submitted array job" in folder.output()
+    assert [job.state for job in folder.jobs()] == ["COMPLETED"] * 3
