@@ -31,6 +31,7 @@ RESULTS = (
     "journals/**/*.jsonl",
     "outcomes/*.parquet",
     "labels/*.csv",
+    "labels/*.md",
     "tables/*.parquet",
     "tables/*.csv",
     "tables/*.md",

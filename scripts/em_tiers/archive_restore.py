@@ -19,21 +19,12 @@ from typing import Any
 from em_tiers.archive_check import verify_archive
 from em_tiers.archive_contents import CODE_SUFFIXES, STUDY_SUFFIXES
 from em_tiers.archive_io import chunks, open_archive
+from em_tiers.archive_placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
 from em_tiers.archive_places import Places
 from em_tiers.archive_records import write_records
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file
 
-PLACEHOLDER = "NOT-IN-THE-ARCHIVE.txt"
-PLACEHOLDER_TEXT = """\
-This folder was restored from an archive, which holds its manifest only. Nothing needs its files
-until a job of a model runs. To fetch what the manifest names, and check it:
-
-    python scripts/restore_archive.py --fetch
-
-An adapter whose files were not archived cannot be fetched: delete its folder, and the next run
-trains it again.
-"""
 TIMESTAMP = ".snakemake_timestamp"
 LATER_S = 0.01
 
@@ -92,8 +83,7 @@ def restore_archive(
             unpacked = _unpack(archive, targets, Path(temporary), places)
             _check_overwriting(unpacked)
             now = _moment(root, code)
-            for source, target in unpacked.items():
-                _place(source, target, now)
+            _place_all(unpacked, now)
         done.files = len(unpacked)
         state = json.loads(archive.read("provenance/snakemake.json"))
         done.revision = _revision(archive)
@@ -234,6 +224,18 @@ def _moment(root: Path, code: list[str]) -> float:
     """A time later than that of every workflow file, now if the clocks agree."""
     newest = max(((root / n).stat().st_mtime for n in code if (root / n).exists()), default=0.0)
     return max(time.time(), newest + LATER_S)
+
+
+def _place_all(unpacked: dict[Path, Path], now: float) -> None:
+    """Move every file to its place; takes them away again if one cannot be placed."""
+    new = [target for target in unpacked.values() if not target.exists()]
+    try:
+        for source, target in unpacked.items():
+            _place(source, target, now)
+    except OSError:
+        for target in new:
+            target.unlink(missing_ok=True)
+        raise
 
 
 def _place(source: Path, target: Path, now: float) -> None:

@@ -20,10 +20,12 @@ import polars as pl
 
 from em_tiers.archive_check import verify_archive
 from em_tiers.archive_io import open_archive
+from em_tiers.config import CATALOGUES, load_study
 from em_tiers.differences import correlation_of, holm, mover, sign_flip
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
 from em_tiers.intervals import Cells
+from em_tiers.schema import load_yaml
 from em_tiers.summary import (
     STRICT_COUNTS,
     Settings,
@@ -34,6 +36,7 @@ from em_tiers.summary import (
     scan_outcomes,
 )
 
+ROOT = Path(__file__).parents[2]
 RATE_COLUMNS = {
     "variant": pl.String,
     "judge_before": pl.String,
@@ -111,9 +114,10 @@ def _run_of_folder(folder: Path, name: str, config: Path | None) -> Run:
         run.config = read_json(folder / "provenance" / "config.json")
         run.catalogues = read_json(folder / "provenance" / "catalogues.json")
     if config is not None:
-        from em_tiers.schema import load_yaml
-
-        run.config = load_yaml(config)
+        # With its defaults, as the workflow reads it from the folder that holds results/.
+        study = load_study(load_yaml(config), ROOT, folder.absolute().parents[1])
+        run.config = study.config
+        run.catalogues = {name: getattr(study, name) for name in CATALOGUES}
     return run
 
 

@@ -16,7 +16,8 @@ import pytest
 
 import archive as archive_script
 from em_tiers.archive_check import verify_archive
-from em_tiers.archive_restore import PLACEHOLDER, restore_archive
+from em_tiers.archive_placeholders import PLACEHOLDER, check_complete
+from em_tiers.archive_restore import restore_archive
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file
 
@@ -142,6 +143,8 @@ def test_nothing_to_do_after_a_restore_without_weights(restored):
     assert {p.name for p in model.iterdir()} == {
         "manifest.json", PLACEHOLDER, ".snakemake_timestamp"
     }  # fmt: skip
+    with pytest.raises(UserError, match="without its files"):
+        check_complete(model)
     assert restored.run("-n") == {}
     assert restored.run() == {}
 
