@@ -41,10 +41,10 @@ demo: setup  ## the whole workflow on the embedded model, about ten minutes on t
 report: setup  ## results/EXPERIMENT/report.zip of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
 
-test: setup test-tools  ## unit tests, the smallest case end to end, one case of each kind
+test: setup test-tools .venv-validate/.ready  ## unit tests, the smallest case end to end, one case of each kind
 	$(BIN)/python -m pytest -m "not slow" tests
 
-test-all: setup test-tools  ## the longest suites too
+test-all: setup test-tools .venv-validate/.ready  ## the longest suites too
 	$(BIN)/python -m pytest tests
 
 # SLURM's and Chromium's Debian packages; where they cannot be had, their tests skip with the reason
@@ -52,6 +52,12 @@ test-all: setup test-tools  ## the longest suites too
 test-tools:
 	-bash tests/slurm/install.sh
 	-bash tests/browser/install.sh
+
+# The public RO-Crate validator, whose pins do not go together with the workflow's.
+.venv-validate/.ready: envs/validate.txt
+	$(PYTHON) -m venv .venv-validate
+	.venv-validate/bin/python -m pip --disable-pip-version-check --quiet install -r envs/validate.txt
+	touch $@
 
 cluster-up: setup  ## a SLURM cluster of three nodes on this machine, to try things on
 	bash tests/slurm/cluster up

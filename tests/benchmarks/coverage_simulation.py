@@ -196,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=1000, help="draws a case")
     parser.add_argument("--small", action="store_true", help="a few cases only")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "interval_coverage.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "tests" / "benchmarks" / "interval_coverage.md")
     chosen = parser.parse_args()
     found = run(small_cases() if chosen.small else all_cases(), METHODS, chosen.repeats)
     command = f"python tests/benchmarks/coverage_simulation.py --repeats {chosen.repeats}"
