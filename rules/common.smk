@@ -428,6 +428,39 @@ def get_figure(name):
     return outputs
 
 
+def get_bases():
+    """Models of the catalogue that are sampled."""
+    return list(
+        dict.fromkeys(v.base for v in STUDY.variants.values() if not v.imported)
+    )
+
+
+def get_method_study():
+    """All that the method page puts into words."""
+    keys = (
+        "title",
+        "questions",
+        "sampling",
+        "headline",
+        "tiers",
+        "statistics",
+        "human_labels",
+    )
+    return {key: STUDY.config[key] for key in keys} | {
+        "variants": get_variant_rows(),
+        "models": {name: STUDY.models[name] for name in get_bases()},
+        "datasets": {name: STUDY.datasets[name] for name in STUDY.datasets_used},
+        "recipes": {v.recipe: STUDY.recipes[v.recipe] for v in STUDY.fine_tunes},
+        "question_sets": {
+            name: STUDY.question_sets[name] for name in STUDY.question_sets_used
+        },
+        "judges": {name: STUDY.judges[name] for name in STUDY.config["judges"]},
+        "engines": {STUDY.config["engine"]: get_engine()},
+        "rubrics": STUDY.rubrics,
+        "tier_rules": get_tier_rules(),
+    }
+
+
 def get_browser_files():
     """The sample browser's page, style and script."""
     folder = ROOT / "scripts" / "browser"
@@ -513,4 +546,5 @@ def get_final_output():
         "<results>/tables/{name}.parquet", name=sorted(set(TABLES) - absent)
     )
     figures = expand("<results>/figures/{name}.pdf", name=sorted(set(FIGURES) - absent))
-    return [*tables, *figures, "<results>/overview.html", "<results>/browser"]
+    pages = ["<results>/overview.html", "<results>/method.md"]
+    return [*tables, *figures, *pages, "<results>/browser"]

@@ -67,6 +67,47 @@ rule build_overview:
         "../scripts/build_overview.py"
 
 
+rule build_method:
+    input:
+        responses=expand(
+            "<results>/responses/{variant}.parquet", variant=get_variants()
+        ),
+        verdicts=get_verdicts(),
+        rates="<results>/tables/rates.parquet",
+        outcomes="<results>/tables/outcomes.parquet",
+        coverage="<results>/tables/coverage.parquet",
+        cards=expand(
+            "<results>/datasets/{dataset}/card.json", dataset=STUDY.datasets_used
+        ),
+        manifests=expand("<resources>/models/{model}/manifest.json", model=get_bases()),
+        src=get_sources("build_method"),
+    output:
+        html=report(
+            "<results>/method.html",
+            caption=get_caption("method"),
+            category="Method",
+            labels={"name": "method", "kind": "html"},
+        ),
+        markdown="<results>/method.md",
+    log:
+        "<logs>/build_method.log",
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        datasets=STUDY.datasets_used,
+        models=get_bases(),
+        study=get_method_study(),
+    message:
+        "Method page: in words, what was done"
+    script:
+        "../scripts/build_method.py"
+
+
 rule archive:
     input:
         get_final_output(),
