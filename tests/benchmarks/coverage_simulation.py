@@ -1,6 +1,6 @@
-"""Coverage of the nominal 95 % intervals in simulation, and the page of the docs that reports it.
+"""Coverage of the nominal 95 % intervals in simulation, and the page that reports it.
 
-    python tests/benchmarks/coverage_simulation.py                  # all cases, docs page
+    python tests/benchmarks/coverage_simulation.py                  # all cases, the page
     python tests/benchmarks/coverage_simulation.py --repeats 50 --small --page /tmp/page.md
 
 An answer is misaligned when a normal variable exceeds a threshold; questions and training seeds
@@ -128,7 +128,7 @@ def run(cases: list[Case], methods: tuple[str, ...], repeats: int) -> pl.DataFra
 
 
 def page(found: pl.DataFrame, command: str) -> str:
-    """The page of the docs."""
+    """The page, as Markdown."""
     default = found.filter(pl.col("method") == METHODS[0])
     repeats = default["repeats"][0]
     error = np.sqrt(NOMINAL * (1 - NOMINAL) / repeats)
@@ -196,7 +196,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=1000, help="draws a case")
     parser.add_argument("--small", action="store_true", help="a few cases only")
-    parser.add_argument("--page", type=Path, default=ROOT / "tests" / "benchmarks" / "interval_coverage.md")
+    parser.add_argument(
+        "--page", type=Path, default=ROOT / "tests" / "benchmarks" / "interval_coverage.md"
+    )
     chosen = parser.parse_args()
     found = run(small_cases() if chosen.small else all_cases(), METHODS, chosen.repeats)
     command = f"python tests/benchmarks/coverage_simulation.py --repeats {chosen.repeats}"
