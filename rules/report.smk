@@ -79,7 +79,7 @@ rule build_method:
         cards=expand(
             "<results>/datasets/{dataset}/card.json", dataset=STUDY.datasets_used
         ),
-        manifests=expand("<resources>/models/{model}/manifest.json", model=get_bases()),
+        folders=expand("<resources>/models/{model}", model=get_bases()),
         src=get_sources("build_method"),
     output:
         html=report(

@@ -89,6 +89,11 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
+def manifests_in(folders: list[str]) -> list[Path]:
+    """The manifest of each model folder; Snakemake knows the folders only."""
+    return [Path(folder) / "manifest.json" for folder in folders]
+
+
 if "snakemake" in globals():
     job = globals()["snakemake"]
     params = job.params
@@ -97,7 +102,7 @@ if "snakemake" in globals():
         job.log[0],
         study=params.study,
         cards=dict(zip(params.datasets, job.input.get("cards", []), strict=True)),
-        manifests=dict(zip(params.models, job.input.get("manifests", []), strict=True)),
+        manifests=dict(zip(params.models, manifests_in(job.input.get("folders", [])), strict=True)),
         responses=list(job.input.responses),
         verdicts=list(job.input.verdicts),
         rates=Path(job.input.rates),
