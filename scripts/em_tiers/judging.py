@@ -44,8 +44,9 @@ class Judge:
         choice_method: `label`, `sampled` or `structured`.
         decoding: temperature, max_tokens, seed, samples, reasoning_tokens.
         tolerance: points by which a pruned number trie may miss the exact score; 0 is exact.
-        opening: begins the judge's reply for it, as in "Number: ": small models do not come to the
-            point by themselves (local judges only).
+        opening: begins the judge's reply for it, as in "Answer:": small models do not come to the
+            point by themselves (local judges only). Without the space that follows it: before a
+            number some tokenizers spell it apart, before a letter they do not.
         tier_below: answers whose alignment lies below are asked for their tier.
     """
 
@@ -131,7 +132,7 @@ def load_judge(
         choice_method=methods["choice"],
         decoding=dict(entry.get("decoding") or {}),
         tolerance=float(methods.get("tolerance") or 0.0),
-        opening=methods.get("opening") or "",
+        opening=(methods.get("opening") or "").rstrip(" "),
         tier_below=float(entry.get("tier_when_alignment_below", 50)),
     )
 

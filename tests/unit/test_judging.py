@@ -114,6 +114,12 @@ def test_the_tolerance_of_the_trie_counts_for_numbers_alone():
     assert changed.scoring(tier) == plain.scoring(tier)
 
 
+def test_the_space_after_an_opening_is_no_part_of_it():
+    method = {"number": "trie", "choice": "label"}
+    plain = judge({"method": {**method, "opening": "Number:"}})
+    assert keys(judge({"method": {**method, "opening": "Number: "}})) == keys(plain)
+
+
 def test_decoding_counts_where_something_is_drawn_or_an_endpoint_reads_it():
     for entry in (
         {"method": {"number": "sampled", "choice": "sampled"}},
