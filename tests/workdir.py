@@ -31,7 +31,7 @@ class Workdir:
         self.write("catalogue/models.yaml", {"tiny": tiny})
         self.config = self.read("config.yaml")
         # Threads that wait must not spin: tests share few cores with each other.
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        self.environment = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
     @property
     def results(self) -> Path:
@@ -63,7 +63,7 @@ class Workdir:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=self.environment,
+            env={**os.environ, **self.environment},
             cwd=self.folder,
         )
         if check and done.returncode:

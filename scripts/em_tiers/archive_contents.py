@@ -42,6 +42,8 @@ RESULTS = (
     "figures/*.csv",
     "report.zip",
     "overview.html",
+    "method.html",
+    "method.md",
     "browser/*.html",
     "browser/*.css",
     "browser/*.js",

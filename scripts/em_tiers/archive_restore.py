@@ -264,12 +264,13 @@ def _make_folders(workdir: Path, folders: dict[str, bool], now: float, done: Res
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether the files that a download's manifest names are there."""
+    """Whether the files that a download's or an adapter's manifest names are there."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False
     listed = json.loads(manifest.read_text(encoding="utf-8")).get("files")
-    return bool(listed) and all((folder / entry["path"]).is_file() for entry in listed)
+    names = listed if isinstance(listed, dict) else [entry["path"] for entry in listed or []]
+    return bool(names) and all((folder / name).is_file() for name in names)
 
 
 def fetch_placeholders(workdir: Path) -> list[str]:
