@@ -77,22 +77,32 @@ def test_a_job_out_of_time_resumes_with_more(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("who", ["slurm", "snakemake"])
-def test_a_node_that_dies_loses_nothing(folder, monkeypatch, who):
-    """SLURM puts the job back into the queue; or, where sites forbid that, Snakemake does."""
-    if who == "snakemake":
-        change_site(folder, monkeypatch, slurm_requeue=False, slurm_no_requeue=True)
-    process = folder.start("answers/steady.json")
+def test_a_node_that_dies_loses_nothing(folder):
+    """A new job on another node takes the answers over, and so does all that follows."""
+    process = folder.start("follows/steady.json")
     wait_for_answers(folder, "steady", 5)
     (job,) = folder.jobs()
     folder.cluster.control("kill-node", job.node)
     assert process.wait(400) == 0, folder.output()
-    attempts = folder.jobs()
-    assert attempts[0].state == "NODE_FAIL"
-    assert attempts[-1].state == "COMPLETED"
-    assert attempts[-1].node != job.node
-    assert len({attempt.id for attempt in attempts}) == (1 if who == "slurm" else 2)
+    first, second, follower = folder.jobs()
+    assert (first.state, second.state, follower.state) == ("NODE_FAIL", "COMPLETED", "COMPLETED")
+    assert first.node == job.node
+    assert second.node == follower.node != job.node
     assert_answered_once(folder, "steady", 30)
+
+
+@pytest.mark.slow
+def test_a_requeued_job_goes_on(folder, monkeypatch):
+    """What a preempted job lives through, where the site lets SLURM put jobs back."""
+    change_site(folder, monkeypatch, slurm_no_requeue=False, slurm_requeue=True)
+    process = folder.start("follows/moved.json")
+    wait_for_answers(folder, "moved", 5)
+    (job,) = folder.jobs()
+    folder.cluster.call("scontrol", "requeue", job.id)
+    assert process.wait(400) == 0, folder.output()
+    states = [(attempt.id, attempt.state) for attempt in folder.jobs(comment=job.comment)]
+    assert states == [(job.id, "REQUEUED"), (job.id, "COMPLETED")]
+    assert_answered_once(folder, "moved", 30)
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "scripts"))
-from em_tiers.errors import UserError
 from em_tiers.journal import Journal
+from em_tiers.logs import run_script
 
 
 def main(output: Path, answers: int) -> None:
@@ -23,7 +23,9 @@ def main(output: Path, answers: int) -> None:
 
 
 if "snakemake" in globals():
-    try:
-        main(Path(snakemake.output[0]), snakemake.params.answers)  # noqa: F821
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(
+        main,
+        snakemake.log[0],  # noqa: F821
+        output=Path(snakemake.output[0]),  # noqa: F821
+        answers=snakemake.params.answers,  # noqa: F821
+    )
