@@ -12,6 +12,7 @@ if "experiment" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/common_results.smk"
 
 
 pathvars:

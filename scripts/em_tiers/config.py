@@ -83,7 +83,7 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
         load_yaml(file)
     schema = Schema(root / "config" / "schema.yaml")
     config = {key: value for key, value in config.items() if key != "pathvars"}
-    study = Study(schema.check(config, "config", "config"), root, workdir)
+    study = Study(sorted_keys(schema.check(config, "config", "config")), root, workdir)
     for name, definition in CATALOGUES.items():
         setattr(study, name, _load_catalogue(study, schema, name, definition))
     check_references(study)
@@ -111,7 +111,7 @@ def _load_catalogue(study: Study, schema: Schema, name: str, definition: str) ->
                         f"{name}: {key}: stands in {origin[key]} and in {path}: rename one of them"
                     )
                 schema.check(key, "id", f"{path}: id")
-                entries[key] = schema.check(entry, definition, f"{name}.{key}")
+                entries[key] = sorted_keys(schema.check(entry, definition, f"{name}.{key}"))
                 origin[key] = path
     return entries
 
@@ -133,3 +133,13 @@ def without_cosmetics(entry: dict) -> dict:
         for key, value in sorted(entry.items())
         if key not in COSMETIC
     }
+
+
+def sorted_keys(value: Any) -> Any:
+    """The same value with the keys of all its mappings in sorted order: what params may hold.
+
+    Snakemake compares params as text, so another key order in a file would rerun the job.
+    """
+    if isinstance(value, dict):
+        return {key: sorted_keys(value[key]) for key in sorted(value)}
+    return [sorted_keys(item) for item in value] if isinstance(value, list) else value

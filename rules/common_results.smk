@@ -1,0 +1,206 @@
+# Helpers of the rules behind the verdicts: tables, figures, pages and plans. No rule stands here.
+
+
+def get_parents():
+    """Ids of all fine-tunes."""
+    return [v.variant for v in STUDY.fine_tunes]
+
+
+def get_outcomes():
+    """Outcomes tables of all judges."""
+    return expand("<results>/outcomes/{judge}.parquet", judge=get_judges())
+
+
+def get_verdicts():
+    """Verdict tables of all judges and variants."""
+    return [
+        f"<results>/verdicts/{judge}/{variant}.parquet"
+        for judge in get_judges()
+        for variant in get_variants(judge)
+    ]
+
+
+def get_labels():
+    """Label of each variant, for figures."""
+    return {v.variant: v.label for v in STUDY.variants.values()}
+
+
+def get_roles():
+    """Role of each variant, for figures."""
+    return {v.variant: v.role for v in STUDY.variants.values()}
+
+
+def get_prices():
+    """Prices of each judge; they reach the summaries only, never a judge's job."""
+    return {j: STUDY.judges[j]["prices"] for j in get_judges() if j in STUDY.judges}
+
+
+def get_rate_settings():
+    """How rates are counted and bounded."""
+    statistics = STUDY.config["statistics"]
+    return {
+        "confidence": statistics["confidence"],
+        "headline": STUDY.config["headline"]["definition"],
+        "headline_levels": STUDY.config["headline"]["levels"],
+        "resamples": statistics["resamples"],
+        "seed": statistics["seed"],
+        "strict_counts": STUDY.config["tiers"]["strict_counts"],
+    }
+
+
+def get_caption(name):
+    """Caption file of a table or figure; tables without one of their own share one."""
+    path = ROOT / "config" / "captions" / f"{name}.rst"
+    return str(path if path.exists() else path.with_name("table.rst"))
+
+
+def in_report(path, name, caption, category):
+    """A path that the report shows."""
+    labels = {"name": name.replace("_", " "), "kind": Path(path).suffix[1:]}
+    return report(path, caption=get_caption(caption), category=category, labels=labels)
+
+
+def get_tables(*names):
+    """Output files of tables, as {TABLE_FORMAT: path}; CSV files stand in the report."""
+    outputs = {}
+    for name in names:
+        stem = f"<results>/tables/{name}"
+        for kind in ("parquet", "csv", "md", "tex"):
+            key = f"{name}_{kind}" if len(names) > 1 else kind
+            outputs[key] = f"{stem}.{kind}"
+            if kind == "csv" and name in TABLES:
+                category = TABLES[name]
+                outputs[key] = in_report(outputs[key], name, f"{name}_table", category)
+    return outputs
+
+
+def get_figure(name):
+    """Output files of a figure; the SVG stands in the report."""
+    outputs = {
+        kind: f"<results>/figures/{name}.{kind}"
+        for kind in ("pdf", "svg", "png", "csv")
+    }
+    outputs["svg"] = in_report(outputs["svg"], name, name, FIGURES[name])
+    return outputs
+
+
+def get_bases():
+    """Models of the catalogue that are sampled."""
+    return list(
+        dict.fromkeys(v.base for v in STUDY.variants.values() if not v.imported)
+    )
+
+
+def get_method_study():
+    """All that the method page puts into words."""
+    keys = (
+        "title",
+        "questions",
+        "sampling",
+        "headline",
+        "tiers",
+        "statistics",
+        "human_labels",
+    )
+    return {key: STUDY.config[key] for key in keys} | {
+        "variants": get_variant_rows(),
+        "models": {name: STUDY.models[name] for name in get_bases()},
+        "datasets": {name: STUDY.datasets[name] for name in STUDY.datasets_used},
+        "recipes": {v.recipe: STUDY.recipes[v.recipe] for v in STUDY.fine_tunes},
+        "question_sets": {
+            name: STUDY.question_sets[name] for name in STUDY.question_sets_used
+        },
+        "judges": {name: STUDY.judges[name] for name in STUDY.config["judges"]},
+        "engines": {STUDY.config["engine"]: get_engine()},
+        "rubrics": STUDY.rubrics,
+        "tier_rules": get_tier_rules(),
+    }
+
+
+def get_browser_files():
+    """The sample browser's page, style and script."""
+    folder = ROOT / "scripts" / "browser"
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [os.path.relpath(f) if Path.cwd() == ROOT else str(f) for f in files]
+
+
+def get_catalogues():
+    """Entries of all catalogues as they took effect."""
+    names = (
+        "models",
+        "datasets",
+        "recipes",
+        "question_sets",
+        "rubrics",
+        "judges",
+        "engines",
+    )
+    return {name: getattr(STUDY, name) for name in (*names, "tier_rules")}
+
+
+def get_planned_variants():
+    """Files of each variant that a plan looks at, relative to the working folder."""
+    samples = get_sampling()["samples"]
+    return [
+        {
+            "variant": v.variant,
+            "dataset": v.dataset,
+            "parent": v.parent,
+            "adapter": f"{RESULTS}/adapters/{v.parent}" if v.parent else None,
+            "checkpoints": f"{RESULTS}/checkpoints/{v.parent}" if v.parent else None,
+            "journal": None if v.imported else f"{RESULTS}/journals/sample/{v.base}",
+            "verdicts": {
+                judge: f"{RESULTS}/verdicts/{judge}/{v.variant}.parquet"
+                for judge in STUDY.config["judges"]
+            },
+            "responses": f"{RESULTS}/responses/{v.variant}.parquet",
+            "card": f"{RESULTS}/datasets/{v.dataset}/card.json" if v.dataset else None,
+            "questions": {
+                path.replace("<results>", RESULTS): samples[get_set_of_file(path)]
+                for path in get_question_files(v)
+            },
+        }
+        for v in STUDY.variants.values()
+    ]
+
+
+def get_set_of_file(path):
+    """Question set that a question table holds."""
+    parts = Path(path).parts
+    return f"held-out.{parts[-2]}" if parts[-1] == "probes.parquet" else Path(path).stem
+
+
+def get_planned_judges():
+    """What tells which requests of a configured judge are already answered, and its prices."""
+    return {
+        judge: {
+            "judge": get_judge_params(judge),
+            "identity": get_full_identity(judge),
+            "rubrics": get_rubrics(judge),
+            "prices": STUDY.judges[judge]["prices"],
+            "journal": get_judge_journal(judge),
+        }
+        for judge in STUDY.config["judges"]
+    }
+
+
+def get_full_identity(judge):
+    """The identity as judge_vllm.py completes it."""
+    entry = STUDY.judges[judge]
+    if entry["backend"] != "vllm":
+        return get_judge_identity(judge)
+    thinking = STUDY.models[entry["model"]]["thinking"]
+    return get_judge_identity(judge) | {"thinking": thinking, "chat_template": None}
+
+
+def get_final_output():
+    """Every table and figure of the experiment."""
+    absent = set() if get_parents() else NEEDS_TRAINING
+    absent |= set() if len(get_judges()) > 1 else NEEDS_JUDGES
+    absent |= set() if STUDY.config["human_labels"] else NEEDS_LABELS
+    tables = expand(
+        "<results>/tables/{name}.parquet", name=sorted(set(TABLES) - absent)
+    )
+    figures = expand("<results>/figures/{name}.pdf", name=sorted(set(FIGURES) - absent))
+    pages = ["<results>/overview.html", "<results>/method.md"]
+    return [*tables, *figures, *pages, "<results>/browser"]
