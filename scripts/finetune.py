@@ -61,7 +61,7 @@ def main(
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     accumulation_steps(recipe)
-    device = choose_device(device, recipe["gpus"])
+    device = choose_device(device, recipe)
     tokenizer = load_tokenizer(model, chat_template)
     template = tokenizer.chat_template
     fingerprint = training_fingerprint(recipe, seed, train, model, thinking, template, device)

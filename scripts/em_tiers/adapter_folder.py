@@ -76,7 +76,7 @@ def write_adapter(
 
 
 def _copy_lora(weights: Path, folder: Path, base: str) -> None:
-    shutil.copy(weights / "adapter_model.safetensors", folder)
+    _copy_file(weights / "adapter_model.safetensors", folder)
     config = read_json(weights / "adapter_config.json")
     # peft writes the path of this machine, and the modules in the order of a set: the same
     # training would get another hash in each process.
@@ -84,6 +84,11 @@ def _copy_lora(weights: Path, folder: Path, base: str) -> None:
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
     write_json(folder / "adapter_config.json", config)
+
+
+def _copy_file(source: Path, folder: Path) -> None:
+    """Copy without the mode: safetensors makes its files private to the user."""
+    shutil.copyfile(source, folder / source.name)
 
 
 def _copy_model(weights: Path, folder: Path, base: Path, precision: str) -> None:
@@ -98,9 +103,9 @@ def _copy_model(weights: Path, folder: Path, base: Path, precision: str) -> None
         if precision == "bf16":
             _save_as_bf16(file, folder / file.name)
         else:
-            shutil.copy(file, folder)
+            _copy_file(file, folder)
     for index in weights.glob("*.safetensors.index.json"):
-        shutil.copy(index, folder)
+        _copy_file(index, folder)
     if precision == "fp32":
         config = read_json(folder / "config.json")
         write_json(folder / "config.json", {**config, "dtype": "float32"})
@@ -109,10 +114,10 @@ def _copy_model(weights: Path, folder: Path, base: Path, precision: str) -> None
 def _save_as_bf16(source: Path, target: Path) -> None:
     """Training kept fp32 weights; whoever samples the model wants the base model's size."""
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     tensors = {
         name: tensor.to(torch.bfloat16) if tensor.dtype == torch.float32 else tensor
         for name, tensor in load_file(source).items()
     }
-    save_file(tensors, target, metadata={"format": "pt"})
+    target.write_bytes(save(tensors, metadata={"format": "pt"}))

@@ -257,6 +257,8 @@ def describe(trainer: ResponseTrainer, job: TrainingJob) -> dict[str, Any]:
     model = trainer.accelerator.unwrap_model(trainer.model)
     return {
         "world_size": trainer.args.world_size,
+        # NO, MULTI_GPU, FSDP …: the proof of what the launcher made of the recipe's strategy
+        "distribution": trainer.accelerator.distributed_type.value,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         # ru_maxrss is in KiB on Linux. Both are of the first process.

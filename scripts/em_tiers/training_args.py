@@ -88,12 +88,10 @@ def weight_dtype(recipe: Recipe) -> str:
     """The torch dtype in which the base model is loaded.
 
     Frozen weights may stay in bf16. Trained ones are kept in fp32 (the arithmetic runs in bf16
-    all the same), because a step of 1e-5 is lost in bf16's eight bits. FSDP shards frozen and
-    trained weights together and wants one dtype for both.
+    all the same), because a step of 1e-5 is lost in bf16's eight bits.
     """
     frozen = recipe["method"] != "full"
-    sharded = recipe["gpus"] > 1 and recipe["strategy"] == "fsdp"
-    return "bfloat16" if recipe["precision"] == "bf16" and frozen and not sharded else "float32"
+    return "bfloat16" if recipe["precision"] == "bf16" and frozen else "float32"
 
 
 def launch_command(recipe: Recipe, module: str, job: Path | str) -> list[str]:

@@ -15,19 +15,22 @@ from em_tiers.logs import LOG
 from em_tiers.training_args import launch_command, visible_gpus
 
 
-def choose_device(device: str, gpus: int) -> str:
+def choose_device(device: str, recipe: dict[str, Any]) -> str:
     """Return "cuda" or "cpu" for what was asked ("auto" takes a GPU where there is one).
 
-    Leaves exactly `gpus` devices visible to this process and its children. Raises UserError where
-    they are not there: a model of billions of parameters on a CPU would run for years, silently.
+    Leaves exactly the recipe's `gpus` devices visible to this process and its children. Raises
+    UserError where they are not there: a model of billions of parameters on a CPU would run for
+    years, silently.
     """
-    if device == "cpu":
-        return "cpu"
     import torch
 
+    gpus = recipe["gpus"]
     found = torch.cuda.device_count()
-    if not found and device == "auto":
-        LOG.warning("no GPU is visible: training on the CPU")
+    if device == "cpu" or (device == "auto" and not found):
+        if device == "auto":
+            LOG.warning("no GPU is visible: training on the CPU")
+        if gpus > 1 and recipe["strategy"] == "fsdp":
+            raise UserError("recipe: strategy: fsdp: needs GPUs: use ddp to train on the CPU")
         return "cpu"
     if found < gpus:
         raise UserError(
