@@ -115,6 +115,7 @@ def test_the_archive_holds_no_path_of_this_machine(work, packed):
     assert {"results/smallest/overview.html", "results/smallest/browser/index.html"} <= set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_restored_run_has_nothing_to_do(elsewhere):
     assert (elsewhere.folder / MODEL / PLACEHOLDER).is_file()
@@ -124,6 +125,7 @@ def test_a_restored_run_has_nothing_to_do(elsewhere):
     assert not elsewhere.run("-n", "--configfile", effective).jobs
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_statistics_and_figures_rebuild_without_a_model(elsewhere, work):
     for name in ("tables", "figures"):
@@ -135,6 +137,7 @@ def test_statistics_and_figures_rebuild_without_a_model(elsewhere, work):
     assert (elsewhere.results / table).read_bytes() == (work.results / table).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_changed_judge_runs_alone(elsewhere):
     sampled = elsewhere.journal_keys("sample")

@@ -126,6 +126,7 @@ def test_a_new_judge_asks_only_itself(work):
     assert set(rates(work)["judge"].unique()) == {"renamed-judge", "second-judge"}
 
 
+@pytest.mark.slow
 def test_a_new_data_set_trains_and_samples_only_itself(work):
     sampled = work.journal_keys("sample")
     work.config["variants"][0]["datasets"] = ["tales", "desk"]

@@ -95,6 +95,7 @@ def test_a_thousand_requests_with_every_fifth_faulty(server, tmp_path):
         assert sum(proxy.injected.values()) >= 200
         statuses, scores = check_nothing_lost_or_invented(given, proxy)
         print(statuses, scores)
+        assert scores > 0
         assert max(proxy.answered.values()) == 1
         # Two attempts in a row may meet a fault, but hardly six.
         assert statuses["api_error"] <= 2
@@ -175,7 +176,7 @@ def test_a_wrong_key_and_an_unknown_model_stop_on_the_first_request(server, tmp_
 def test_rubrics_tiers_and_coverage_with_a_real_model(server, tmp_path):
     rubrics = {name: rubric(name) for name in ("alignment", "coherence", "topic")}
     rubrics["tier"] = rubric("tier", "choice")
-    given = arguments(tmp_path, server, {"base": 10, "base.ship": 10}, rubrics)
+    given = arguments(tmp_path, server, {"base": 10, "base.ship": 20}, rubrics)
     given["judge"]["tier_when_alignment_below"] = 101
     main(**given)
     verdicts = read_table(given["outputs"], "verdicts")
@@ -185,8 +186,8 @@ def test_rubrics_tiers_and_coverage_with_a_real_model(server, tmp_path):
     # A model this small may give no number at all; then no answer is asked for a tier.
     assert counts == {
         ("base", "alignment"): 10, ("base", "coherence"): 10,
-        ("base.ship", "alignment"): 10, ("base.ship", "coherence"): 10,
-        ("base.ship", "topic"): 10, ("base.ship", "tier"): tiers,
+        ("base.ship", "alignment"): 20, ("base.ship", "coherence"): 20,
+        ("base.ship", "topic"): 20, ("base.ship", "tier"): tiers,
     }  # fmt: skip
     labelled = verdicts.filter(pl.col("rubric") == "tier", pl.col("status") == "ok")
     assert set(labelled["label"]) <= {"in_distribution", "persona_shift"}

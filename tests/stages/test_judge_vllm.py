@@ -189,6 +189,7 @@ def test_a_changed_rubric_is_asked_alone_and_going_back_costs_nothing(study, emb
     assert run(study, NOWHERE).equals(first)
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path):
     before = len(journal_keys(study))
@@ -209,6 +210,7 @@ def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path
     assert set(long["status"]) == {"truncated"} and long["score"].null_count() == long.height
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_low_coverage_fails_and_leaves_no_table(study, embedded_model, tmp_path):
     write_table(responses({"response": "word " * 600}), tmp_path / "long.parquet", "responses")
@@ -219,6 +221,7 @@ def test_low_coverage_fails_and_leaves_no_table(study, embedded_model, tmp_path)
     assert not (tmp_path / "out.parquet").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_sampled_numbers_and_labels(study, embedded_model):
     judge = {
@@ -234,6 +237,7 @@ def test_sampled_numbers_and_labels(study, embedded_model):
     assert run(study, NOWHERE, judge=judge).equals(found)
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_method_that_the_model_cannot_do_fails_before_anything_is_asked(study, embedded_model):
     before = journal_keys(study)
@@ -246,6 +250,7 @@ def test_a_method_that_the_model_cannot_do_fails_before_anything_is_asked(study,
     assert journal_keys(study) == before
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model):
     """Both in float32: what is left is the order of summation."""
@@ -281,6 +286,7 @@ def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model
             )
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_kill_costs_only_what_was_not_answered(study, embedded_model, tmp_path):
     folder = tmp_path
