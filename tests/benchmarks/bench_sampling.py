@@ -63,7 +63,7 @@ def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
             if number == 0:
                 continue  # the first round starts the engine
             ratios.append(stage / bare)
-            print(f"round {number}: stage {stage:.0f} tok/s, bare {bare:.0f} tok/s")
+            print(f"round {number}: stage {stage:.0f} tok/s, bare {bare:.0f} tok/s", flush=True)
     print(f"stage / bare: {statistics.median(ratios):.3f} (median of {rounds})")
 
 
