@@ -15,7 +15,7 @@ type -P apt-get >/dev/null || fail "no apt-get here (missing:$missing); use Debi
 
 if [ "$(id -u)" = 0 ]; then as_root=(env); else as_root=(sudo -n env); fi
 "${as_root[@]}" true 2>/dev/null || fail "neither root nor sudo without a password (missing:$missing)"
-apt=("${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+apt=("${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
 "${apt[@]}" update || fail "apt-get update failed: is there a network?"
 # A policy that answers 101 keeps the packages from starting services of their own.
 policy=/usr/sbin/policy-rc.d
