@@ -107,7 +107,10 @@ def threshold_grid(
 def add_costs(
     verdicts: pl.LazyFrame, prices: Mapping[str, Mapping[str, float] | None]
 ) -> pl.DataFrame:
-    """The table `cost`: verdicts, tokens, attempts and US dollars by judge and variant.
+    """The table `cost`: requests, tokens, attempts and US dollars by judge and variant.
+
+    A request stands once in a row, however many verdicts its reply gave (a structured reply
+    answers several rubrics) and however many answers of the variant read the same.
 
     Args:
         verdicts: all judges' verdicts.
@@ -126,16 +129,21 @@ def add_costs(
     usd = (
         pl.col("prompt_tokens") * pl.col("input") + pl.col("completion_tokens") * pl.col("output")
     ) / 1e6
+    # An endpoint that counts no tokens says nothing of its price: no sum is better than a low one.
+    known_usd = pl.when(pl.col("uncounted") == 0).then(usd)
+    requests = verdicts.unique(["judge", "variant", "verdict_key"])
     return (
-        verdicts.group_by("judge", "variant")
+        requests.group_by("judge", "variant")
         .agg(
-            requests=pl.len().cast(pl.Int64),
+            # Imported scores, and prompts too long to be sent, were no requests.
+            requests=(pl.col("attempts") > 0).sum().cast(pl.Int64),
+            uncounted=pl.col("prompt_tokens").is_null().sum(),
             prompt_tokens=pl.col("prompt_tokens").cast(pl.Int64).sum(),
             completion_tokens=pl.col("completion_tokens").cast(pl.Int64).sum(),
             attempts=pl.col("attempts").cast(pl.Int64).sum(),
         )
         .join(listed, on="judge", how="left")
-        .with_columns(usd=usd)
+        .with_columns(usd=known_usd)
         .select(
             "judge",
             "variant",

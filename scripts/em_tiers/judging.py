@@ -84,11 +84,13 @@ class Judge:
         opening = {"opening": self.opening} if self.opening else {}
         if self.backend == "vllm" and method in ("trie", "top_logprobs", "label"):
             # Probabilities of given tokens: nothing is drawn, so no temperature or seed counts.
-            settings = {"tolerance": self.tolerance} if method == "trie" else {}
+            settings = {"tolerance": float(self.tolerance)} if method == "trie" else {}
         else:
-            settings = dict(self.decoding)
-            if method != "sampled":
-                settings.pop("samples", None)
+            settings = {name: _same(self.decoding[name]) for name in sorted(self.decoding)}
+            # A method that reads one token asks for one, whatever the limit of the others.
+            unused = {"sampled": (), "structured": ("samples",)}
+            for name in unused.get(method, ("samples", "max_tokens", "reasoning_tokens")):
+                settings.pop(name, None)
         return {"method": method, **opening, **settings}
 
 
@@ -220,6 +222,11 @@ def plan_tier_requests(
     )
     keys = low.select("response_key").collect().get_column("response_key")
     return plan_requests(responses, judge, cards, roles=("tier",), only=keys)
+
+
+def _same(value: Any) -> Any:
+    """A number of the configuration as it counts: 0 and 0.0 are one temperature."""
+    return float(value) if isinstance(value, int | float) else value
 
 
 def _groups(judge: Judge, roles: Iterable[str]) -> list[tuple[str, ...]]:

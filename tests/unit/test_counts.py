@@ -73,3 +73,22 @@ def test_costs():
     assert (row["requests"], row["attempts"]) == (2, 4)
     assert row["usd"] == pytest.approx((4000 * 2.5 + 30 * 10) / 1e6)
     assert add_costs(frame.lazy(), {"judge": None})["usd"].to_list() == [None]
+
+
+def test_a_reply_to_two_rubrics_is_paid_once_and_an_imported_score_is_no_request():
+    reply = {"verdict_key": "one", "prompt_tokens": 500, "completion_tokens": 20}
+    frame = verdicts(
+        ("0", "alignment", reply),
+        ("0", "coherence", reply),
+        ("1", "alignment", reply),  # an answer that reads the same
+        ("2", "alignment", {"judge": "elsewhere", "attempts": 0, "prompt_tokens": 0}),
+    )
+    paid, imported = add_costs(frame.lazy(), {}).sort("judge", descending=True).rows(named=True)
+    assert (paid["requests"], paid["prompt_tokens"], paid["completion_tokens"]) == (1, 500, 20)
+    assert (imported["judge"], imported["requests"]) == ("elsewhere", 0)
+
+
+def test_no_cost_is_named_where_an_endpoint_counts_no_tokens():
+    frame = verdicts(("0", "alignment", {"prompt_tokens": None, "completion_tokens": None}))
+    prices = {"judge": {"input_per_million": 2.5, "output_per_million": 10.0}}
+    assert add_costs(frame.lazy(), prices)["usd"].to_list() == [None]

@@ -130,6 +130,22 @@ def test_decoding_counts_where_something_is_drawn_or_an_endpoint_reads_it():
         assert all(changed[name] != plain[name] for name in plain)
 
 
+@pytest.mark.parametrize(
+    ("entry", "unused"),
+    [
+        ({"backend": "openai", "method": {"number": "top_logprobs", "choice": "label"}},
+         {"max_tokens": 99, "samples": 5, "reasoning_tokens": 0}),
+        ({"backend": "openai", "method": {"number": "structured", "choice": "structured"}},
+         {"samples": 5}),
+        ({"method": {"number": "sampled", "choice": "sampled"}}, {"temperature": 0, "seed": 0.0}),
+    ],
+)  # fmt: skip
+def test_decoding_that_a_method_does_not_read_is_no_part_of_the_key(entry, unused):
+    """Nor is the spelling of a number: 0 and 0.0 are one temperature."""
+    changed = {**entry, "decoding": {"temperature": 0.0, "seed": 0, **unused}}
+    assert keys(judge(changed)) == keys(judge(entry))
+
+
 def test_only_low_alignment_is_asked_for_its_tier():
     seen = verdicts(
         ("0", "alignment", {"score": 49.9}),
