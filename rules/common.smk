@@ -42,12 +42,14 @@ TABLES = {
     "thresholds": "Sensitivity",
     "agreement": "Judges",
     "coverage": "Judges",
+    "confusion": "Judges",
+    "flips": "Judges",
     "cost": "Cost",
     "training": "Training",
     "dose": "Training",
 }
 NEEDS_TRAINING = {"losses", "dose", "training"}
-NEEDS_JUDGES = {"agreement"}
+NEEDS_JUDGES = {"agreement", "confusion", "flips"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
 
 
@@ -319,6 +321,16 @@ def get_judge_journal(judge):
 
 
 def get_tier_rules():
+def get_api_slot(judge):
+    """A resource that lets one job at a time ask a model behind an API.
+
+    Its concurrency is that of one job, and its ceilings count what earlier jobs spent.
+    """
+    name = f"api_{Path(get_judge_journal(judge)).name}"
+    workflow.register_resource(name, 1)  # a resource that nobody limits would hold back no job
+    return {name: 1}
+
+
     """Enabled tier rules in order, without those that the configuration switches off."""
     tiers = STUDY.config["tiers"]
     rules = STUDY.tier_rules[tiers["rules"]]["rules"]

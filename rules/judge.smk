@@ -81,8 +81,7 @@ for JUDGE in STUDY.config["judges"]:
                 conda:
                     "../envs/workflow.yaml"
                 resources:
-                    # One API job a judge at a time: its concurrency bounds the endpoint's load.
-                    **{f"api_{JUDGE.replace('-', '_')}": 1},
+                    **get_api_slot(JUDGE),
                 params:
                     judge_name=JUDGE,
                     judge=get_judge_params(JUDGE),

@@ -165,7 +165,7 @@ rule summarize_agreement:
         outcomes=get_outcomes(),
         src=get_sources("summarize_agreement"),
     output:
-        **get_tables("agreement"),
+        **get_tables("agreement", "confusion", "flips"),
     log:
         "<logs>/summarize_agreement.log",
     benchmark:

@@ -23,8 +23,8 @@ from em_tiers.logs import run_script
 PANELS = {  # each quantity with the statistic that is a degree of agreement, 1 at best
     ("flagged", "cohen_kappa"): "flagged: Cohen's kappa",
     ("tier", "cohen_kappa"): "tier: Cohen's kappa",
-    ("alignment", "concordance"): "alignment: concordance",
-    ("coherence", "concordance"): "coherence: concordance",
+    ("alignment", "weighted_kappa"): "alignment: weighted kappa",
+    ("coherence", "weighted_kappa"): "coherence: weighted kappa",
 }
 
 

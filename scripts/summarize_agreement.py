@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from em_tiers.agreement import summarize_agreement
+from em_tiers.agreement import summarize_agreement, summarize_confusion, summarize_flips
 from em_tiers.logs import run_script
 from em_tiers.summary import scan_outcomes
 from em_tiers.tables_out import write_tables
@@ -15,9 +15,17 @@ def main(
     resamples: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Write the table agreement; outputs are paths by format. It is empty with one judge."""
-    found = summarize_agreement(scan_outcomes(outcomes), confidence, resamples, seed)
-    write_tables({"agreement": found}, outputs)
+    """Write the tables agreement, confusion and flips; they are empty with one judge.
+
+    `outputs` are paths by TABLE_FORMAT.
+    """
+    scanned = scan_outcomes(outcomes)
+    tables = {
+        "agreement": summarize_agreement(scanned, confidence, resamples, seed),
+        "confusion": summarize_confusion(scanned),
+        "flips": summarize_flips(scanned, confidence),
+    }
+    write_tables(tables, outputs)
 
 
 if "snakemake" in globals():

@@ -193,7 +193,7 @@ def agreement(judges: tuple[str, ...], dead: str | None = None) -> pl.DataFrame:
         for quantity, statistic in (
             ("flagged", "cohen_kappa"),
             ("tier", "cohen_kappa"),
-            ("alignment", "concordance"),
+            ("alignment", "weighted_kappa"),
             ("alignment", "mean_difference"),
         ):
             value = None if dead in (a, b) else dice.uniform(-0.1, 0.9)

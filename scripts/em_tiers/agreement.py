@@ -5,14 +5,21 @@ For every two judges and quantity:
 - `flagged`, `tier`, `outcome` (categories): `percent_agreement`, `cohen_kappa` (Cohen 1960, Educ.
   Psychol. Meas. 20, 37-46). Tiers are the judges' own verdicts, where both gave one.
 - `alignment`, `coherence`, `topic` (scores, where both gave one): `pearson`, `mean_difference`
-  (a minus b), `mean_absolute_difference`, `concordance` (Lin 1989, Biometrics 45, 255-268).
+  (a minus b), `mean_absolute_difference`, and `weighted_kappa` with quadratic weights over the
+  points of the scale (Fleiss & Cohen 1973, Educ. Psychol. Meas. 33, 613-619), which on scores is
+  Lin's concordance coefficient (1989, Biometrics 45, 255-268).
 - `answered`: the share of answers that both judges scored.
 
 For all judges together (judge_a and judge_b are `all`): `krippendorff_alpha` of flagged (nominal)
 and of alignment and coherence (interval), which takes missing values as they are.
 
 Everything comes from sums over a question, so that the bootstrap resamples questions by weighting
-their sums, whatever the number of answers.
+their sums, whatever the number of answers. Shares have the clustered interval of `intervals`; a
+bootstrap in which all draws are alike (perfect agreement, one question) says nothing about the
+uncertainty, and gives no bounds rather than bounds of zero width.
+
+Beside the statistics stand `confusion`, the counts behind the categories, and `flips`, how many
+answers of each variant one judge flags and the other does not.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +29,7 @@ import numpy as np
 import polars as pl
 
 from em_tiers.contracts import OUTCOMES_ALL, TIERS
-from em_tiers.errors import UserError
+from em_tiers.intervals import Cells, interval
 
 CATEGORIES = {"flagged": ("false", "true"), "tier": TIERS, "outcome": OUTCOMES_ALL}
 SCORES = ("alignment", "coherence", "topic")
@@ -36,6 +43,20 @@ AGREEMENT_COLUMNS = {
     "high": pl.Float64,
     "n": pl.Int64,
 }
+CONFUSION_COLUMNS = {
+    **dict.fromkeys(("judge_a", "judge_b", "quantity", "a", "b"), pl.String),
+    "count": pl.Int64,
+    "share": pl.Float64,
+}
+FLIP_COLUMNS = {
+    **dict.fromkeys(("judge_a", "judge_b", "variant"), pl.String),
+    **dict.fromkeys(("n", "both", "only_a", "only_b", "neither"), pl.Int64),
+    **dict.fromkeys(("flipped", "low", "high"), pl.Float64),
+}
+# Scores may be imported from judges who saw different answers.
+_NOTHING_IN_COMMON = {
+    "quantity": "answered", "statistic": "share", "value": None, "low": None, "high": None, "n": 0,
+}  # fmt: skip
 ALPHA_BINS = 20
 ALPHA_RESAMPLES = 200
 
@@ -44,16 +65,91 @@ def summarize_agreement(
     outcomes: pl.LazyFrame, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> pl.DataFrame:
     """The table `agreement`; empty with one judge."""
-    judges = outcomes.select(pl.col("judge").unique().sort()).collect().to_series().to_list()
-    if len(judges) < 2:
+    pairs = _pairs(outcomes)
+    if not pairs:
         return pl.DataFrame(schema=AGREEMENT_COLUMNS)
+    judges = list(dict.fromkeys(judge for pair in pairs for judge in pair))
     rows = []
-    for a, b in combinations(judges, 2):
+    for a, b in pairs:
         sums = question_sums(outcomes, a, b)
+        if not len(sums["n"]):
+            rows.append({"judge_a": a, "judge_b": b, **_NOTHING_IN_COMMON})
+            continue
         weights = question_weights(len(sums["n"]), resamples, seed)
         rows += [{"judge_a": a, "judge_b": b, **row} for row in _pair(sums, weights, confidence)]
     rows += _alphas(outcomes, judges, confidence, seed)
     return pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
+
+
+def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:
+    """The table `confusion`: for every two judges the answers to which a gives `a` and b gives `b`.
+
+    Shares are of the answers to which both gave one; a quantity without such an answer is left out.
+    """
+    rows = []
+    for a, b in _pairs(outcomes):
+        sums = question_sums(outcomes, a, b)
+        for name, levels in CATEGORIES.items():
+            counts = sums[name].sum(axis=0)
+            rows += [
+                (a, b, name, x, y, round(counts[i, j]), counts[i, j] / counts.sum())
+                for i, x in enumerate(levels)
+                for j, y in enumerate(levels)
+                if counts.sum()
+            ]
+    return pl.DataFrame(rows, schema=CONFUSION_COLUMNS, orient="row")
+
+
+def summarize_flips(outcomes: pl.LazyFrame, confidence: float = 0.95) -> pl.DataFrame:
+    """The table `flips`: answers of each variant that one of two judges flags and the other not.
+
+    `flipped` is their share of the n answers that both judged, with its interval by question.
+    """
+    rows = []
+    for a, b in _pairs(outcomes):
+        counts = (
+            _joined(outcomes, a, b, {"flagged": "flagged"})
+            .group_by("variant", "question")
+            .agg(
+                both=(pl.col("flagged") & pl.col("flagged_b")).sum(),
+                only_a=(pl.col("flagged") & ~pl.col("flagged_b")).sum(),
+                only_b=(~pl.col("flagged") & pl.col("flagged_b")).sum(),
+                n=pl.len(),
+            )
+            .sort("variant", "question")
+            .collect(engine="streaming")
+        )
+        for (variant,), frame in counts.partition_by(
+            "variant", as_dict=True, maintain_order=True
+        ).items():
+            both, only_a, only_b, n = (
+                int(frame[name].sum()) for name in ("both", "only_a", "only_b", "n")
+            )
+            hits = (frame["only_a"] + frame["only_b"]).to_numpy()
+            found = interval(Cells(hits, frame["n"].to_numpy()), confidence=confidence)
+            neither = n - both - only_a - only_b
+            counted = (n, both, only_a, only_b, neither)
+            rows.append((a, b, variant, *counted, found.rate, found.low, found.high))
+    return pl.DataFrame(rows, schema=FLIP_COLUMNS, orient="row")
+
+
+def _pairs(outcomes: pl.LazyFrame) -> list[tuple[str, str]]:
+    judges = outcomes.select(pl.col("judge").unique().sort()).collect().to_series().to_list()
+    return list(combinations(judges, 2))
+
+
+def _joined(outcomes: pl.LazyFrame, a: str, b: str, columns: dict) -> pl.LazyFrame:
+    """Answers that both judges judged: `columns` of a, and those of b with the suffix _b."""
+    first, second = (
+        outcomes.filter(pl.col("judge") == judge).select(
+            "response_key",
+            "variant",
+            pl.concat_str("question_set", "question_id", separator="/").alias("question"),
+            **columns,
+        )
+        for judge in (a, b)
+    )
+    return first.join(second.drop("question", "variant"), on="response_key", suffix="_b")
 
 
 def question_weights(questions: int, resamples: int, seed: int) -> np.ndarray:
@@ -70,9 +166,6 @@ def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarra
 
     The moments of a score are n, sum a, sum b, sum a^2, sum b^2, sum ab and sum |a - b| of the
     answers that both judges scored; `n` is the number of answers that both judged.
-
-    Raises:
-        UserError: the judges have no answer in common.
     """
     columns = {
         "flagged": pl.col("flagged").cast(pl.String),
@@ -80,15 +173,7 @@ def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarra
         "outcome": "outcome",
         **{score: score for score in SCORES},
     }
-    first, second = (
-        outcomes.filter(pl.col("judge") == judge).select(
-            "response_key",
-            pl.concat_str("question_set", "question_id", separator="/").alias("question"),
-            **columns,
-        )
-        for judge in (a, b)
-    )
-    both = first.join(second.drop("question"), on="response_key", suffix="_b")
+    both = _joined(outcomes, a, b, columns)
     cells = [
         ((pl.col(name) == x) & (pl.col(f"{name}_b") == y)).sum().alias(f"{name}|{x}|{y}")
         for name, levels in CATEGORIES.items()
@@ -102,8 +187,6 @@ def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarra
         .sort("question")
         .collect(engine="streaming")
     )
-    if wide.is_empty():
-        raise UserError(f"judges {a} and {b}: no answer in common: judge the same variants")
     sums = {"n": wide["n"].to_numpy().astype(float)}
     for name, levels in CATEGORIES.items():
         names = [f"{name}|{x}|{y}" for x in levels for y in levels]
@@ -125,16 +208,28 @@ def _moments(score: str) -> list[pl.Expr]:
 def _pair(sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float) -> list[dict]:
     rows = []
     for name in CATEGORIES:
-        tables = np.einsum("rq,qij->rij", weights, sums[name])
-        for statistic, function in CATEGORICAL.items():
-            rows.append(_row(name, statistic, function(tables), tables[0].sum(), confidence))
+        per_question = sums[name]
+        if not per_question.sum():
+            continue
+        tables = np.einsum("rq,qij->rij", weights, per_question)
+        kappa = cohen_kappa(tables)
+        rows.append(_row(name, "cohen_kappa", kappa, tables[0].sum(), confidence))
+        same, counted = np.trace(per_question, axis1=1, axis2=2), per_question.sum(axis=(1, 2))
+        rows.append(_share_row(name, "percent_agreement", same, counted, confidence))
     for name in SCORES:
         moments = weights @ sums[name]
         for statistic, function in NUMERIC.items():
             rows.append(_row(name, statistic, function(moments.T), moments[0, 0], confidence))
-    answered = (weights @ sums["alignment"][:, 0]) / (weights @ sums["n"])
-    rows.append(_row("answered", "share", answered, sums["n"].sum(), confidence))
+    rows.append(_share_row("answered", "share", sums["alignment"][:, 0], sums["n"], confidence))
     return [row for row in rows if row["n"]]
+
+
+def _share_row(
+    quantity: str, statistic: str, hits: np.ndarray, counted: np.ndarray, confidence: float
+) -> dict[str, object]:
+    found = interval(Cells(hits, counted), confidence=confidence)
+    row = {"quantity": quantity, "statistic": statistic, "value": found.rate}
+    return row | {"low": found.low, "high": found.high, "n": found.n}
 
 
 def _row(
@@ -143,6 +238,8 @@ def _row(
     tail = (1 - confidence) / 2
     known = draws[1:][np.isfinite(draws[1:])]
     low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
+    if not high - low > 1e-9:
+        low = high = np.nan
     return {
         "quantity": quantity,
         "statistic": statistic,
@@ -186,8 +283,8 @@ def pearson(moments: np.ndarray) -> np.ndarray:
     return np.where(np.minimum(var_a, var_b) > 1e-9, np.clip(found, -1, 1), np.nan)
 
 
-def concordance(moments: np.ndarray) -> np.ndarray:
-    """Lin's coefficient: 2 cov / (var a + var b + (mean a - mean b)^2)."""
+def weighted_kappa(moments: np.ndarray) -> np.ndarray:
+    """Quadratic weights: 2 cov / (var a + var b + (mean a - mean b)^2), Lin's concordance too."""
     mean_a, mean_b, var_a, var_b, covariance = _spreads(moments)
     with np.errstate(invalid="ignore", divide="ignore"):
         return 2 * covariance / (var_a + var_b + (mean_a - mean_b) ** 2)
@@ -205,10 +302,9 @@ def mean_absolute_difference(moments: np.ndarray) -> np.ndarray:
         return moments[6] / moments[0]
 
 
-CATEGORICAL = {"cohen_kappa": cohen_kappa, "percent_agreement": percent_agreement}
 NUMERIC: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "pearson": pearson,
-    "concordance": concordance,
+    "weighted_kappa": weighted_kappa,
     "mean_difference": mean_difference,
     "mean_absolute_difference": mean_absolute_difference,
 }

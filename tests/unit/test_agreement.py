@@ -10,14 +10,15 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from answers import outcomes
 from em_tiers.agreement import (
     cohen_kappa,
-    concordance,
     krippendorff_alpha,
     mean_absolute_difference,
     pearson,
     percent_agreement,
     summarize_agreement,
+    summarize_confusion,
+    summarize_flips,
+    weighted_kappa,
 )
-from em_tiers.errors import UserError
 
 
 def moments(a, b):
@@ -45,8 +46,17 @@ def test_score_statistics():
     assert pearson(found) == pytest.approx(stats.pearsonr(a, b).statistic)
     assert mean_absolute_difference(found) == pytest.approx((10 + 0 + 10 + 20) / 4)
     # Lin: means 35, 35; variances (/n) 725 and 275; covariance 425.
-    assert concordance(found) == pytest.approx(2 * 425 / (725 + 275 + 0))
+    assert weighted_kappa(found) == pytest.approx(2 * 425 / (725 + 275 + 0))
     assert np.isnan(pearson(moments([5, 5], [1, 9])))
+
+
+def test_weighted_kappa_of_scores_is_that_of_statsmodels():
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 11, 300)
+    b = np.clip(a + rng.integers(-3, 5, 300), 0, 10)
+    table = np.zeros((11, 11))
+    np.add.at(table, (a, b), 1)
+    assert weighted_kappa(moments(a, b)) == pytest.approx(cohens_kappa(table, wt="quadratic").kappa)
 
 
 @pytest.mark.parametrize("level", ["nominal", "interval"])
@@ -111,11 +121,48 @@ def test_intervals_resample_questions():
     assert row["high"] - row["low"] >= 0.5
 
 
-def test_one_judge_gives_an_empty_table():
-    assert summarize_agreement(outcomes({}, {}).lazy()).is_empty()
+def test_perfect_agreement_has_no_interval_of_zero_width():
+    found = summarize_agreement(table([15.0 if i % 2 else 95.0 for i in range(40)]), resamples=200)
+    bounded = found.drop_nulls(["low", "high"])
+    assert (bounded["high"] > bounded["low"]).all()
+    value = {(r["quantity"], r["statistic"]): r for r in found.iter_rows(named=True)}
+    assert value["flagged", "cohen_kappa"]["low"] is None  # every resample agrees wholly
+    assert value["flagged", "percent_agreement"]["low"] < 1  # the exact interval of a share
 
 
-def test_judges_without_a_common_answer():
-    apart = pl.concat([outcomes({}), outcomes({"judge": "other", "response_key": "x"})])
-    with pytest.raises(UserError, match="no answer in common"):
-        summarize_agreement(apart.lazy())
+def test_confusion_and_flips_by_hand():
+    # Judge "judge" flags odd answers; "other" flags those that it scores below 30.
+    scores = [10.0 if i < 6 else 90.0 for i in range(20)]
+    counts = {
+        (r["a"], r["b"]): r["count"]
+        for r in summarize_confusion(table(scores)).filter(quantity="flagged").rows(named=True)
+    }
+    assert counts == {
+        ("false", "false"): 7, ("false", "true"): 3, ("true", "false"): 7, ("true", "true"): 3,
+    }  # fmt: skip
+    (row,) = summarize_flips(table(scores)).rows(named=True)
+    assert (row["judge_a"], row["judge_b"]) == ("judge", "other")
+    assert [row[name] for name in ("n", "both", "only_a", "only_b", "neither")] == [20, 3, 7, 3, 7]
+    assert row["flipped"] == 0.5
+    assert row["low"] < 0.5 < row["high"]
+
+
+def test_flips_are_counted_apart_for_each_variant():
+    frame = table([10.0] * 8).collect()
+    other = frame.with_columns(variant=pl.lit("base"), response_key="x" + pl.col("response_key"))
+    found = summarize_flips(pl.concat([frame, other]).lazy())
+    assert found["variant"].to_list() == ["base", "base.fiction.lora.s0"]
+    assert found["n"].to_list() == [8, 8]
+
+
+def test_one_judge_gives_empty_tables():
+    one = outcomes({}, {}).lazy()
+    for summary in (summarize_agreement, summarize_confusion, summarize_flips):
+        assert summary(one).is_empty()
+
+
+def test_judges_without_a_common_answer_have_a_row_that_says_so():
+    apart = pl.concat([outcomes({}), outcomes({"judge": "other", "response_key": "x"})]).lazy()
+    (row,) = summarize_agreement(apart).filter(judge_b="other").rows(named=True)
+    assert (row["quantity"], row["value"], row["n"]) == ("answered", None, 0)
+    assert summarize_confusion(apart).is_empty() and summarize_flips(apart).is_empty()

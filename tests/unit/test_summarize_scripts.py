@@ -92,11 +92,13 @@ def test_thresholds_and_agreement(files, tmp_path):
     paths = outputs(tmp_path, "thresholds")
     summarize_thresholds.main(files, [30], [50], ["out_of_domain"], paths)
     assert len(written(paths)["thresholds"]) == 4  # two variants, two judges
-    paths = outputs(tmp_path, "agreement")
+    paths = outputs(tmp_path, "agreement", "confusion", "flips")
     summarize_agreement.main(files, paths, resamples=50)
     assert "cohen_kappa" in written(paths)["agreement"]["statistic"].to_list()
+    assert written(paths)["flips"]["n"].to_list() == [24, 24]
+    assert written(paths)["confusion"]["count"].sum() > 0
     summarize_agreement.main(files[:1], paths)
-    assert written(paths)["agreement"].is_empty()
+    assert all(frame.is_empty() for frame in written(paths).values())
 
 
 def test_outcomes_coverage_and_costs(files, tmp_path):
