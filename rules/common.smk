@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from em_tiers.config import load_study, without_cosmetics
 from em_tiers.config_checks import check_keys, check_ready
 from em_tiers.errors import ConfigError
+from em_tiers.gpu_request import get_gpu_request
 from em_tiers.hashing import hash_of
 from em_tiers.sources import SCRIPTS, imported_modules
 from snakemake.exceptions import WorkflowError

@@ -21,7 +21,7 @@ rule finetune:
         "../envs/cuda.yaml"
     threads: 8
     resources:
-        gpu=lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"],
+        **get_gpu_request(lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"]),
         mem_mb=lambda wildcards, attempt: get_memory_of_model(wildcards.base, attempt),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:

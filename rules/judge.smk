@@ -35,7 +35,9 @@ for JUDGE in STUDY.config["judges"]:
                     "../envs/cuda.yaml"
                 threads: 8
                 resources:
-                    gpu=get_engine(STUDY.judges[JUDGE]["engine"])["tensor_parallel"],
+                    **get_gpu_request(
+                        get_engine(STUDY.judges[JUDGE]["engine"])["tensor_parallel"]
+                    ),
                     mem_mb=get_memory_function(STUDY.judges[JUDGE]["model"]),
                     runtime=lambda wildcards, attempt: 240 * attempt,
                 params:

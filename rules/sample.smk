@@ -26,7 +26,7 @@ for BATCH in get_sample_batches():
             "../envs/cuda.yaml"
         threads: 8
         resources:
-            gpu=get_engine()["tensor_parallel"],
+            **get_gpu_request(get_engine()["tensor_parallel"]),
             mem_mb=get_memory_function(STUDY.batches[BATCH][0].base),
             runtime=lambda wildcards, attempt: 240 * attempt,
         params:

@@ -16,6 +16,7 @@ def get_gpu_request(
 
     `gpu=2` by default. Sites differ: the profile sets EM_TIERS_GPU_WORD=gres where GPUs are handed
     out as generic resources (`gres="gpu:2"`), and EM_TIERS_GPU_MODEL for one kind of GPU.
+    `nodes=1` because `sbatch --gpus=2` alone may hand out one GPU on each of two nodes.
 
     Args:
         count: the number, or a function of a rule's wildcards that returns it.
@@ -28,8 +29,8 @@ def get_gpu_request(
     if word not in WORDS:
         raise ConfigError(f"gpu: word: {word!r} in the site file: use {' or '.join(WORDS)}")
     if word == "gpu":
-        return {"gpu": count, "gpu_model": model} if model else {"gpu": count}
+        return {"gpu": count, "nodes": 1} | ({"gpu_model": model} if model else {})
     kind = f"gpu:{model}" if model else "gpu"
     if callable(count):
-        return {"gres": lambda wildcards: f"{kind}:{count(wildcards)}"}
-    return {"gres": f"{kind}:{count}"}
+        return {"gres": lambda wildcards: f"{kind}:{count(wildcards)}", "nodes": 1}
+    return {"gres": f"{kind}:{count}", "nodes": 1}

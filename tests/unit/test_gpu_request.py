@@ -1,32 +1,66 @@
 """A rule names a number of GPUs; the site's words for it reach the scheduler."""
 
+from pathlib import Path
+
 import pytest
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, ResourceSettings
 
 from em_tiers.errors import ConfigError
 from em_tiers.gpu_request import get_gpu_request
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_a_number_is_asked_for_as_gpu():
-    assert get_gpu_request(2, {}) == {"gpu": 2}
+    assert get_gpu_request(2, {}) == {"gpu": 2, "nodes": 1}
 
 
 def test_a_model_is_added():
-    assert get_gpu_request(1, {"EM_TIERS_GPU_MODEL": "h100"}) == {"gpu": 1, "gpu_model": "h100"}
+    request = get_gpu_request(1, {"EM_TIERS_GPU_MODEL": "h100"})
+    assert request == {"gpu": 1, "gpu_model": "h100", "nodes": 1}
 
 
 def test_gres_sites_get_one_string():
-    assert get_gpu_request(2, {"EM_TIERS_GPU_WORD": "gres"}) == {"gres": "gpu:2"}
+    request = get_gpu_request(2, {"EM_TIERS_GPU_WORD": "gres"})
+    assert request == {"gres": "gpu:2", "nodes": 1}
     site = {"EM_TIERS_GPU_WORD": "gres", "EM_TIERS_GPU_MODEL": "a100"}
-    assert get_gpu_request(1, site) == {"gres": "gpu:a100:1"}
+    assert get_gpu_request(1, site) == {"gres": "gpu:a100:1", "nodes": 1}
 
 
 def test_a_function_of_the_wildcards_stays_one():
     site = {"EM_TIERS_GPU_WORD": "gres"}
     request = get_gpu_request(lambda wildcards: wildcards["gpus"], site)
     assert request["gres"]({"gpus": 4}) == "gpu:4"
-    assert get_gpu_request(len, {}) == {"gpu": len}
+    assert get_gpu_request(len, {})["gpu"] is len
 
 
 def test_an_unknown_word_is_named():
     with pytest.raises(ConfigError, match="'gpus' in the site file: use gpu or gres"):
         get_gpu_request(1, {"EM_TIERS_GPU_WORD": "gpus"})
+
+
+def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(tmp_path, monkeypatch):
+    monkeypatch.setenv("EM_TIERS_GPU_WORD", "gres")
+    monkeypatch.setenv("EM_TIERS_GPU_MODEL", "a100")
+    monkeypatch.chdir(tmp_path)
+    demo = ConfigSettings(configfiles=[ROOT / "config" / "demo.yaml"])
+    with SnakemakeApi() as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=demo,
+            snakefile=ROOT / "Snakefile",
+        )
+        rules = {rule.name: rule.resources for rule in workflow._workflow.rules}
+    asked = {name: request for name, request in rules.items() if "gres" in request}
+    assert {name.partition("_")[0] for name in asked} == {"finetune", "sample", "judge"}
+    for request in asked.values():
+        assert "gpu" not in request
+        assert request["nodes"].raw == 1
+        assert request["gres"].evaluate(Wildcards()).value == "gpu:a100:1"
+
+
+class Wildcards:
+    """Those of the demo's fine-tunes, as far as a request for GPUs reads them."""
+
+    recipe = "demo-lora"
