@@ -15,6 +15,15 @@ def repository() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """The environment as it was: stages that run in this process set their own, such as offline."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def embedded_model() -> Path:
     """A model folder of SmolLM2-135M-Instruct, converted once and kept in `.cache`.
@@ -28,6 +37,14 @@ def embedded_model() -> Path:
     if not (folder / "model.safetensors").is_file():
         _convert_embedded_model(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_number_model(embedded_model) -> Path:
+    """The embedded model with a token for each number to 100, kept in `.cache`."""
+    from api.whole_numbers import with_whole_numbers
+
+    return with_whole_numbers(embedded_model, ROOT / ".cache" / "smollm2-135m-numbers")
 
 
 def _convert_embedded_model(folder: Path) -> None:

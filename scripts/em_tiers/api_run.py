@@ -23,6 +23,12 @@ from em_tiers.verdicts import failed_record
 LONGEST_RETRY_AFTER_S = 300.0
 # So many requests in a row that failed in all their attempts: nobody answers any more.
 FAILED_IN_A_ROW = 20
+# An endpoint may refuse a first request for its content, which does not show what it can do.
+REFUSED_IN_CHECK = 10
+# First tokens that are single digits and nothing longer: so many in one answer, or in so many
+# answers, are those of a tokenizer that spells numbers digit by digit.
+DIGITS_OF_ONE_ANSWER = 6
+ANSWERS_OF_DIGITS = 20
 
 Records = dict[str, dict[str, Any]]
 
@@ -60,6 +66,8 @@ class ApiRun:
         self.journal = journal
         self.faults: Counter[str] = Counter()
         self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
+        self._whole_numbers = False  # a first token was a number of two digits or more
+        self._digits_only = 0  # answers whose first tokens were single digits at most
         self._random = random.Random()
 
     def run(self, requests: Iterable[JudgeRequest]) -> Records:
@@ -131,6 +139,7 @@ class ApiRun:
 
     async def _check(self, pending: list[JudgeRequest]) -> None:
         """Ask one request of each method before the others, and fail if the endpoint cannot."""
+        refused: Counter[str] = Counter()
         for request in pending:
             if request.method in self._able or request.key in self._records:
                 continue
@@ -143,7 +152,9 @@ class ApiRun:
                 problem = _inability(request, record)
                 if problem:
                     raise await self._halt(UserError(problem))
-                self._able.add(request.method)
+                refused[request.method] += _declined(record)
+                if not _declined(record) or refused[request.method] >= REFUSED_IN_CHECK:
+                    self._able.add(request.method)
             elif not _too_long(record):
                 raise await self._halt(
                     UserError(
@@ -178,6 +189,7 @@ class ApiRun:
                 self._failed_in_a_row = 0
                 record = record_of(reply, self.judge, request, attempt)
                 self.journal.append(request.key, record)
+                self._watch_digits(request, record)
                 return record
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
@@ -186,6 +198,27 @@ class ApiRun:
                 f"{max_attempts} times each, at last by {reason}: run again when it answers"
             )
         return failed_record(request, "api_error", reason, self.endpoint.model, max_attempts)
+
+    def _watch_digits(self, request: JudgeRequest, record: Mapping[str, Any]) -> None:
+        """Raise UserError where the first token of a number is only its first digit.
+
+        Its expectation would be a score between 0 and 9 that nobody gave.
+        """
+        if request.method != "top_logprobs" or self._whole_numbers:
+            return
+        shares = record["verdicts"][request.rubric]["probabilities"] or {}
+        numbers = {token.strip() for token in shares if token.strip().isdecimal()}
+        if any(len(number) > 1 for number in numbers):
+            self._whole_numbers = True
+            return
+        self._digits_only += bool(numbers)
+        if len(numbers) >= DIGITS_OF_ONE_ANSWER or self._digits_only >= ANSWERS_OF_DIGITS:
+            raise UserError(
+                f"endpoint {self.endpoint.host}, model {self.endpoint.model}: its answers begin "
+                f"with single digits only ({', '.join(sorted(numbers))}): this tokenizer spells "
+                "numbers digit by digit, so a first token is no score: use method sampled or "
+                "structured, or run the model with backend vllm and method trie"
+            )
 
     def _refused(self, request: JudgeRequest, fault: Final, attempt: int) -> dict[str, Any]:
         record = failed_record(request, fault.status, str(fault), self.endpoint.model, attempt)
@@ -241,6 +274,10 @@ class ApiRun:
 
 def _answered(record: Mapping[str, Any]) -> bool:
     return all(verdict["status"] != "api_error" for verdict in record["verdicts"].values())
+
+
+def _declined(record: Mapping[str, Any]) -> bool:
+    return all(verdict["status"] == "judge_refusal" for verdict in record["verdicts"].values())
 
 
 def _too_long(record: Mapping[str, Any]) -> bool:

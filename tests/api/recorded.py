@@ -66,12 +66,16 @@ class Loopback:
         finally:
             self.running -= 1
 
-    def judge(self, folder, count=30, **changes):
-        """Run the judge over `count` answers with one rubric, against this endpoint."""
-        app = web.Application()
+    def app(self):
+        app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self.handle)
-        with serve(app) as address:
+        return app
+
+    def judge(self, folder, count=30, endpoint_changes=None, **changes):
+        """Run the judge over `count` answers with one rubric, against this endpoint."""
+        with serve(self.app()) as address:
             given = arguments(folder, f"{address}/v1", {"base": count}, **ONE | changes)
+            given["endpoint"] |= endpoint_changes or {}
             main(**given)
         return read_table(given["outputs"], "verdicts")
 

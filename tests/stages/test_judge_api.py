@@ -29,9 +29,9 @@ KEY = "sk-canary-of-the-real-server"
 
 
 @pytest.fixture(scope="module")
-def server(embedded_model, tmp_path_factory):
+def server(whole_number_model, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with serve_model(embedded_model, MODEL, log, KEY) as base_url:
+    with serve_model(whole_number_model, MODEL, log, KEY) as base_url:
         yield base_url
 
 

@@ -28,13 +28,13 @@ async def key_in_a_retry(request: web.Request, forward) -> web.StreamResponse:
 
 
 @pytest.fixture(scope="module")
-def run(embedded_model, tmp_path_factory):
+def run(embedded_model, whole_number_model, tmp_path_factory):
     """The whole workflow with the key in its environment; yields its folder and its output."""
     work = Workdir(tmp_path_factory.mktemp("keys"), "api_judge", embedded_model)
     faults = {"key_in_an_error": key_in_an_error, "key_in_a_retry": key_in_a_retry}
     log = tmp_path_factory.mktemp("server") / "server.log"
     with (
-        serve_model(embedded_model, MODEL, log, KEY) as upstream,
+        serve_model(whole_number_model, MODEL, log, KEY) as upstream,
         faulty(upstream, faults, every=5) as (proxy, base_url),
         pytest.MonkeyPatch.context() as patch,
     ):

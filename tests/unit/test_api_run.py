@@ -90,6 +90,40 @@ def test_a_judge_that_cannot_do_what_it_should_fails_on_one_request(tmp_path, fa
     assert not (tmp_path / "verdicts" / "base.parquet").exists()
 
 
+def digits(*tokens):
+    """A good answer with these first tokens, all equally likely."""
+    top = [{"token": token, "logprob": -2.5} for token in tokens]
+    choice = {
+        **GOOD["choices"][0],
+        "logprobs": {"content": [{"token": tokens[0], "top_logprobs": top}]},
+    }
+    return {**GOOD, "choices": [choice]}
+
+
+@pytest.mark.parametrize(
+    ("first", "asked"), [(" 0 1 3 5 7 9 I".split(), 1), (["7", "8", "The"], 20)]
+)
+def test_a_tokenizer_that_spells_numbers_digit_by_digit_is_found_out(tmp_path, first, asked):
+    """The first token of 85 is 8: no score may come of it."""
+    loopback = Loopback(good=digits(*first))
+    message = fails(loopback, tmp_path, endpoint_changes={"concurrency": 1})
+    assert "spells numbers digit by digit" in message
+    assert len(loopback.bodies) == asked
+    assert not (tmp_path / "verdicts" / "base.parquet").exists()
+
+
+def test_a_tokenizer_that_holds_whole_numbers_is_not(tmp_path):
+    loopback = Loopback(good=digits("0", "1", "2", "3", "4", "5", "10"))
+    assert loopback.judge(tmp_path).height == 30
+
+
+def test_a_refusal_shows_nothing_of_what_an_endpoint_can_do(tmp_path):
+    """The check goes on to a request that is answered: this endpoint gives no logprobs."""
+    loopback = Loopback(lambda number: content_filter if number <= 3 else no_logprobs)
+    assert "it gives no top logprobs" in fails(loopback, tmp_path)
+    assert len(loopback.bodies) == 5
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
