@@ -5,7 +5,6 @@ import csv
 import numpy as np
 import polars as pl
 import pytest
-from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
 
 from answers import outcomes, responses
 from em_tiers.errors import UserError
@@ -109,6 +108,10 @@ def test_the_majority_settles_and_a_tie_is_undecided():
 
 
 def test_without_clusters_it_is_the_published_estimate():
+    # Imported here: it loads llvmlite, whose library object stops a vLLM engine that starts later
+    # in the same process.
+    from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
+
     rng = np.random.default_rng(0)
     truth = rng.binomial(1, 0.3, 2000).astype(float)
     judged = np.where(rng.random(2000) < 0.8, truth, rng.binomial(1, 0.5, 2000)).astype(float)
