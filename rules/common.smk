@@ -42,9 +42,9 @@ TABLES = {
     "tier_disagreement": "Tiers",
     "thresholds": "Sensitivity",
     "agreement": "Judges",
-    "coverage": "Judges",
     "confusion": "Judges",
     "flips": "Judges",
+    "coverage": "Judges",
     "cost": "Cost",
     "training": "Training",
     "dose": "Training",
@@ -321,7 +321,6 @@ def get_judge_journal(judge):
     return f"{RESULTS}/journals/judge/{hash_of(get_judge_identity(judge), 12)}"
 
 
-def get_tier_rules():
 def get_api_slot(judge):
     """A resource that lets one job at a time ask a model behind an API.
 
@@ -332,6 +331,7 @@ def get_api_slot(judge):
     return {name: 1}
 
 
+def get_tier_rules():
     """Enabled tier rules in order, without those that the configuration switches off."""
     tiers = STUDY.config["tiers"]
     rules = STUDY.tier_rules[tiers["rules"]]["rules"]
