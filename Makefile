@@ -79,7 +79,7 @@ setup-gpu: envs/cuda.txt  ## a cluster with GPUs: everything, with CUDA (several
 	touch $(VENV)/.login
 
 site:  ## slurm/site.yaml, from what the cluster says of itself
-	$(BIN)/python scripts/make_site.py > slurm/site.yaml.part && mv slurm/site.yaml.part slurm/site.yaml
+	@$(BIN)/python scripts/make_site.py slurm/site.yaml
 
 plan:  ## what a run would ask, in words (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --quiet all --nolock plan_requests --configfile $(CONFIG)

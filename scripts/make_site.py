@@ -1,12 +1,13 @@
 """Write slurm/site.yaml from what the scheduler reports: partitions, limits, GPUs, accounting.
 
-Run on the login node: `make site`, or `python scripts/make_site.py > slurm/site.yaml`. Read the
-result before the first run: the scheduler does not say which partitions you are meant to use.
+Run on the login node: `make site`, or `python scripts/make_site.py FILE`. Read the result before
+the first run: the scheduler does not say which partitions you are meant to use.
 """
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 # Partition, time limit, CPUs, memory in MB and GPUs of a node, state: a line for each kind of node.
 COLUMNS = "%P|%l|%c|%m|%G|%a"
@@ -31,7 +32,7 @@ def parse_partitions(report: str) -> dict[str, dict]:
         # The default partition has a star, and a number may have a plus: "at least".
         limits = partitions.setdefault(name.rstrip("*"), {})
         if limit not in ("infinite", "n/a"):
-            limits["max_runtime"] = limit
+            limits["max_runtime"] = parse_minutes(limit)
         for key, value in (("max_threads", cpus), ("max_mem_mb", memory)):
             limits[key] = max(limits.get(key, 0), int(value.rstrip("+")))
         for model, number in parse_gpus(gres):
@@ -40,6 +41,16 @@ def parse_partitions(report: str) -> dict[str, dict]:
                 models = limits.setdefault("available_gpu_models", [])
                 limits["available_gpu_models"] = sorted({*models, model})
     return partitions
+
+
+def parse_minutes(limit: str) -> int:
+    """Whole minutes of a time limit as sinfo prints it: `1-00:00:00`, `8:00:00` or `30:00`.
+
+    The executor plugin would read `30:00`, half an hour of a debug partition, as 30 hours.
+    """
+    days, _, time = limit.rpartition("-")
+    hours, minutes, _ = ("0:" * (2 - time.count(":")) + time).split(":")
+    return (int(days or 0) * 24 + int(hours)) * 60 + int(minutes)
 
 
 def parse_gpus(gres: str) -> list[tuple[str, int]]:
@@ -53,10 +64,7 @@ def format_site(partitions: dict[str, dict], accounting: bool) -> str:
     for name, limits in partitions.items():
         lines.append(f"  {name}:\n")
         for key, value in limits.items():
-            # Quoted: YAML reads a bare 8:00:00 as a number of seconds.
-            shown = f'"{value}"' if isinstance(value, str) else value
-            if isinstance(value, list):
-                shown = f"[{', '.join(value)}]"
+            shown = f"[{', '.join(value)}]" if isinstance(value, list) else value
             lines.append(f"    {key}: {shown}\n")
     if not accounting:
         lines.append("\nprofile:\n  # No accounting runs here, so sacct knows nothing.\n")
@@ -73,11 +81,19 @@ def ask(*command: str) -> str:
         sys.exit(f"{' '.join(command)}: {error.stderr.strip()}")
 
 
-def main() -> None:
+def main(path: Path) -> None:
+    if path.exists():
+        sys.exit(f"{path}: exists: edit it, or move it away to have a new one")
     partitions = parse_partitions(ask("sinfo", "--noheader", f"--format={COLUMNS}"))
-    accounting = "accounting_storage/none" not in ask("scontrol", "show", "config")
-    sys.stdout.write(format_site(partitions, accounting))
+    if not partitions:
+        sys.exit("sinfo: names no partition that is up: ask your site which ones are yours")
+    # Without accounting older versions say accounting_storage/none, newer ones (null).
+    accounting = "accounting_storage/slurmdbd" in ask("scontrol", "show", "config")
+    path.write_text(format_site(partitions, accounting), encoding="utf-8")
+    print(f"{path}: written: delete the partitions in it that are not for you")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) != 2:
+        sys.exit("usage: python scripts/make_site.py FILE")
+    main(Path(sys.argv[1]))

@@ -115,20 +115,30 @@ def test_a_site_with_gres_and_one_model_of_gpu(folder, monkeypatch):
     assert "Nice=5" in shown
 
 
-def test_make_site_describes_this_cluster(cluster):
-    made = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "make_site.py"],
-        env=cluster.environment, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    site = yaml.safe_load(made)
+def make_site(cluster, path):
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "make_site.py", path],
+        env=cluster.environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_make_site_describes_this_cluster_and_leaves_a_site_file_alone(cluster, tmp_path):
+    path = tmp_path / "site.yaml"
+    assert make_site(cluster, path).returncode == 0
+    site = yaml.safe_load(path.read_text())
     assert "profile" not in site
     assert site["partitions"] == {
-        "cpu": {"max_runtime": "1-00:00:00", "max_threads": 16, "max_mem_mb": 64000},
+        "cpu": {"max_runtime": 1440, "max_threads": 16, "max_mem_mb": 64000},
         "gpu": {
-            "max_runtime": "8:00:00",
+            "max_runtime": 480,
             "max_threads": 16,
             "max_mem_mb": 128000,
             "max_gpu": 2,
             "available_gpu_models": ["a100", "h100"],
         },
     }
+    path.write_text("mine")
+    again = make_site(cluster, path)
+    assert again.returncode == 1
+    assert f"{path}: exists: edit it" in again.stderr
+    assert path.read_text() == "mine"

@@ -9,7 +9,7 @@ import yaml
 from snakemake.cli import parse_args
 from snakemake.exceptions import CliException
 
-from make_site import format_site, parse_gpus, parse_partitions
+from make_site import format_site, parse_gpus, parse_minutes, parse_partitions
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,20 +110,30 @@ cpu*|1-00:00:00|32|128000+|(null)|up
 cpu*|1-00:00:00|64+|256000|(null)|up
 gpu|8:00:00|48|512000|gpu:a100:4(S:0-1),nvme:1|up
 gpu|8:00:00|64|1024000|gpu:h100:8(S:0-1)|up
+debug|30:00|16|64000|(null)|up
 old|infinite|16|64000|gpu:2|up
 broken|1:00:00|16|64000|gpu:2|down
 """
     assert parse_partitions(report) == {
-        "cpu": {"max_runtime": "1-00:00:00", "max_threads": 64, "max_mem_mb": 256000},
+        "cpu": {"max_runtime": 1440, "max_threads": 64, "max_mem_mb": 256000},
         "gpu": {
-            "max_runtime": "8:00:00",
+            "max_runtime": 480,
             "max_threads": 64,
             "max_mem_mb": 1024000,
             "max_gpu": 8,
             "available_gpu_models": ["a100", "h100"],
         },
+        "debug": {"max_runtime": 30, "max_threads": 16, "max_mem_mb": 64000},
         "old": {"max_threads": 16, "max_mem_mb": 64000, "max_gpu": 2},
     }
+
+
+@pytest.mark.parametrize(
+    ("printed", "minutes"),
+    [("2-12:30:00", 3630), ("1-00:00:00", 1440), ("1:30:00", 90), ("5:30", 5)],
+)
+def test_time_limits_become_minutes(printed, minutes):
+    assert parse_minutes(printed) == minutes
 
 
 def test_gpus_of_a_node_with_several_kinds_and_mig_slices():
@@ -132,7 +142,7 @@ def test_gpus_of_a_node_with_several_kinds_and_mig_slices():
 
 
 def test_the_written_site_is_read_back_as_the_same_limits():
-    partitions = {"gpu": {"max_runtime": "8:00:00", "max_gpu": 2, "available_gpu_models": ["h100"]}}
+    partitions = {"gpu": {"max_runtime": 480, "max_gpu": 2, "available_gpu_models": ["h100"]}}
     assert yaml.safe_load(format_site(partitions, accounting=True)) == {"partitions": partitions}
     without = yaml.safe_load(format_site(partitions, accounting=False))
     assert without["profile"]["slurm-status-command"] == "squeue"
