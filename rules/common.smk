@@ -261,11 +261,23 @@ def get_variant_rows():
     return [variant.as_row() for variant in STUDY.variants.values()]
 
 
-def get_memory_of_model(model, attempt):
+def get_memory_of_model(model, attempt, copies=1):
     """MB of host memory for a job that loads a model's weights; more on each attempt."""
-    return int(
-        (8000 + 4000 * STUDY.models[model]["parameters_b"]) * (1 + (attempt - 1) / 2)
-    )
+    weights = 4000 * copies * STUDY.models[model]["parameters_b"]
+    return int((8000 + weights) * (1 + (attempt - 1) / 2))
+
+
+def get_memory_of_training(wildcards, attempt):
+    """MB of host memory of a fine-tune: what its processes load or a checkpoint gathers.
+
+    Under ddp each process loads the model. Under fsdp one does, and where all weights are trained
+    it also gathers them and the optimiser's two moments for a checkpoint.
+    """
+    recipe = STUDY.recipes[wildcards.recipe]
+    copies = recipe["gpus"]
+    if recipe["strategy"] == "fsdp" and copies > 1:
+        copies = 4 if recipe["method"] == "full" else 1
+    return get_memory_of_model(wildcards.base, attempt, copies)
 
 
 def get_memory_function(model):

@@ -22,7 +22,7 @@ rule finetune:
     threads: 8
     resources:
         **get_gpu_request(lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"]),
-        mem_mb=lambda wildcards, attempt: get_memory_of_model(wildcards.base, attempt),
+        mem_mb=get_memory_of_training,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         recipe=get_recipe,

@@ -1,5 +1,6 @@
 """A rule names a number of GPUs; the site's words for it reach the scheduler."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,28 @@ def test_an_unknown_word_is_named():
         get_gpu_request(1, {"EM_TIERS_GPU_WORD": "gpus"})
 
 
-def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(tmp_path, monkeypatch):
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """The parsed workflow of the demo, on a site with one model of GPU."""
     monkeypatch.setenv("EM_TIERS_GPU_WORD", "gres")
     monkeypatch.setenv("EM_TIERS_GPU_MODEL", "a100")
     monkeypatch.chdir(tmp_path)
-    demo = ConfigSettings(configfiles=[ROOT / "config" / "demo.yaml"])
     with SnakemakeApi() as api:
-        workflow = api.workflow(
+        yield api.workflow(
             resource_settings=ResourceSettings(cores=1),
-            config_settings=demo,
+            config_settings=ConfigSettings(configfiles=[ROOT / "config" / "demo.yaml"]),
             snakefile=ROOT / "Snakefile",
-        )
-        rules = {rule.name: rule.resources for rule in workflow._workflow.rules}
-    asked = {name: request for name, request in rules.items() if "gres" in request}
+        )._workflow
+
+
+@dataclass
+class Wildcards:
+    base: str = "smollm2-135m"
+    recipe: str = "demo-lora"
+
+
+def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(demo):
+    asked = {rule.name: rule.resources for rule in demo.rules if "gres" in rule.resources}
     assert {name.partition("_")[0] for name in asked} == {"finetune", "sample", "judge"}
     for request in asked.values():
         assert "gpu" not in request
@@ -60,7 +70,18 @@ def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(tmp_path, 
         assert request["gres"].evaluate(Wildcards()).value == "gpu:a100:1"
 
 
-class Wildcards:
-    """Those of the demo's fine-tunes, as far as a request for GPUs reads them."""
+def test_gpus_and_memory_of_a_training_follow_its_recipe(demo):
+    """0.135 billion parameters: 540 MB a copy beside 8000 MB, and half as much again a retry."""
+    recipes = demo.globals["STUDY"].recipes
+    recipes["ddp"] = recipes["demo-lora"] | {"gpus": 3}
+    request = demo.get_rule("finetune").resources
 
-    recipe = "demo-lora"
+    def ask(recipe, attempt):
+        values = [request[name].evaluate(Wildcards(recipe=recipe), attempt=attempt).value
+                  for name in ("gres", "mem_mb")]  # fmt: skip
+        return tuple(values)
+
+    assert ask("demo-lora", 1) == ("gpu:a100:1", 8540)
+    assert ask("demo-lora", 3) == ("gpu:a100:1", 17080)
+    assert ask("ddp", 1) == ("gpu:a100:3", 9620)
+    assert ask("full-4gpu", 1) == ("gpu:a100:4", 10160)
