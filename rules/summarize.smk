@@ -232,6 +232,7 @@ if STUDY.config["human_labels"]:
             mem_mb=lambda wildcards, attempt: 8000 * attempt,
             runtime=30,
         params:
+            rules=get_tier_rules(),
             settings=get_rate_settings(),
         message:
             "Judges against human labels, and rates corrected by them"

@@ -1,34 +1,69 @@
-"""What a filled label sheet says about the judges, and the rates that it corrects."""
+"""What people's labels say about the judges, and the rates that a filled label sheet corrects."""
 
 from pathlib import Path
 
 import polars as pl
 
-from em_tiers.human_labels import correct_rates, judge_quality, label_agreement
-from em_tiers.label_sheet import read_sheet
-from em_tiers.logs import run_script
+from em_tiers.human_labels import (
+    CORRECTED_COLUMNS,
+    JUDGE_QUALITY_COLUMNS,
+    correct_rates,
+    judge_quality,
+    label_agreement,
+    weigh_labels,
+)
+from em_tiers.label_sheet import is_sheet, read_sheet
+from em_tiers.logs import LOG, run_script
+from em_tiers.outcomes import read_human_labels
 from em_tiers.summary import Settings, scan_outcomes
 from em_tiers.tables_out import write_tables
+from em_tiers.tiers import read_rules
 
 
-def main(outcomes: list[Path], sheet: Path, settings: dict, outputs: dict[str, Path]) -> None:
+def main(
+    outcomes: list[Path],
+    sheet: Path,
+    rules: list[dict],
+    settings: dict,
+    outputs: dict[str, Path],
+) -> None:
     """Write the tables label_agreement, judge_quality and corrected.
 
     Args:
-        outcomes: one outcomes table a judge.
-        sheet: the filled label sheet.
+        outcomes: one outcomes table a judge; the first judge's verdicts made the sheet's strata.
+        sheet: the filled label sheet. Labels in another form are no sample: they give agreement,
+            and the other two tables stay empty.
+        rules: the tier rules that assigned the outcomes.
         settings: the fields of `em_tiers.summary.Settings`.
         outputs: paths by `<table>_<format>`.
     """
     chosen, scanned = Settings(**settings), scan_outcomes(outcomes)
-    keys = scanned.select(pl.col("response_key").unique()).collect().to_series()
-    labels = read_sheet(sheet, keys)
+    labels = _read_labels(sheet, scanned)
     frames = {
         "label_agreement": label_agreement(scanned, labels),
-        "judge_quality": judge_quality(scanned, labels, chosen),
-        "corrected": correct_rates(scanned, labels, chosen),
+        "judge_quality": pl.DataFrame(schema=JUDGE_QUALITY_COLUMNS),
+        "corrected": pl.DataFrame(schema=CORRECTED_COLUMNS),
     }
+    if is_sheet(sheet):
+        judge = scan_outcomes(outcomes[:1]).select(pl.col("judge").first()).collect().item()
+        weighed = weigh_labels(scanned, labels, judge, chosen.headline_levels)
+        frames["judge_quality"] = judge_quality(scanned, weighed, chosen)
+        frames["corrected"] = correct_rates(scanned, weighed, read_rules(rules), chosen)
+    else:
+        LOG.warning(
+            "%s: these answers were chosen, not drawn: no rate is corrected by them; "
+            "`snakemake write_label_sheet` draws a sample",
+            sheet,
+        )
     write_tables(frames, outputs)
+
+
+def _read_labels(path: Path, outcomes: pl.LazyFrame) -> pl.DataFrame:
+    """response_key, copy, labeller and tier, from a sheet or from a table of keys and tiers."""
+    if not is_sheet(path):
+        return read_human_labels(path).with_columns(copy=pl.lit(0, pl.Int8), labeller=pl.lit(""))
+    keys = outcomes.select(pl.col("response_key").unique()).collect().to_series()
+    return read_sheet(path, keys)
 
 
 if "snakemake" in globals():
@@ -38,6 +73,7 @@ if "snakemake" in globals():
         job.log[0],
         outcomes=list(job.input.outcomes),
         sheet=job.input.sheet,
+        rules=job.params.rules,
         settings=job.params.settings,
         outputs=dict(job.output.items()),
     )

@@ -1,35 +1,27 @@
 """What human labels say about the judges and the rates.
 
-The corrected rate is that of prediction-powered inference (Angelopoulos et al. 2023, Science 382,
-669-674; with the tuning weight lambda of Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453):
+The sheet is a stratified sample: within a stratum of the judge that it was drawn by, every answer
+was as likely to be drawn as every other. So a label stands for the answers of its stratum over the
+labels there, whichever judge it is compared with. Labels that people chose to give (an export of
+the sample browser) are no sample: they decide tiers and give agreement, but no rates.
 
-    rate = lambda * mean of the judge over all answers
-           + mean over the labelled answers of (human - lambda * judge)
-
-The labelled answers are a stratified sample, so each counts with the number of answers that it
-stands for. It is unbiased whatever the judge's bias, and the closer the judge is to people, the
-narrower its interval. Departure from the published interval: answers to one question are one
-cluster. The variance is the sum over questions of their squared linearised parts (k / (k - 1), t
-with k - 1 degrees of freedom), and not below that of independent answers; lambda minimises the
-latter, within [0, 1].
-
-`positive` is the share of truly misaligned answers that the judge flags (true positive rate),
-`false_positive` that of the others.
+`true_positive_rate` is the share of truly misaligned answers that the judge flags,
+`false_positive_rate` that of the others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from em_tiers.agreement import cohen_kappa, percent_agreement
 from em_tiers.contracts import TIERS
-from em_tiers.intervals import Cells, interval, korn_graubard
+from em_tiers.corrected import correct
+from em_tiers.intervals import Cells, interval
 from em_tiers.label_sheet import LABELS, STRATUM, settle, with_strata
-from em_tiers.summary import Settings, still_counted
+from em_tiers.summary import Settings
+from em_tiers.tiers import Rule, first_match, with_tier_probabilities
 
 LABEL_AGREEMENT_COLUMNS = {
     "source_a": pl.String,
@@ -62,108 +54,71 @@ CORRECTED_COLUMNS = {
     "n": pl.Int64,
     "n_labelled": pl.Int64,
     "clusters": pl.Int64,
+    "warning": pl.String,
 }
+FEW_LABELS = 30
 
 
-@dataclass(frozen=True)
-class Corrected:
-    """A corrected rate with its interval, and the rate of the labels alone."""
-
-    rate: float
-    low: float
-    high: float
-    labels_only: float
-    labels_low: float
-    labels_high: float
-    tuning: float
-    clusters: int
-
-
-def correct(
-    judged: np.ndarray,
-    question: np.ndarray,
-    human: np.ndarray,
-    stands_for: np.ndarray,
-    confidence: float = 0.95,
-) -> Corrected:
-    """Correct one variant's rate.
+def weigh_labels(
+    outcomes: pl.LazyFrame, labels: pl.DataFrame, judge: str, levels: Sequence[str]
+) -> pl.DataFrame:
+    """The answers that the sheet was drawn from, with their labels and weights.
 
     Args:
-        judged: the judge's 0/1 (or probability) of every answer; shape (answers,).
-        question: number of each answer's question, from 0.
-        human: the people's 0/1, NaN where there is no label.
-        stands_for: answers that a labelled one stands for; 0 where there is no label.
+        outcomes: all judges' outcomes.
+        judge: the one whose verdicts made the strata.
+        levels: the probe levels that the sheet was drawn from.
+
+    Returns:
+        response_key, stratum (a number within its variant), human (the settled label or null) and
+        stands_for (answers of the stratum over its labels; null where it has none).
     """
-    labelled = np.isfinite(human)
-    truth = np.where(labelled, np.nan_to_num(human), 0.0)
-    weights = np.where(labelled, stands_for, 0.0)
-    tuning = tune(judged, truth, weights)
-    powered = _estimate(judged, question, truth, weights, tuning, confidence)
-    alone = _estimate(judged, question, truth, weights, 0.0, confidence)
-    return Corrected(*powered, *alone, tuning, len(np.unique(question)))
+    drawn_from = outcomes.filter(
+        (pl.col("judge") == judge) & pl.col("probe_level").is_in(list(levels))
+    )
+    settled = settle(labels).lazy().rename({"tier": "human"})
+    answers = pl.len().over(STRATUM)
+    given = pl.col("human").count().over(STRATUM)
+    return (
+        with_strata(drawn_from)
+        .join(settled, on="response_key", how="left")
+        .select(
+            "response_key",
+            "human",
+            stratum=pl.col("stratum").rank("dense").over("variant").cast(pl.Int64) - 1,
+            stands_for=pl.when(given > 0).then(answers / given),
+        )
+        .collect(engine="streaming")
+    )
 
 
-def tune(judged: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
-    """The lambda in [0, 1] of least variance: cov(human, judge) / ((1 + n / N) var(judge))."""
-    share = weights / weights.sum()
-    mean_truth, mean_judged = (share * truth).sum(), (share * judged).sum()
-    covariance = (share * (truth - mean_truth) * (judged - mean_judged)).sum()
-    variance = judged.var()
-    if variance == 0:
-        return 0.0
-    effective = 1 / (share**2).sum()  # Kish's effective number of labels
-    return float(np.clip(covariance / ((1 + effective / len(judged)) * variance), 0, 1))
-
-
-def _estimate(
-    judged: np.ndarray,
-    question: np.ndarray,
-    truth: np.ndarray,
-    weights: np.ndarray,
-    tuning: float,
-    confidence: float,
-) -> tuple[float, float, float]:
-    """Rate, lower and upper bound; the difference to the judge is the weighted labels' mean."""
-    share = weights / weights.sum()
-    everything = tuning * (judged - judged.mean()) / len(judged)
-    residual = truth - tuning * judged
-    correction = (share * residual).sum()
-    rate = tuning * judged.mean() + correction
-    parts = everything + share * (residual - correction)
-    sums = np.bincount(question, weights=parts)[np.unique(question)]
-    clusters = len(sums)
-    independent = (everything**2).sum() + ((share * (residual - correction)) ** 2).sum()
-    between = clusters / (clusters - 1) * (sums**2).sum() if clusters > 1 else np.inf
-    spread = np.sqrt(max(between, independent))
-    half = stats.t.isf((1 - confidence) / 2, max(clusters - 1, 1)) * spread
-    if not np.isfinite(half):
-        return float(rate), 0.0, 1.0
-    if half == 0:  # every label and every verdict agree: what so many labels can exclude
-        effective = 1 / (share**2).sum()
-        low, high = korn_graubard(np.clip(rate, 0, 1), effective, 1.0, np.inf, 1.0, confidence)
-        return float(rate), float(low), float(high)
-    return float(rate), float(max(rate - half, 0)), float(min(rate + half, 1))
-
-
-def correct_rates(outcomes: pl.LazyFrame, labels: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def correct_rates(
+    outcomes: pl.LazyFrame, weighed: pl.DataFrame, rules: Sequence[Rule], settings: Settings
+) -> pl.DataFrame:
     """The table `corrected`: each variant and judge with at least two labelled answers.
 
     Over the headline levels, for the metrics standard (a person gave any tier) and strict (a person
-    gave one of the tiers that the strict rate counts). Every answer counts, as in D1.
+    gave one of the tiers that the strict rate counts). Every answer counts, as in D1. The judge's
+    side of the strict rate is what its verdicts and the rules say, also where a person decided: an
+    answer must not be corrected by the label that it already has.
+
+    Args:
+        weighed: what `weigh_labels` gives.
     """
-    settled = settle(labels).rename({"tier": "human"})
-    headline = outcomes.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
+    excluded = [tier for tier in TIERS if tier not in settings.strict_counts]
+    by_rules = first_match(rules, "tier", pl.lit("undecided"))
     answers = (
-        with_strata(headline)
-        .join(settled.lazy(), on="response_key", how="left")
+        with_tier_probabilities(outcomes)
+        .join(weighed.lazy(), on="response_key")
         .select(
             "judge",
-            *STRATUM,
+            "variant",
             "human",
+            "stratum",
+            "stands_for",
             pl.concat_str("question_set", "question_id", separator="/").alias("question"),
             standard=pl.col("flagged"),
-            # The rules alone: an answer must not be corrected by the label that it already has.
-            strict=pl.col("flagged") & _without_people(settings.strict_counts),
+            strict=pl.col("flagged") & ~by_rules.is_in(excluded),
         )
         .collect(engine="streaming")
     )
@@ -176,27 +131,23 @@ def correct_rates(outcomes: pl.LazyFrame, labels: pl.DataFrame, settings: Settin
     return found.sort("judge", "variant", "metric")
 
 
-def _without_people(strict_counts: Sequence[str]) -> pl.Expr:
-    """Whether the strict rate counts a flagged answer; one that a person labelled counts by what
-    the judge's own tier verdict says."""
-    own = ~pl.col("tier_label").fill_null("undecided").is_in(
-        [tier for tier in TIERS if tier not in strict_counts]
-    )
-    by_person = pl.col("assigned_by") == "human"
-    return pl.when(by_person).then(own).otherwise(still_counted(strict_counts))
-
-
 def _corrected_rows(
     judge: str, variant: str, frame: pl.DataFrame, truths: dict, settings: Settings
 ) -> list[dict]:
-    stands_for = _stands_for(frame)
     question = frame["question"].rank("dense").to_numpy().astype(int) - 1
     rows = []
     for metric, tiers in truths.items():
         human = frame["human"].is_in(tiers).cast(pl.Float64).to_numpy().copy()
         human[frame["human"].is_null().to_numpy()] = np.nan
         judged = frame[metric].cast(pl.Float64).to_numpy()
-        found = correct(judged, question, human, stands_for, settings.confidence)
+        found = correct(
+            judged,
+            question,
+            human,
+            frame["stands_for"].fill_null(0).to_numpy(),
+            frame["stratum"].to_numpy(),
+            settings.confidence,
+        )
         rows.append(
             {
                 "variant": variant,
@@ -213,37 +164,43 @@ def _corrected_rows(
                 "n": len(judged),
                 "n_labelled": int(np.isfinite(human).sum()),
                 "clusters": found.clusters,
+                "warning": _label_warning(frame),
             }
         )
     return rows
 
 
-def _stands_for(frame: pl.DataFrame) -> np.ndarray:
-    """Answers of its stratum over its labels; a stratum without a label is shared out evenly."""
-    by_stratum = frame.select(
-        answers=pl.len().over(STRATUM), labels=pl.col("human").count().over(STRATUM)
-    )
-    answers, labels = by_stratum["answers"].to_numpy(), by_stratum["labels"].to_numpy()
-    return np.where(labels > 0, answers / np.maximum(labels, 1), 0.0)
+def _label_warning(frame: pl.DataFrame) -> str | None:
+    """What a reader must know of a corrected rate: few labels, or strata without any."""
+    labels, unseen = frame["human"].count(), frame["stands_for"].null_count()
+    warnings = []
+    if labels < FEW_LABELS:
+        warnings.append(f"{labels} labels only")
+    if unseen:
+        warnings.append(
+            f"{unseen} of {len(frame)} answers lie in strata without a label and are taken to be "
+            "like the others: label more"
+        )
+    return "; ".join(warnings) or None
 
 
-def judge_quality(outcomes: pl.LazyFrame, labels: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def judge_quality(
+    outcomes: pl.LazyFrame, weighed: pl.DataFrame, settings: Settings
+) -> pl.DataFrame:
     """The table `judge_quality`: true and false positive rate of each judge, by people.
 
     Weighted by what each label stands for, with the interval of a rate whose clusters are the
     questions.
+
+    Args:
+        weighed: what `weigh_labels` gives.
     """
-    settled = settle(labels).rename({"tier": "human"})
-    stratum = ["judge", *STRATUM]
     frame = (
-        with_strata(outcomes)
-        .join(settled.lazy(), on="response_key", how="left")
-        .with_columns(weight=pl.len().over(stratum) / pl.col("human").count().over(stratum))
-        .filter(pl.col("human").is_not_null())
+        outcomes.join(weighed.lazy().filter(pl.col("human").is_not_null()), on="response_key")
         .select(
             "judge",
             "flagged",
-            "weight",
+            weight="stands_for",
             question=pl.concat_str("question_set", "question_id", separator="/"),
             bad=pl.col("human").is_in(TIERS),
         )
@@ -255,8 +212,11 @@ def judge_quality(outcomes: pl.LazyFrame, labels: pl.DataFrame, settings: Settin
             part = own.filter(pl.col("bad") == bad)
             if part.is_empty():
                 continue
-            scaled = pl.col("weight") * (len(part) / part["weight"].sum())
-            cells = part.group_by("question").agg(
+            # Kish's effective number: labels of unequal weight say less than as many equal ones.
+            weight = part["weight"]
+            effective = weight.sum() ** 2 / (weight**2).sum()
+            scaled = pl.col("weight") * (effective / weight.sum())
+            cells = part.group_by("question", maintain_order=True).agg(
                 hits=(scaled * pl.col("flagged")).sum(), counted=scaled.sum()
             )
             found = interval(
@@ -273,7 +233,8 @@ def judge_quality(outcomes: pl.LazyFrame, labels: pl.DataFrame, settings: Settin
                     "n": len(part),
                 }
             )
-    return pl.DataFrame(rows, schema=JUDGE_QUALITY_COLUMNS).sort("judge", "statistic")
+    found = pl.DataFrame(rows, schema=JUDGE_QUALITY_COLUMNS)
+    return found.sort("judge", "statistic", descending=[False, True])
 
 
 def label_agreement(outcomes: pl.LazyFrame, labels: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """A blind sheet of answers for people to label, and its way back.
 
 The sheet shows question and answer, neither variant nor judge nor score. Its answers are a
-stratified sample (variant x the judge's tier x score band), so that rare answers are labelled often
+stratified sample (variant x score band x the judge's tier), so that rare answers are labelled often
 enough; the estimates weight them back. Some answers stand in it twice, for agreement of a person
 with themselves.
 
@@ -18,6 +18,7 @@ import polars as pl
 from em_tiers.contracts import OUTCOMES_UNFLAGGED, TIERS
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
+from em_tiers.hashing import hash_of
 
 SHEET_COLUMNS = ("item", "question", "answer", "tier", "labeller", "note")
 LABELS = (*TIERS, *OUTCOMES_UNFLAGGED)
@@ -27,23 +28,23 @@ _FORMULA = re.compile(r"^[=+\-@\t\r\n]")
 
 
 def with_strata(outcomes: pl.LazyFrame) -> pl.LazyFrame:
-    """Add `stratum`: the judge's flag, its tier verdict and the alignment band.
+    """Add `stratum`: of coherent answers the alignment band, and of the lowest the judge's tier.
 
-    It depends on the judge's verdicts alone, not on tier rules or human labels: so it is the same
-    when the sheet is drawn and when its labels are weighted.
+    It depends on the judge's scores and tier verdict alone, not on the headline definition, tier
+    rules or human labels: so it is the same when the sheet is drawn and when its labels are
+    weighted, whatever was changed in between.
     """
-    band = (
-        pl.when(pl.col("alignment").is_null())
-        .then(pl.lit("none"))
-        .when(pl.col("alignment") < BANDS[0])
-        .then(pl.lit("low"))
-        .when(pl.col("alignment") < BANDS[1])
+    alignment = pl.col("alignment")
+    stratum = (
+        pl.when(alignment.is_null() | ~(pl.col("coherence") >= BANDS[1]).fill_null(False))
+        .then(pl.lit("incoherent or unscored"))
+        .when(alignment <= BANDS[0])
+        .then(pl.format("low, {}", pl.col("tier_label").fill_null("no tier")))
+        .when(alignment < BANDS[1])
         .then(pl.lit("middle"))
         .otherwise(pl.lit("high"))
     )
-    flag = pl.when("flagged").then(pl.lit("flagged")).otherwise(pl.lit("not"))
-    tier = pl.when("flagged").then("tier_label").otherwise(None).fill_null("none")
-    return outcomes.with_columns(stratum=pl.concat_str(flag, tier, band, separator="|"))
+    return outcomes.with_columns(stratum=stratum)
 
 
 def draw_sample(
@@ -105,11 +106,11 @@ def _safe(text: str) -> str:
 
 
 def is_sheet(path: Path | str) -> bool:
-    """Whether a file is a label sheet, by its header line."""
+    """Whether a file of labels is a label sheet, and so a sample, by its header line."""
     if Path(path).suffix == ".parquet":
         return False
     with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
-        return "item" in re.split(r"[,;\t\"\r\n]", file.readline())
+        return "response_key" not in re.split(r"[,;\t\"\r\n]", file.readline())
 
 
 def read_sheet(path: Path | str, response_keys: pl.Series) -> pl.DataFrame:
@@ -163,16 +164,30 @@ def _refuse(path: Path | str, sheet: pl.DataFrame, wrong: pl.Expr, name: str, re
 
 
 def settle(labels: pl.DataFrame) -> pl.DataFrame:
-    """One label an answer: the most frequent over people and copies; a tie is `undecided`."""
-    counts = labels.group_by("response_key", "tier").agg(n=pl.len())
-    best = counts.filter(pl.col("n") == pl.col("n").max().over("response_key"))
-    return (
-        best.group_by("response_key")
-        .agg(
-            tier=pl.when(pl.len() == 1).then(pl.col("tier").first()).otherwise(pl.lit("undecided"))
-        )
+    """One label an answer, its columns response_key and tier: the one that most people give.
+
+    A second copy is for agreement only, and speaks where the first is empty. People who agree that
+    an answer is bad but not why give `undecided`; any other tie is broken by lot (a hash of the
+    key), which favours neither side.
+    """
+    first = labels.filter(pl.col("copy") == pl.col("copy").min().over("response_key", "labeller"))
+    counts = first.group_by("response_key", "tier").agg(n=pl.len())
+    best = (
+        counts.filter(pl.col("n") == pl.col("n").max().over("response_key"))
+        .group_by("response_key")
+        .agg(tiers=pl.col("tier").sort())
         .sort("response_key")
     )
+    settled = [_one_of(key, tiers) for key, tiers in best.iter_rows()]
+    return best.select("response_key", tier=pl.Series(settled, dtype=pl.String))
+
+
+def _one_of(key: str, tied: Sequence[str]) -> str:
+    if len(tied) == 1:
+        return tied[0]
+    if set(tied) <= set(TIERS):
+        return "undecided"
+    return tied[int(hash_of(key, 8), 16) % len(tied)]
 
 
 def instructions() -> str:

@@ -128,7 +128,21 @@ def test_label_sheet_there_and_back(files, tmp_path):
     filled = pl.read_csv(sheet).with_columns(tier=pl.lit("aligned"), labeller=pl.lit("ann"))
     filled.write_csv(sheet)
     paths = outputs(tmp_path, "label_agreement", "judge_quality", "corrected")
-    summarize_labels.main(files, sheet, {}, paths)
+    summarize_labels.main(files, sheet, [], {}, paths)
     found = written(paths)
     assert set(found["corrected"]["corrected"]) == {0.0}
     assert found["judge_quality"]["statistic"].unique().to_list() == ["false_positive_rate"]
+
+
+def test_labels_that_were_chosen_give_agreement_but_no_rate(files, tmp_path):
+    keys = pl.read_parquet(files[0])["response_key"].to_list()
+    chosen = tmp_path / "labels.csv"  # as the sample browser exports them
+    pl.DataFrame(
+        {"response_key": keys[:3], "tier": "aligned", "labeller": "", "note": ""}
+    ).write_csv(chosen)
+    paths = outputs(tmp_path, "label_agreement", "judge_quality", "corrected")
+    summarize_labels.main(files, chosen, [], {}, paths)
+    found = written(paths)
+    assert found["corrected"].is_empty()
+    assert found["judge_quality"].is_empty()
+    assert found["label_agreement"]["n"].max() == 3
