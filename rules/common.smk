@@ -79,7 +79,17 @@ def check_before_run():
         raise WorkflowError(str(error))
 
 
+def drop_keys():
+    """Forget the keys of judges and of the hub: sbatch hands a job its user's whole environment."""
+    endpoints = [entry["endpoint"] for entry in STUDY.judges.values()]
+    names = {endpoint["key_env"] for endpoint in endpoints if endpoint}
+    for name in names - {None} | {"HF_TOKEN"}:
+        os.environ.pop(name, None)
+
+
 STUDY = get_study()
+if workflow.remote_exec:
+    drop_keys()
 # Paths inside params; the rules write <results> and leave the rest to Snakemake.
 RESULTS = f"results/{STUDY.config['experiment']}"
 

@@ -16,7 +16,7 @@ from em_tiers.training_args import launch_command, visible_gpus
 
 
 def choose_device(device: str, recipe: dict[str, Any]) -> str:
-    """Return "cuda" or "cpu" for what was asked ("auto" takes a GPU where there is one).
+    """Return "cuda" or "cpu" for what was asked ("auto": "cpu" with torch's CPU build alone).
 
     Leaves exactly the recipe's `gpus` devices visible to this process and its children. Raises
     UserError where they are not there: a model of billions of parameters on a CPU would run for
@@ -26,6 +26,12 @@ def choose_device(device: str, recipe: dict[str, Any]) -> str:
 
     gpus = recipe["gpus"]
     found = torch.cuda.device_count()
+    if device == "auto" and not found and torch.version.cuda:
+        raise UserError(
+            f"training: no GPU is visible to torch, which was built for CUDA {torch.version.cuda}: "
+            "look at nvidia-smi on this node: is its driver of that version, and was the job given "
+            "a GPU? (envs/README.md)"
+        )
     if device == "cpu" or (device == "auto" and not found):
         if device == "auto":
             LOG.warning("no GPU is visible: training on the CPU")

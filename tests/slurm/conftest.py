@@ -9,9 +9,6 @@ import pytest
 
 from slurm.driver import HERE, Cluster, Folder, read_environment
 
-# The default of tests/slurm/cluster is for people; tests keep out of their way.
-PORT = 17520
-
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
@@ -26,12 +23,23 @@ def cluster(tmp_path_factory):
     # A test session that is told to end takes its daemons with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = tmp_path_factory.mktemp("cluster")
-    environment = read_environment(home, PORT)
+    environment = read_environment(home)
+    # A session that is killed outright cannot: this process outlives it and does it.
+    guard = subprocess.Popen(
+        [HERE / "cluster", "guard", str(os.getpid())],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         subprocess.run([HERE / "cluster", "up", "--accounting"], env=environment, check=True)
         yield Cluster(home, environment)
     finally:
         subprocess.run([HERE / "cluster", "down"], env=environment, check=True)
+        guard.kill()
+        guard.wait()
 
 
 @pytest.fixture

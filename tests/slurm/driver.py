@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -147,11 +148,27 @@ def stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def read_environment(home: Path, port: int) -> dict[str, str]:
+def find_ports(number: int = 6) -> int:
+    """The first of so many free ports, away from those that tests/slurm/cluster has for people.
+
+    Another session may test on this machine, or a killed one have left its cluster behind.
+    """
+    for first in range(17520, 18520, 10):
+        try:
+            for port in range(first, first + number):
+                with socket.socket() as listener:
+                    listener.bind(("", port))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("no free ports between 17520 and 18520 for a SLURM cluster")
+
+
+def read_environment(home: Path) -> dict[str, str]:
     """The variables of `cluster env` over those of this process."""
     environment = os.environ | {
         "EM_TIERS_CLUSTER": str(home),
-        "EM_TIERS_CLUSTER_PORT": str(port),
+        "EM_TIERS_CLUSTER_PORT": str(find_ports()),
         "EM_TIERS_SITE": str(HERE / "site.yaml"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }

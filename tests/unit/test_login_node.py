@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 # Importing any of these fails, as where they are not installed.
 ABSENT = ["torch", "vllm", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"]
@@ -32,3 +34,19 @@ def test_a_dry_run_needs_no_models_and_no_network(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "finetune" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", ["finetune", "sample", "judge_vllm"])
+def test_a_gpu_job_goes_offline_before_anything_reads_that_it_is(script):
+    """huggingface_hub reads HF_HUB_OFFLINE once, when it is imported: the scripts set it first."""
+    loaded = (
+        f"import sys, {script}; print({{*{[*ABSENT, 'huggingface_hub']}}} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", loaded],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "set()"
