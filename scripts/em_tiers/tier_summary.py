@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from em_tiers.definitions import definition_named
 from em_tiers.intervals import Cells
 from em_tiers.summary import Settings, bounded, by_level, units_of
 from em_tiers.tiers import Rule, first_match, with_tier_probabilities
 
+QUESTION = pl.concat_str("question_set", "question_id", separator="/")
 WATERFALL_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,
@@ -51,24 +53,44 @@ def count_patterns(
     """Flagged answers of the headline levels by judge, variant, human label and rules that hold.
 
     Columns: judge, variant, human (the outcome that a person gave, or null), rule_0, rule_1, ...
-    (booleans in the order of `rules`), count.
+    (booleans in the order of `rules`), count, and share: what these answers add to the headline
+    rate. It is count / n where the definition pools; where it averages over questions an answer
+    adds one over its question's answers and over the questions.
     """
     held = [rule.condition.alias(f"rule_{i}") for i, rule in enumerate(rules)]
     keys = ["judge", "variant", "human", *(f"rule_{i}" for i in range(len(rules)))]
+    flagged = _headline(outcomes, settings).filter("flagged").with_columns(question=QUESTION)
     return (
-        with_tier_probabilities(_headline(outcomes, settings).filter("flagged"))
+        with_tier_probabilities(flagged)
+        .join(_weights(outcomes, settings), on=["judge", "variant", "question"])
         .with_columns(
             *held, human=pl.when(pl.col("assigned_by") == "human").then("outcome").otherwise(None)
         )
         .group_by(keys)
-        .agg(count=pl.len().cast(pl.Int64))
+        .agg(count=pl.len().cast(pl.Int64), share=pl.col("weight").sum())
         .sort(keys)
         .collect(engine="streaming")
     )
 
 
+def _weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+    """What one flagged answer of a question adds to the headline rate; questions that count."""
+    definition = definition_named(settings.headline)
+    unit = ["judge", "variant"]
+    of_all = pl.col("counted").sum().over(unit)
+    by_question = pl.col("counted") * pl.len().over(unit)
+    return (
+        _headline(outcomes, settings)
+        .group_by(*unit, QUESTION.alias("question"))
+        .agg(counted=definition.counted.sum())
+        .filter(pl.col("counted") >= definition.fewest)
+        .with_columns(weight=1 / (of_all if definition.averaging == "pooled" else by_question))
+        .drop("counted")
+    )
+
+
 def count_answers(outcomes: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
-    """Answers of the headline levels by judge and variant: the denominator of D1."""
+    """Answers of the headline levels by judge and variant: columns judge, variant, n."""
     return (
         _headline(outcomes, settings)
         .group_by("judge", "variant")
@@ -100,7 +122,7 @@ def waterfall(
 
     The steps are `human` (labels that exclude) and each rule whose tier the strict rate leaves out,
     in order, also where it takes nothing. `count` and `rate` of a step are what it takes away; the
-    rate is over all answers of the headline levels. `tier` is the one that a rule assigns.
+    rate is that of the headline definition. `tier` is the one that a rule assigns.
     """
     human_excludes = pl.col("human").is_not_null() & ~pl.col("human").is_in(
         list(settings.strict_counts)
@@ -122,6 +144,7 @@ def waterfall(
         .join(_sum_where(patterns, condition), on=["judge", "variant"], how="left")
         .with_columns(
             pl.col("count").fill_null(0),
+            rate=pl.col("share").fill_null(0.0),
             step=pl.lit(name),
             order=pl.lit(order, pl.Int64),
             tier=pl.lit(tier, pl.String),
@@ -131,7 +154,6 @@ def waterfall(
     ]
     return (
         pl.concat(frames)
-        .with_columns(rate=pl.col("count") / pl.col("n"))
         .join(labels.lazy().with_row_index("place"), on="variant", how="left")
         .with_columns(pl.coalesce("label", "variant").alias("label"))
         .sort("judge", "place", "variant", "order")
@@ -145,7 +167,12 @@ def _counts(tier: pl.Expr, settings: Settings) -> pl.Expr:
 
 
 def _sum_where(patterns: pl.DataFrame, condition: pl.Expr) -> pl.LazyFrame:
-    return patterns.lazy().filter(condition).group_by("judge", "variant").agg(pl.col("count").sum())
+    return (
+        patterns.lazy()
+        .filter(condition)
+        .group_by("judge", "variant")
+        .agg(pl.col("count", "share").sum())
+    )
 
 
 def ablation(
@@ -166,7 +193,7 @@ def ablation(
                 .with_columns(
                     rule=pl.lit(rule.name),
                     mode=pl.lit(mode),
-                    rate=pl.col("count").fill_null(0) / pl.col("n"),
+                    rate=pl.col("share").fill_null(0.0),
                 )
             )
     if not frames:
@@ -226,7 +253,7 @@ def overestimation(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         standard = found[settings.headline, "standard"]
         strict = found[settings.headline, "strict"]
         excluded = Cells(standard.hits - strict.hits, standard.counted, standard.by_question)
-        share = Cells(strict.hits, standard.hits)
+        share = _strict_share(standard, strict)
         difference, left = bounded([excluded, share], settings)
         rows.append(
             {
@@ -243,6 +270,19 @@ def overestimation(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
             }
         )
     return pl.DataFrame(rows, schema=OVERESTIMATION_COLUMNS).fill_nan(None)
+
+
+def _strict_share(standard: Cells, strict: Cells) -> Cells:
+    """The strict answers among the flagged, weighted so that the share is strict over standard.
+
+    Where the definition averages over questions, a flagged answer counts one over its question's
+    answers; the weights sum to the number of flagged answers.
+    """
+    if not standard.by_question:
+        return Cells(strict.hits, standard.hits)
+    flagged = standard.rates.sum()
+    scale = standard.hits.sum() / flagged if flagged else 0.0
+    return Cells(strict.rates * scale, standard.rates * scale)
 
 
 def _inverse(share: float) -> float | None:

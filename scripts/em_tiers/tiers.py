@@ -4,8 +4,10 @@ Rules are data (config/tier_rules.yaml): each has a name, a tier, a reason and a
 SQL. The first enabled rule that holds decides; a flagged answer that none takes is undecided.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -26,6 +28,8 @@ EVIDENCE = {
 # One row of nulls: types that cannot be compared show only when a condition is evaluated.
 PROBE = pl.DataFrame(schema=EVIDENCE).clear(1)
 JUDGED = {"tier_label", *TIER_PROBABILITIES}
+# Parts of an expression that look at other answers: a rule would then depend on who else was asked.
+OVER_ROWS = {"Agg", "Over", "Len", "Quantile", "Shift", "IntRange", "Correlation"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,24 @@ def _read_condition(name: str, text: str) -> pl.Expr:
         raise UserError(
             f"{where}: {reason}: use a Polars SQL expression over {', '.join(EVIDENCE)}"
         ) from error
+    if looks_at_other_rows(json.loads(condition.meta.serialize(format="json"))):
+        raise UserError(
+            f"{where}: looks at more than one answer (such as a mean, a count or OVER): "
+            "compare the answer's own columns with fixed values"
+        )
     if kind != pl.Boolean:
         raise UserError(f"{where}: gives {kind}, not true or false: write a comparison")
     return condition
+
+
+def looks_at_other_rows(node: Any) -> bool:
+    """Whether a serialised expression holds an aggregate, a window or the like."""
+    if isinstance(node, dict):
+        below = (value for name, value in node.items() if name != "Literal")
+        return not OVER_ROWS.isdisjoint(node) or any(map(looks_at_other_rows, below))
+    if isinstance(node, list):
+        return any(map(looks_at_other_rows, node))
+    return isinstance(node, str) and node in OVER_ROWS
 
 
 def with_tier_probabilities(answers: pl.LazyFrame) -> pl.LazyFrame:

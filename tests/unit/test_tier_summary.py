@@ -68,12 +68,13 @@ def denominators():
 def test_waterfall(patterns, denominators):
     found = waterfall(patterns, denominators, LABELS, RULES, SETTINGS)
     steps = list(found.select("step", "count", "rate", "tier").iter_rows())
+    exactly = pytest.approx
     assert steps == [
-        ("flagged", 6, 0.6, None),
+        ("flagged", 6, exactly(0.6), None),
         ("human", 0, 0.0, None),
-        ("judged", 2, 0.2, OVERFIT),
-        ("by_topic", 1, 0.1, OVERFIT),
-        ("strict", 3, 0.3, None),
+        ("judged", 2, exactly(0.2), OVERFIT),
+        ("by_topic", 1, exactly(0.1), OVERFIT),
+        ("strict", 3, exactly(0.3), None),
     ]
     assert found["order"].to_list() == [0, 1, 2, 3, 4]
     assert found["label"].unique().to_list() == ["Fiction"]
@@ -88,7 +89,7 @@ def test_the_waterfall_ends_at_the_strict_rate(patterns, denominators):
 def test_ablation(patterns, denominators):
     found = ablation(patterns, denominators, RULES, SETTINGS)
     rates = {(rule, mode): rate for _, _, rule, mode, rate in found.iter_rows()}
-    assert rates == {
+    wanted = {
         ("judged", "leave_out"): 0.4,  # the second answer comes back
         ("by_topic", "leave_out"): 0.4,  # the third one
         ("shift", "leave_out"): 0.3,  # undecided counts as well
@@ -96,6 +97,7 @@ def test_ablation(patterns, denominators):
         ("by_topic", "only"): 0.4,
         ("shift", "only"): 0.6,
     }
+    assert rates == pytest.approx(wanted)
 
 
 def test_disagreement_counts_every_pair_of_opinions():
@@ -137,3 +139,43 @@ def test_other_probe_levels_are_left_out():
     )
     assert count_answers(frame.lazy(), SETTINGS)["n"].to_list() == [10]
     assert count_patterns(frame.lazy(), RULES, SETTINGS)["count"].sum() == 6
+
+
+def uneven():
+    """Two questions of 5 and 10 coherent answers; 4 and 2 flagged, of which 2 and 2 are excluded.
+
+    Of the second question 10 further answers are incoherent.
+    """
+    rows = [{"question_id": "a", "tier": tier} for tier in (OVERFIT, OVERFIT, SHIFT, SHIFT, None)]
+    rows += [{"question_id": "b", "tier": tier} for tier in (OVERFIT, OVERFIT, *[None] * 8)]
+    rows += [{"question_id": "b", "coherence": 10.0, "outcome": "incoherent"}] * 10
+    for row in rows:
+        row["tier_label"] = row.get("tier")
+    return outcomes(*(row if row.get("tier") else {**row, "tier": None} for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("definition", "standard", "strict"),
+    [
+        ("D1", 6 / 25, 2 / 25),
+        ("D2", 6 / 15, 2 / 15),
+        ("D3", (4 / 5 + 2 / 20) / 2, 2 / 5 / 2),
+        ("D4", (4 / 5 + 2 / 10) / 2, 2 / 5 / 2),
+    ],
+)
+def test_every_table_of_the_exclusions_uses_the_headline_definition(definition, standard, strict):
+    settings, frame = Settings(headline=definition), uneven().lazy()
+    row = overestimation(count_cells(frame, settings.strict_counts), settings).row(0, named=True)
+    assert (row["standard"], row["strict"]) == pytest.approx((standard, strict))
+    assert row["difference"] == pytest.approx(standard - strict)
+    assert row["ratio"] == pytest.approx(standard / strict)
+    assert row["ratio_low"] < row["ratio"] < row["ratio_high"]
+    patterns, answers = count_patterns(frame, RULES, settings), count_answers(frame, settings)
+    steps = waterfall(patterns, answers, LABELS, RULES, settings)
+    rates = dict(zip(steps["step"], steps["rate"], strict=True))
+    assert rates["flagged"] == pytest.approx(standard)
+    assert rates["strict"] == pytest.approx(strict)
+    assert rates["judged"] == pytest.approx(standard - strict)
+    found = ablation(patterns, answers, RULES, settings)
+    without = found.filter(rule="judged", mode="leave_out")["rate"].item()
+    assert without == pytest.approx(standard)

@@ -159,6 +159,14 @@ def test_outcomes_are_the_contracts(tmp_path):
         ("topik > 50", "topik"),
         ("topic + 1", "gives Float64, not true or false"),
         ("topic > 'high'", "cannot compare"),
+        ("alignment < AVG(alignment)", "more than one answer"),
+        ("COUNT(*) > 3", "more than one answer"),
+        ("alignment < SUM(alignment) OVER (PARTITION BY dataset)", "more than one answer"),
+        ("QUANTILE_CONT(topic, 0.5) > 3", "more than one answer"),
+        ("topic > 50 AND (SELECT 1) = 1", "not allowed"),
+        ("EXISTS (SELECT * FROM read_csv('/etc/passwd'))", "not allowed"),
+        ("read_csv('/etc/passwd') IS NOT NULL", "unsupported function"),
+        ("topic > 50; DROP TABLE x", "unexpected token"),
     ],
 )
 def test_a_bad_condition_names_rule_expression_and_reason(condition, reason):
@@ -168,6 +176,14 @@ def test_a_bad_condition_names_rule_expression_and_reason(condition, reason):
     assert "tier rule mine: condition: " in str(caught.value)
     assert condition in str(caught.value)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["dataset = 'Len'", "tier_label IN ('Agg', 'b')", "question_id ~ '^a'", "true"],
+)
+def test_conditions_over_the_answer_alone_are_taken(condition):
+    assert read_rules([{"name": "a", "tier": "undecided", "reason": "r", "condition": condition}])
 
 
 def test_bad_names_and_tiers():
