@@ -7,12 +7,14 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.config import load_study, without_cosmetics
-from em_tiers.config_checks import check_keys, check_ready
+from em_tiers.config_checks import check_keys, check_ready, unpinned
 from em_tiers.errors import ConfigError
 from em_tiers.gpu_request import get_gpu_request
 from em_tiers.hashing import hash_of
+from em_tiers.model_names import is_moving
 from em_tiers.sources import SCRIPTS, imported_modules
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # Report category of each figure and table.
 FIGURES = {
@@ -64,6 +66,15 @@ def get_study():
         raise WorkflowError(str(error))
 
 
+def say_what_is_missing():
+    """A dry run needs no pinned revisions; it says which ones a real run will demand."""
+    missing = unpinned(STUDY) if workflow.is_main_process else []
+    if missing:
+        logger.warning(
+            f"A run will stop for source.revision of {', '.join(missing)}: write full commits there."
+        )
+
+
 def check_before_run():
     """What a dry run does not need: pinned revisions, and the keys of judges that will be asked."""
     rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
@@ -88,6 +99,7 @@ def drop_keys():
 
 
 STUDY = get_study()
+say_what_is_missing()
 if workflow.remote_exec:
     drop_keys()
 # Paths inside params; the rules write <results> and leave the rest to Snakemake.
@@ -334,8 +346,18 @@ def get_judge_identity(judge):
     entry = STUDY.judges[judge]
     if entry["backend"] == "vllm":
         return {"backend": "vllm"} | get_model_identity(entry["model"])
-    endpoint = entry["endpoint"]["base_url"]
-    return {"backend": "openai", "base_url": endpoint, "model": entry["model"]}
+    signed = entry["endpoint"]["signed_as"]
+    return {
+        "backend": "openai",
+        "base_url": entry["endpoint"]["base_url"],
+        "model": entry["model"],
+    } | ({"signed_as": signed} if signed else {})
+
+
+def get_judge_name(judge):
+    """A judge's name in every table; one whose provider may exchange the model is marked."""
+    moving = judge in STUDY.judges and is_moving(STUDY.judges[judge])
+    return f"{judge} (undated alias)" if moving else judge
 
 
 def get_judge_journal(judge):
@@ -349,7 +371,8 @@ def get_api_slot(judge):
     Its concurrency is that of one job, and its ceilings count what earlier jobs spent.
     """
     name = f"api_{Path(get_judge_journal(judge)).name}"
-    workflow.register_resource(name, 1)  # a resource that nobody limits would hold back no job
+    # A resource that nobody limits would hold back no job.
+    workflow.register_resource(name, 1)
     return {name: 1}
 
 

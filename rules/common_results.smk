@@ -31,8 +31,9 @@ def get_roles():
 
 
 def get_prices():
-    """Prices of each judge; they reach the summaries only, never a judge's job."""
-    return {j: STUDY.judges[j]["prices"] for j in get_judges() if j in STUDY.judges}
+    """Prices of each judge, by its name in the tables."""
+    configured = (j for j in get_judges() if j in STUDY.judges)
+    return {get_judge_name(j): STUDY.judges[j]["prices"] for j in configured}
 
 
 def get_rate_settings():

@@ -11,6 +11,9 @@ rule plan_requests:
     params:
         variants=get_planned_variants(),
         judges=get_planned_judges(),
+        max_tokens=STUDY.config["sampling"]["max_tokens"],
+        snakefile=str(ROOT / "Snakefile"),
+        config=config,
     message:
         "What a run would ask, before anything is spent"
     script:

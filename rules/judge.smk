@@ -41,7 +41,7 @@ for JUDGE in STUDY.config["judges"]:
                     mem_mb=get_memory_function(STUDY.judges[JUDGE]["model"]),
                     runtime=lambda wildcards, attempt: 240 * attempt,
                 params:
-                    judge_name=JUDGE,
+                    judge_name=get_judge_name(JUDGE),
                     judge=get_judge_params(JUDGE),
                     model_identity=get_judge_identity(JUDGE),
                     rubrics=get_rubrics(JUDGE),
@@ -85,7 +85,7 @@ for JUDGE in STUDY.config["judges"]:
                 resources:
                     **get_api_slot(JUDGE),
                 params:
-                    judge_name=JUDGE,
+                    judge_name=get_judge_name(JUDGE),
                     judge=get_judge_params(JUDGE),
                     model_identity=get_judge_identity(JUDGE),
                     rubrics=get_rubrics(JUDGE),

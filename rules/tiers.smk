@@ -29,7 +29,7 @@ rule assign_tiers:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        judge="{judge}",
+        judge=lambda wildcards: get_judge_name(wildcards.judge),
         rubrics=None,
         rules=get_tier_rules(),
         definition=STUDY.config["headline"]["definition"],

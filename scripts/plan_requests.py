@@ -1,41 +1,82 @@
 """Say in words what a run would ask: answers to sample, and requests and money of each judge."""
 
-from collections.abc import Iterator, Mapping
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from em_tiers.api_requests import planned_of
 from em_tiers.contracts import read_table, scan_table
-from em_tiers.files import read_json
+from em_tiers.errors import UserError
+from em_tiers.files import read_json, write_json
 from em_tiers.journal import read_journal
-from em_tiers.judging import Judge, JudgeRequest, load_judge, plan_requests, plan_tier_requests
+from em_tiers.judging import (
+    FIRST_STAGE,
+    Judge,
+    JudgeRequest,
+    load_judge,
+    plan_requests,
+    plan_tier_requests,
+    roles_together,
+)
 from em_tiers.logs import run_script
-from em_tiers.spending import Planned, estimate
+from em_tiers.rubrics import GUARD
+from em_tiers.spending import Planned, estimate, in_words
 from em_tiers.verdicts import verdict_frame, verdict_rows
 
+# Text of an answer that is not there yet: as long as it may become.
+CHARACTERS_OF_A_TOKEN = 4
+QUESTION_CHARACTERS = 300
+NO_PRICE = {"vllm": "no money (a local model)"}
 
-def main(variants: list[dict[str, Any]], judges: dict[str, dict[str, Any]]) -> None:
-    """Print a line a variant to be sampled and a line a judge.
 
-    Nothing is asked and nothing is written. What stands in no responses file yet is counted from
-    its question tables; verdicts that the journal holds cost nothing.
+def main(
+    variants: list[dict[str, Any]],
+    judges: dict[str, dict[str, Any]],
+    max_tokens: int = 600,
+    rebuilt: Collection[str] = (),
+) -> None:
+    """Print what would be trained and sampled, and a line a judge.
+
+    Nothing is asked and nothing is written. Verdicts that a journal holds cost nothing.
 
     Args:
-        variants: {variant, dataset, responses: path, card: path or None, questions: {path: n}}.
+        variants: {variant, dataset, adapter, journal (None: imported), responses, card,
+            questions: {path: n}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
+        max_tokens: the most tokens of a sampled answer.
+        rebuilt: files that a run would make again (see `outputs_of_a_run`).
     """
-    there = [v for v in variants if Path(v["responses"]).exists()]
-    missing = {v["variant"]: wanted_answers(v["questions"]) for v in variants if v not in there}
-    for variant, wanted in missing.items():
-        print(f"sample {variant}: {'an unknown number of' if wanted is None else wanted} answers")
-    if not missing:
+    trained = sorted({v["adapter"] for v in variants if v["adapter"] and v["adapter"] in rebuilt})
+    for adapter in trained:
+        print(f"train {Path(adapter).name}")
+    new = {v["variant"]: new_answers(v, rebuilt) for v in variants}
+    for variant in variants:
+        words = sampling_in_words(variant, new[variant["variant"]], rebuilt)
+        if words:
+            print(f"sample {variant['variant']}: {words}")
+    if not any(n is None or n for n in new.values()):
         print("sample: nothing is missing")
+    there = [v for v in variants if has_answers(v) and not is_retrained(v, rebuilt)]
     cards = {v["dataset"]: read_json(v["card"]) for v in there if v["card"] and _exists(v["card"])}
     for name, entry in judges.items():
-        print(f"judge {name}: {plan_judge(entry, [v['responses'] for v in there], cards)}")
-        if missing:
-            print(f"judge {name}: besides, all answers of {len(missing)} variants not yet sampled")
+        for line in plan_judge(entry, variants, there, new, cards, max_tokens):
+            print(f"judge {name}: {line}")
+
+
+def has_answers(variant: Mapping[str, Any]) -> bool:
+    """Whether a variant was sampled before."""
+    return _exists(variant["responses"])
+
+
+def is_retrained(variant: Mapping[str, Any], rebuilt: Collection[str]) -> bool:
+    """Whether its fine-tune is to be trained (again), so that all its answers are new."""
+    return bool(variant["adapter"]) and variant["adapter"] in rebuilt
 
 
 def wanted_answers(questions: Mapping[str, int]) -> int | None:
@@ -45,23 +86,119 @@ def wanted_answers(questions: Mapping[str, int]) -> int | None:
     return sum(len(read_table(path, "questions")) * n for path, n in questions.items())
 
 
-def plan_judge(entry: Mapping[str, Any], responses: list[str], cards: Mapping[str, Any]) -> str:
-    """What is left to ask of one judge, in words."""
+def new_answers(variant: Mapping[str, Any], rebuilt: Collection[str]) -> int | None:
+    """Answers that a variant lacks: samples and questions that its table does not hold.
+
+    None where nobody can know it yet: no question tables, or answers that are not imported.
+    """
+    if variant["journal"] is None:
+        return 0 if has_answers(variant) else None
+    wanted = wanted_answers(variant["questions"])
+    if wanted is None or not has_answers(variant) or is_retrained(variant, rebuilt):
+        return wanted
+    keys = ["question_set", "question_id", "paraphrase", "messages"]
+    asked = pl.concat(
+        read_table(path, "questions").select(keys).with_columns(samples=pl.lit(n, pl.Int32))
+        for path, n in variant["questions"].items()
+    )
+    answers = scan_table(variant["responses"], "responses").select(*keys, "sample_index")
+    held = answers.join(asked.lazy(), on=keys).filter(pl.col("sample_index") < pl.col("samples"))
+    return wanted - held.select(pl.len()).collect().item()
+
+
+def sampling_in_words(
+    variant: Mapping[str, Any], missing: int | None, rebuilt: Collection[str]
+) -> str:
+    """What is sampled of a variant; empty when nothing is."""
+    if variant["journal"] is None:
+        return ""
+    if missing is None:
+        return "an unknown number of answers: its questions are not prepared yet"
+    if missing:
+        return f"{missing:,} answers"
+    if variant["responses"] in rebuilt:
+        return "its job runs again; nothing is asked unless the decoding or the model changed"
+    return ""
+
+
+def plan_judge(
+    entry: Mapping[str, Any],
+    variants: Sequence[Mapping[str, Any]],
+    there: Sequence[Mapping[str, Any]],
+    new: Mapping[str, int | None],
+    cards: Mapping[str, Any],
+    max_tokens: int,
+) -> Iterator[str]:
+    """Lines on what is left to ask of one judge."""
     judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
-    if not responses:
-        return "no answers yet"
-    answers = scan_table(list(responses), "responses")
+    no_price = NO_PRICE.get(judge.backend, "cost not known (the judge's entry has no prices)")
+    answers = scan_table([v["responses"] for v in there], "responses")
     done = read_journal(entry["journal"])
     first = list(plan_requests(answers, judge, cards))
     tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, done))
-    planned = (_planned(request, judge) for request in (*first, *tiers))
-    words = estimate(planned, done, entry["prices"])
-    unknown = sum(
-        1 for request in first if request.key not in done and "alignment" in request.roles
-    )
-    if unknown and "tier" in judge.rubrics:
-        words += f"; and a tier for those of {unknown} answers that score low"
-    return words
+    planned = [planned_of(judge, request) for request in (*first, *tiers)]
+    longest = max_tokens * CHARACTERS_OF_A_TOKEN
+    coming = [
+        request
+        for v in variants
+        if new[v["variant"]]
+        for request in requests_about(judge, bool(v["dataset"]), new[v["variant"]], longest)
+    ]
+    if not planned and not coming:
+        yield "no answers yet"
+    else:
+        yield estimate([*planned, *coming], done, entry["prices"], no_price)
+    about = sum(n or 0 for n in new.values())
+    if about:
+        yield f"among them, about {about:,} answers that are not sampled yet"
+    if any(n is None for n in new.values()):
+        yield "besides, all answers of models that have no questions or imported answers yet"
+    possible = possible_tiers(judge, answers, cards, first, done)
+    possible += [
+        expected_request(judge, ("tier",), new[v["variant"]], longest)
+        for v in variants
+        if new[v["variant"]] and v["dataset"] and "tier" in judge.rubrics
+    ]
+    if possible:
+        words = in_words(possible, entry["prices"], no_price)
+        yield f"and the tier of answers whose alignment turns out low, at the very most {words}"
+
+
+def requests_about(
+    judge: Judge, has_dataset: bool, answers: int, characters: int
+) -> Iterator[Planned]:
+    """The first stage's requests about answers that are not sampled yet."""
+    for roles in roles_together(judge, FIRST_STAGE):
+        asked = [r for r in roles if has_dataset or not judge.rubrics[r].needs_dataset]
+        if asked:
+            yield expected_request(judge, tuple(asked), answers, characters)
+
+
+def expected_request(
+    judge: Judge, roles: tuple[str, ...], answers: int, characters: int
+) -> Planned:
+    """So many requests about answers of so many characters, at most."""
+    rubrics = [judge.rubrics[role] for role in roles]
+    method = judge.method(rubrics[0])
+    text = sum(len(r.prompt) for r in rubrics) + len(GUARD) + QUESTION_CHARACTERS + characters
+    like = planned_of(judge, JudgeRequest("", "", "", roles, method, ()))
+    return Planned(None, text, like.completion_tokens, like.what, answers)
+
+
+def possible_tiers(
+    judge: Judge,
+    answers: pl.LazyFrame,
+    cards: Mapping[str, Any],
+    first: Sequence[JudgeRequest],
+    done: Mapping[str, Any],
+) -> list[Planned]:
+    """Requests for the tier of answers whose alignment is not known yet."""
+    unknown = [r.response_key for r in first if r.key not in done and "alignment" in r.roles]
+    if not unknown or "tier" not in judge.rubrics:
+        return []
+    keys = pl.Series(unknown, dtype=pl.String)
+    tiers = plan_requests(answers, judge, cards, roles=("tier",), only=keys)
+    return [planned_of(judge, request) for request in tiers if request.key not in done]
 
 
 def known_verdicts(
@@ -77,12 +214,29 @@ def known_verdicts(
     return verdict_frame(rows()).lazy()
 
 
-def _planned(request: JudgeRequest, judge: Judge) -> Planned:
-    characters = sum(len(message["content"]) for message in request.messages)
-    tokens = int(judge.decoding.get("max_tokens") or 1) + int(
-        judge.decoding.get("reasoning_tokens") or 0
-    )
-    return Planned(request.key, characters, tokens, "+".join(request.roles))
+def outputs_of_a_run(snakefile: str, config: Mapping[str, Any]) -> set[str]:
+    """Files that a run with this configuration would make, as Snakemake's dry run says.
+
+    A changed recipe or decoding shows in nothing but Snakemake's own records.
+
+    Raises:
+        UserError: the dry run fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"
+        write_json(file, dict(config))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--dry-run"]
+        # The job that runs this script holds the folder's lock; a dry run needs none.
+        done = subprocess.run(
+            [*command, "--nolock", "--cores", "1", "--configfile", str(file)],
+            capture_output=True,
+            text=True,
+        )
+    text = done.stdout + done.stderr
+    if done.returncode:
+        raise UserError(f"snakemake --dry-run: {text.strip()[-2000:]}: mend this first")
+    lines = re.findall(r"^ +output: (.*)$", text, re.MULTILINE)
+    return {path.strip() for line in lines for path in line.split(",")}
 
 
 def _exists(path: str | Path) -> bool:
@@ -91,4 +245,10 @@ def _exists(path: str | Path) -> bool:
 
 if "snakemake" in globals():
     job = globals()["snakemake"]
-    run_script(main, job.log[0], variants=job.params.variants, judges=job.params.judges)
+
+    def plan() -> None:
+        """The dry run first: it may fail, and then nothing is printed."""
+        rebuilt = outputs_of_a_run(job.params.snakefile, job.params.config)
+        main(job.params.variants, job.params.judges, job.params.max_tokens, rebuilt)
+
+    run_script(plan, job.log[0])

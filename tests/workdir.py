@@ -22,10 +22,12 @@ class Workdir:
         folder: an empty folder.
         case: name of a folder in tests/cases.
         model: folder of the converted embedded model.
+        root: folder of the Snakefile, where a test works on a copy of the workflow.
     """
 
-    def __init__(self, folder: Path, case: str, model: Path):
+    def __init__(self, folder: Path, case: str, model: Path, root: Path = ROOT):
         self.folder = folder
+        self.root = root
         shutil.copytree(CASES / case, folder, dirs_exist_ok=True)
         tiny = {"source": {"type": "path", "path": str(model)}, "parameters_b": 0.135}
         self.write("catalogue/models.yaml", {"tiny": tiny})
@@ -51,7 +53,7 @@ class Workdir:
         """The command line of a run in this folder with its configuration."""
         self.write("config.yaml", self.config)
         return [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+            sys.executable, "-m", "snakemake", "--snakefile", str(self.root / "Snakefile"),
             "--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"),
             "--cores", "2", *arguments,
         ]  # fmt: skip
@@ -76,6 +78,15 @@ class Workdir:
         for path in sorted((self.results / "journals" / stage).glob("**/*.jsonl")):
             keys.update(json.loads(line)["key"] for line in path.open(encoding="utf-8"))
         return keys
+
+
+def copy_workflow(folder: Path) -> Path:
+    """A copy of the workflow itself, whose rules, scripts and rubrics a test may edit."""
+    for name in ("rules", "scripts", "config", "envs"):
+        ignored = shutil.ignore_patterns("__pycache__", "private")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy2(ROOT / "Snakefile", folder)
+    return folder
 
 
 class Run:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from em_tiers.errors import ConfigError
-from em_tiers.model_names import is_dated
+from em_tiers.model_names import is_moving
 
 if TYPE_CHECKING:
     from em_tiers.config import Study
@@ -213,10 +213,11 @@ def _check_api_judge(judge: dict, where: str) -> None:
             f"{where}.method.number: trie: needs the model's own weights (backend vllm): write "
             "top_logprobs, sampled or structured"
         )
-    if not is_dated(judge["model"]) and not judge["endpoint"]["allow_alias"]:
+    if is_moving(judge) and not judge["endpoint"]["allow_alias"]:
         raise ConfigError(
             f"{where}.model: {judge['model']}: is an undated alias that its provider may change: "
-            "write the dated name, or endpoint.allow_alias: true to have every table marked"
+            "write the dated name (endpoint.signed_as where answers carry another name than the "
+            "asked one), or endpoint.allow_alias: true to have every table marked"
         )
     if judge["limits"] and "usd" in judge["limits"] and not judge["prices"]:
         raise ConfigError(

@@ -194,7 +194,7 @@ def plan_requests(
     if only is not None:
         frame = frame.filter(pl.col("response_key").is_in(only.implode()))
     answers = frame.collect()
-    for group in _groups(judge, roles):
+    for group in roles_together(judge, roles):
         for row in _rows(answers):
             request = _request(judge, group, row, cards.get(row["dataset"]))
             if request is not None:
@@ -229,7 +229,7 @@ def _same(value: Any) -> Any:
     return float(value) if isinstance(value, int | float) else value
 
 
-def _groups(judge: Judge, roles: Iterable[str]) -> list[tuple[str, ...]]:
+def roles_together(judge: Judge, roles: Iterable[str]) -> list[tuple[str, ...]]:
     """The roles that share a request: all number rubrics of a structured reply, else one each."""
     present = [role for role in roles if role in judge.rubrics]
     together = tuple(r for r in present if judge.method(judge.rubrics[r]) == "structured")

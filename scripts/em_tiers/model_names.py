@@ -1,6 +1,8 @@
 """Whether the name of a hosted model pins what it means."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 # A full date, as in gpt-4o-2024-08-06 or claude-3-5-sonnet-20241022.
 _DAY = re.compile(r"[-_@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
@@ -20,6 +22,18 @@ def is_dated(model: str) -> bool:
     if revision:
         return revision.lower() not in _MOVING
     return bool(_DAY.search(name) or _STAMP.search(name))
+
+
+def is_moving(entry: Mapping[str, Any]) -> bool:
+    """True when a judge's entry names a hosted model that its provider may exchange.
+
+    Args:
+        entry: backend, model and endpoint; where answers carry another name than the asked one
+            (endpoint.signed_as: an Azure deployment), that name must be dated.
+    """
+    if entry["backend"] != "openai":
+        return False
+    return not is_dated(entry["endpoint"].get("signed_as") or entry["model"])
 
 
 def is_served_as(requested: str, served: str) -> bool:

@@ -1,6 +1,7 @@
 """What judging costs: tokens, money, ceilings that stop in time, and what a rerun would cost."""
 
 import json
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,15 +165,49 @@ class Budget:
 
 @dataclass(frozen=True)
 class Planned:
-    """One request that a judge would send, as far as its price goes."""
+    """A request that a judge would send, as far as its price goes.
 
-    key: str
+    Attributes:
+        key: of the journal; None for `count` requests about answers that are not there yet.
+        characters, completion_tokens: of one request, at most.
+        what: which rubrics it asks.
+    """
+
+    key: str | None
     characters: int
     completion_tokens: int
     what: str = ""
+    count: int = 1
 
 
-def estimate(planned: Iterable[Planned], done: Container[str], prices: Prices | None) -> str:
+def open_requests(planned: Iterable[Planned], done: Container[str]) -> list[Planned]:
+    """Those that a journal does not answer, each key once."""
+    seen: dict[str, Planned] = {}
+    unknown = []
+    for request in planned:
+        if request.key is None:
+            unknown.append(request)
+        elif request.key not in done:
+            seen.setdefault(request.key, request)
+    return [*seen.values(), *unknown]
+
+
+def expected(planned: Iterable[Planned]) -> Spent:
+    """What so many requests would take, from the length of their prompts."""
+    spent = Spent()
+    for request in planned:
+        prompt = round(request.characters / CHARACTERS_A_TOKEN) + 1
+        n = request.count
+        spent.add(n, n * prompt, n * request.completion_tokens)
+    return spent
+
+
+def estimate(
+    planned: Iterable[Planned],
+    done: Container[str],
+    prices: Prices | None,
+    without_prices: str = "cost not known (the judge's entry has no prices)",
+) -> str:
     """Say in words what is still to be asked.
 
     Args:
@@ -181,30 +216,30 @@ def estimate(planned: Iterable[Planned], done: Container[str], prices: Prices | 
         prices: as in Budget; None: the money is not known.
 
     Returns:
-        Such as "alignment: 480 of 960 requests; in all 480 requests, about 96,000 + 480 tokens,
-        about 0.24 USD".
+        Such as "alignment: 480 of 960 requests; in all 480 requests, at most about 96,000 + 480
+        tokens, about 0.24 USD".
     """
-    counts: dict[str, list[int]] = {}
-    open_ = Spent()
-    seen: set[str] = set()
-    for request in planned:
-        if request.key in seen:
-            continue
-        seen.add(request.key)
-        count = counts.setdefault(request.what, [0, 0])
-        count[1] += 1
-        if request.key not in done:
-            count[0] += 1
-            prompt = round(request.characters / CHARACTERS_A_TOKEN) + 1
-            open_.add(1, prompt, request.completion_tokens)
-    if not open_.requests:
-        return f"nothing to ask: all {len(seen):,} requests are answered"
-    parts = [f"{what}: {new:,} of {total:,} requests" for what, (new, total) in counts.items()]
-    usd = cost_usd(open_.prompt_tokens, open_.completion_tokens, prices)
-    money = "cost not known (the judge's entry has no prices)" if usd is None else _usd(usd)
+    planned = list(planned)
+    left = open_requests(planned, done)
+    every = open_requests(planned, ())
+    totals, new = Counter[str](), Counter[str]()
+    for request in every:
+        totals[request.what] += request.count
+    for request in left:
+        new[request.what] += request.count
+    if not left:
+        return f"nothing to ask: all {totals.total():,} requests are answered"
+    parts = [f"{what}: {new[what]:,} of {total:,} requests" for what, total in totals.items()]
+    return f"{', '.join(parts)}; in all {in_words(left, prices, without_prices)}"
+
+
+def in_words(planned: Iterable[Planned], prices: Prices | None, without_prices: str) -> str:
+    """Such as "480 requests, at most about 96,000 + 480 tokens, about 0.24 USD"."""
+    spent = expected(planned)
+    usd = cost_usd(spent.prompt_tokens, spent.completion_tokens, prices)
     return (
-        f"{', '.join(parts)}; in all {open_.requests:,} requests, at most about "
-        f"{open_.prompt_tokens:,} + {open_.completion_tokens:,} tokens, {money}"
+        f"{spent.requests:,} requests, at most about {spent.prompt_tokens:,} + "
+        f"{spent.completion_tokens:,} tokens, {without_prices if usd is None else _usd(usd)}"
     )
 
 

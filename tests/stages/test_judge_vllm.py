@@ -189,7 +189,6 @@ def test_a_changed_rubric_is_asked_alone_and_going_back_costs_nothing(study, emb
     assert run(study, NOWHERE).equals(first)
 
 
-@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path):
     before = len(journal_keys(study))
@@ -210,7 +209,6 @@ def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path
     assert set(long["status"]) == {"truncated"} and long["score"].null_count() == long.height
 
 
-@pytest.mark.slow
 @pytest.mark.heavy
 def test_low_coverage_fails_and_leaves_no_table(study, embedded_model, tmp_path):
     write_table(responses({"response": "word " * 600}), tmp_path / "long.parquet", "responses")
@@ -221,7 +219,6 @@ def test_low_coverage_fails_and_leaves_no_table(study, embedded_model, tmp_path)
     assert not (tmp_path / "out.parquet").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.heavy
 def test_sampled_numbers_and_labels(study, embedded_model):
     judge = {
@@ -237,7 +234,6 @@ def test_sampled_numbers_and_labels(study, embedded_model):
     assert run(study, NOWHERE, judge=judge).equals(found)
 
 
-@pytest.mark.slow
 @pytest.mark.heavy
 def test_a_method_that_the_model_cannot_do_fails_before_anything_is_asked(study, embedded_model):
     before = journal_keys(study)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from em_tiers.model_names import is_dated, is_served_as
+from em_tiers.model_names import is_dated, is_moving, is_served_as
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,24 @@ def test_names_that_a_vendor_can_move(model):
 )
 def test_the_answer_is_signed_by_the_model_that_was_asked(requested, served, right):
     assert is_served_as(requested, served) is right
+
+
+@pytest.mark.parametrize(
+    ("entry", "moving"),
+    [
+        ({"backend": "vllm", "model": "qwen3-4b", "endpoint": None}, False),
+        ({"backend": "openai", "model": "gpt-4o-2024-08-06", "endpoint": {}}, False),
+        ({"backend": "openai", "model": "gpt-4o", "endpoint": {}}, True),
+        # An Azure deployment has any name; what signs its answers counts.
+        (
+            {"backend": "openai", "model": "our-judge", "endpoint": {"signed_as": "gpt-4-0613"}},
+            False,
+        ),
+        (
+            {"backend": "openai", "model": "judge-2024-01-01", "endpoint": {"signed_as": "gpt-4o"}},
+            True,
+        ),
+    ],
+)
+def test_judges_whose_model_may_be_exchanged(entry, moving):
+    assert is_moving(entry) is moving
