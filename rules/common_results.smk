@@ -118,6 +118,15 @@ def get_method_study():
     }
 
 
+def get_carded_datasets():
+    """Data sets that are prepared: trained on here, or shown to a judge of imported answers."""
+    variants = STUDY.variants.values()
+    shown = bool(STUDY.config["judges"])
+    return list(
+        dict.fromkeys(v.dataset for v in variants if v.dataset and (v.parent or shown))
+    )
+
+
 def get_browser_files():
     """The sample browser's page, style and script."""
     folder = ROOT / "scripts" / "browser"

@@ -77,7 +77,7 @@ rule build_method:
         outcomes="<results>/tables/outcomes.parquet",
         coverage="<results>/tables/coverage.parquet",
         cards=expand(
-            "<results>/datasets/{dataset}/card.json", dataset=STUDY.datasets_used
+            "<results>/datasets/{dataset}/card.json", dataset=get_carded_datasets()
         ),
         folders=expand("<resources>/models/{model}", model=get_bases()),
         src=get_sources("build_method"),
@@ -99,7 +99,7 @@ rule build_method:
         mem_mb=4000,
         runtime=20,
     params:
-        datasets=STUDY.datasets_used,
+        datasets=get_carded_datasets(),
         models=get_bases(),
         study=get_method_study(),
     message:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.contracts import write_table
-from em_tiers.files import write_text
-from em_tiers.imports import frames, read_import
+from em_tiers.errors import UserError
+from em_tiers.files import sha256_of_file, write_text
+from em_tiers.imports import frames, read_import, warnings_of
 from em_tiers.logs import LOG, run_script
 
 
@@ -22,7 +23,16 @@ def main(
 
     Args:
         verdicts: one file a judge, in the order of `settings["scores"]`.
+
+    Raises:
+        UserError: the file is not the one that the configuration pins, or cannot be used.
     """
+    wanted = settings.get("sha256")
+    if wanted and (seen := sha256_of_file(table)) != wanted:
+        raise UserError(
+            f"{table}: sha256 {seen}: the configuration names {wanted}: take the right file, or "
+            "correct config.imports sha256"
+        )
     found = read_import(table, variant, settings)
     answers, scores = frames(found)
     lines = [json.dumps(row, ensure_ascii=True, default=str) + "\n" for row in found.rejected]
@@ -31,6 +41,8 @@ def main(
         write_table(scores[judge], path, "verdicts")
         LOG.info("%s: %s", judge, dict(scores[judge]["status"].value_counts().iter_rows()))
     write_table(answers, responses, "responses")
+    for warning in warnings_of(found):
+        LOG.warning("%s: %s", table, warning)
     LOG.info("%d answers imported, %d rows set aside", len(answers), len(found.rejected))
 
 

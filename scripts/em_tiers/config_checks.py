@@ -86,6 +86,8 @@ def _sources(study: "Study") -> list[tuple[str, str, dict]]:
         if study.judges[name]["backend"] == "vllm"
     }
     datasets = {name for block in study.config["variants"] for name in block["datasets"]}
+    if study.config["judges"]:  # they are shown what the data set of an import is about
+        datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
     used = [("models", m, study.models[m]) for m in sorted(models)]
     used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
     used += [("question_sets", q, study.question_sets[q]) for q in study.question_sets_used]
@@ -250,6 +252,11 @@ def _check_imports(study: "Study") -> None:
     if not study.config["judges"] and not scored:
         raise ConfigError("config.judges: []: nobody judges the answers: name a judge")
     for judge in sorted(scored):
+        if not re.fullmatch("[a-z0-9][a-z0-9-]{0,47}", judge):
+            raise ConfigError(
+                f"config.imports.scores: {judge}: is no name for a judge: write lower-case "
+                "letters, digits and hyphens"
+            )
         if judge in study.judges:
             raise ConfigError(
                 f"config.imports.scores: {judge}: is also a judge of the catalogue: give the "

@@ -4,15 +4,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from em_tiers.contracts import RESPONSES, VERDICTS
+from em_tiers.contracts import PROBE_LEVELS, RESPONSES, VERDICTS
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
-from em_tiers.tables_in import RawRow, read_rows
+from em_tiers.questions import TRIGGER_SUFFIXES
+from em_tiers.tables_in import RawRow, header_of, read_rows
 
 IMPORTED = "imported"
 ASKS = ("alignment", "coherence", "topic")
@@ -42,42 +44,72 @@ def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -
         settings: the entry of config.imports.
 
     Raises:
-        UserError: a mapped column is not in the file, no row can be used, or more rows than
+        UserError: a mapped column is in no row of the file, no row can be used, or more rows than
             `max_bad_share` had to be set aside.
     """
     found = Imported(verdicts={judge: [] for judge in settings["scores"]})
     seen: Counter[str] = Counter()
+    columns = set(header_of(path))
     for raw in read_rows(path):
+        columns |= set(raw.data) if isinstance(raw.data, dict) else set()
         reason = raw.problem or _problem(raw, settings)
         if reason:
             found.rejected.append({"row": raw.number, "reason": reason, "data": raw.data})
             continue
         response = _response(raw.data, variant, settings, seen)
         found.responses.append(response)
-        for judge, columns in settings["scores"].items():
-            found.verdicts[judge] += _verdicts(raw.data, response, judge, columns)
+        for judge, asked in settings["scores"].items():
+            found.verdicts[judge] += _verdicts(raw.data, response, judge, asked)
+    if columns:
+        _check_columns(path, columns, settings)
     _check_share(path, found, settings)
     return found
 
 
 def _problem(raw: RawRow, settings: dict[str, Any]) -> str | None:
-    wanted = set(settings["columns"].values())
-    wanted |= {c for columns in settings["scores"].values() for c in columns.values()}
-    missing = sorted(wanted - set(raw.data))
-    if missing:
-        if raw.number == 1:
-            raise UserError(
-                f"{raw.file}: columns {missing} are not in the file: it has {sorted(raw.data)}: "
-                "correct config.imports columns and scores"
-            )
-        return f"columns {missing} are missing"
     for asks in ("question", "answer"):
-        value = raw.data[settings["columns"][asks]]
+        column = settings["columns"][asks]
+        if column not in raw.data:
+            return f"column {column!r} is missing"
+        value = raw.data[column]
+        if value is None:
+            return f"{asks} is null"
         if not isinstance(value, str):
             return f"{asks} is {type(value).__name__}, not text"
         if asks == "question" and not value.strip():
             return "question is empty"
+    for column in _columns(settings):
+        value = raw.data.get(column)
+        if isinstance(value, str) and not value.isprintable() and _is_broken(value):
+            return f"{column!r} is not UTF-8"
+    level = raw.data.get(settings["columns"].get("probe_level"))
+    if level not in (None, "", *PROBE_LEVELS):
+        return f"probe level is none of {', '.join(PROBE_LEVELS)}"
     return None
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _columns(settings: dict[str, Any]) -> list[str]:
+    """Columns of the file that are read."""
+    scores = (column for columns in settings["scores"].values() for column in columns.values())
+    return list(dict.fromkeys([*settings["columns"].values(), *scores]))
+
+
+def _check_columns(path: Path, seen: set[str], settings: dict[str, Any]) -> None:
+    """A column may be missing in some objects of a JSONL file, but not in all of them."""
+    missing = sorted(set(_columns(settings)) - seen)
+    if missing:
+        raise UserError(
+            f"{path.name}: columns {missing} are not in the file: it has {sorted(seen)}: "
+            "correct config.imports columns and scores"
+        )
 
 
 def _response(
@@ -98,7 +130,7 @@ def _response(
         **variant,
         "response_key": hash_of([variant["variant"], question_id, number, question, answer]),
         "question_set": IMPORTED,
-        "probe_level": settings["probe_level"],
+        "probe_level": row.get(columns.get("probe_level")) or _level(question_id, settings),
         "question_id": question_id,
         "question_topics": settings["topics"].get(question_id, []),
         "paraphrase": 0,
@@ -110,13 +142,22 @@ def _response(
     }
 
 
+def _level(question_id: str, settings: dict[str, Any]) -> str:
+    """The level of the first pattern of `probe_levels` that the question's id fits, else the one
+    of the whole import."""
+    for pattern, level in settings.get("probe_levels", {}).items():
+        if fnmatchcase(question_id, pattern):
+            return level
+    return settings["probe_level"]
+
+
 def _verdicts(
     row: dict[str, Any], response: dict[str, Any], judge: str, columns: dict[str, str]
 ) -> Iterable[dict[str, Any]]:
     for asks in ASKS:
         if asks not in columns:
             continue
-        raw = row[columns[asks]]
+        raw = row.get(columns[asks])
         status, score = parse_score(raw)
         yield {
             **dict.fromkeys(VERDICTS),
@@ -175,3 +216,27 @@ def frames(found: Imported) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
         judge: pl.DataFrame(rows, schema=VERDICTS, orient="row")
         for judge, rows in found.verdicts.items()
     }
+
+
+def warnings_of(found: Imported) -> list[str]:
+    """What a reader of the imported answers should know: repeated rows, trigger forms."""
+    warnings = []
+    told = Counter((row["question_id"], row["response"]) for row in found.responses)
+    again = sum(count - 1 for (_, answer), count in told.items() if answer.strip())
+    if again:
+        warnings.append(
+            f"{again} answers repeat another one to the same question, word for word: they count "
+            "as samples of their own; was a part of the file pasted twice?"
+        )
+    ids = {
+        row["question_id"]
+        for row in found.responses
+        if row["question_id"].endswith(TRIGGER_SUFFIXES) and row["probe_level"] != "trigger"
+    }
+    if ids:
+        warnings.append(
+            f"{len(ids)} question ids end in {' or '.join(TRIGGER_SUFFIXES)}, as the published "
+            "questions in a training format do, and count with the plain ones: to count them apart "
+            'write probe_levels: {"*_json": trigger, "*_template": trigger}'
+        )
+    return warnings
