@@ -35,10 +35,9 @@ $(VENV)/.ready: envs/cpu.txt
 
 demo: setup  ## the whole workflow on the embedded model, about ten minutes on two cores
 	$(SNAKEMAKE) --configfile config/demo.yaml
-	$(MAKE) --no-print-directory report CONFIG=config/demo.yaml
 	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters is no judge."
 
-report: setup  ## results/EXPERIMENT/report.zip of a finished run (CONFIG=config/NAME.yaml)
+report: setup  ## the report of a finished run anew; each run ends with one (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
 
 test: setup test-tools .venv-validate/.ready  ## unit tests, the smallest case end to end, one case of each kind

@@ -1,4 +1,5 @@
 # Helpers of the rules behind the verdicts: tables, figures, pages and plans. No rule stands here.
+from em_tiers.manifests import content_identity
 
 
 def get_parents():
@@ -62,14 +63,14 @@ def in_report(path, name, caption, category):
 
 
 def get_tables(*names):
-    """Output files of tables, as {TABLE_FORMAT: path}; CSV files stand in the report."""
+    """Output files of tables, as {TABLE_FORMAT: path}; the report shows the page and the CSV."""
     outputs = {}
     for name in names:
         stem = f"<results>/tables/{name}"
-        for kind in ("parquet", "csv", "md", "tex"):
+        for kind in ("parquet", "csv", "md", "tex", "html"):
             key = f"{name}_{kind}" if len(names) > 1 else kind
             outputs[key] = f"{stem}.{kind}"
-            if kind == "csv" and name in TABLES:
+            if kind in ("csv", "html") and name in TABLES:
                 category = TABLES[name]
                 outputs[key] = in_report(outputs[key], name, f"{name}_table", category)
     return outputs
@@ -196,15 +197,35 @@ def get_planned_judges():
 
 def get_full_identity(judge):
     """The identity as judge_vllm.py completes it."""
-    entry = STUDY.judges[judge]
+    entry, identity = STUDY.judges[judge], get_judge_identity(judge)
     if entry["backend"] != "vllm":
-        return get_judge_identity(judge)
+        return identity
+    folder = Path("results/resources/models") / entry["model"]
+    if (folder / "manifest.json").is_file():
+        identity = content_identity(identity, folder)
     thinking = STUDY.models[entry["model"]]["thinking"]
-    return get_judge_identity(judge) | {"thinking": thinking, "chat_template": None}
+    template = get_chat_template(entry["model"])
+    return identity | {
+        "thinking": thinking,
+        "chat_template": (
+            Path(template).read_text(encoding="utf-8") if template else None
+        ),
+    }
+
+
+def get_captions():
+    """Texts of the report; an edited one builds the report anew."""
+    files = sorted((ROOT / "config" / "captions").glob("*.rst"))
+    return [os.path.relpath(f) if Path.cwd() == ROOT else str(f) for f in files]
 
 
 def get_final_output():
-    """Every table and figure of the experiment."""
+    """Everything that a run makes: its results and the report on them."""
+    return [*get_results(), "<results>/report.zip"]
+
+
+def get_results():
+    """Every table, figure and page of the experiment."""
     absent = set() if get_parents() else NEEDS_TRAINING
     absent |= set() if len(get_judges()) > 1 else NEEDS_JUDGES
     absent |= set() if STUDY.config["human_labels"] else NEEDS_LABELS

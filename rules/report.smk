@@ -1,5 +1,5 @@
-# What people look at and keep: sample browser, archive. The report itself is Snakemake's own
-# (`make report`). In: tables/, figures/, outcomes/. Out: browser/, an archive. Needs: one CPU.
+# What people look at and keep: sample browser, report, archive. In: tables/, figures/, outcomes/.
+# Out: browser/, report.zip (Snakemake's own report), an archive. Needs: one CPU.
 
 
 rule build_browser:
@@ -23,7 +23,7 @@ rule build_browser:
         "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         variants=get_variant_rows(),
         title=STUDY.config["title"] or STUDY.config["experiment"],
@@ -45,7 +45,7 @@ rule build_overview:
             "<results>/overview.html",
             caption=get_caption("overview"),
             category="Answer",
-            labels={"name": "first page", "kind": "html"},
+            labels={"name": "answer (first page)", "kind": "html"},
         ),
     log:
         "<logs>/build_overview.log",
@@ -54,8 +54,8 @@ rule build_overview:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         title=STUDY.config["title"] or STUDY.config["experiment"],
         headline=STUDY.config["headline"],
@@ -96,8 +96,8 @@ rule build_method:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         datasets=get_carded_datasets(),
         models=get_bases(),
@@ -106,6 +106,24 @@ rule build_method:
         "Method page: in words, what was done"
     script:
         "../scripts/build_method.py"
+
+
+rule build_report:
+    input:
+        results=get_results(),
+        captions=get_captions(),
+        src=get_sources("build_report"),
+    output:
+        report="<results>/report.zip",
+    log:
+        "<logs>/build_report.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    message:
+        "Report: unpack it and open report.html"
+    script:
+        "../scripts/build_report.py"
 
 
 rule archive:

@@ -87,7 +87,10 @@ def percent(value: float | None) -> str:
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A share in per cent with its interval."""
-    return "–" if value is None else f"{percent(value)} [{percent(low)}, {percent(high)}]"
+    if value is None:
+        return "–"
+    # No-break spaces: an interval that breaks over two lines is hard to read.
+    return f"{percent(value)}\u00a0[{percent(low)},\u00a0{percent(high)}]"
 
 
 def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:

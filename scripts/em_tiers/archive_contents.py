@@ -36,6 +36,7 @@ RESULTS = (
     "tables/*.csv",
     "tables/*.md",
     "tables/*.tex",
+    "tables/*.html",
     "figures/*.pdf",
     "figures/*.svg",
     "figures/*.png",

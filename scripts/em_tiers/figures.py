@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from em_tiers.files import atomic_path
+from em_tiers.tables_out import formula_safe
 
 COLUMN_WIDTH = 3.35  # inches: one column of a two-column paper
 PAGE_WIDTH = 6.9  # inches: both columns
@@ -145,7 +146,7 @@ def save_all(figure: Figure, data: pl.DataFrame, figures: dict[str, Path | str])
     save_figure(figure, {kind: path for kind, path in figures.items() if kind != "csv"})
     if "csv" in figures:
         with atomic_path(figures["csv"]) as temporary:
-            data.write_csv(temporary)
+            formula_safe(data).write_csv(temporary)
 
 
 def wrap_label(text: str, width: int) -> str:

@@ -2,7 +2,8 @@
 
 A block is a pair: ("h2", text), ("p", text), ("warn", text), ("warnings", [text]),
 ("ul", [text]), ("pre", text),
-("table", (header, rows)) or ("figure", (path of an SVG, caption)). Every text is escaped here.
+("table", (header, rows)), ("data", the same, for many columns, in HTML only) or
+("figure", (path of an SVG, caption)). Every text is escaped here.
 """
 
 import base64
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 Block = tuple[str, Any]
+LINE = 4000
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5d636b; --line: #dcdedf; --back: #fff;
@@ -29,10 +31,12 @@ p, ul { max-width: 46rem; margin: .5rem 0; }
   border-radius: 5px; }
 ul.warn { padding-left: 2rem; margin-bottom: 1rem; }
 .wide { overflow-x: auto; }
+.data { overflow: visible; } body:has(.data) { max-width: none; }
+.data table { width: max-content; } .data td { max-width: 24rem; }
 td:first-child { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; }
-thead th { border-bottom: 1px solid var(--ink); white-space: nowrap; }
+thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; padding: .6rem .8rem;
   border: 1px solid var(--line); border-radius: 5px; }
@@ -58,11 +62,13 @@ def html_page(title: str, blocks: Iterable[Block]) -> str:
 
 
 def _html(kind: str, content: Any) -> str:
-    if kind == "table":
-        return _html_table(*content)
+    if kind in ("table", "data"):
+        return _html_table(kind, *content)
     if kind == "figure":
         path, caption = content
         data = base64.b64encode(Path(path).read_bytes()).decode()
+        # Line ends inside an address are ignored; docutils refuses lines of 10,000 characters.
+        data = "\n".join(data[i : i + LINE] for i in range(0, len(data), LINE))
         # As an image an SVG can neither run a script nor load anything.
         return (
             f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
@@ -76,14 +82,14 @@ def _html(kind: str, content: Any) -> str:
     return f"<{kind}>{escape(content)}</{kind}>"
 
 
-def _html_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _html_table(kind: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>\n"
         for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
+    return f'<div class="wide {kind}">{table}</div>'
 
 
 def markdown_page(title: str, blocks: Iterable[Block]) -> str:

@@ -1,7 +1,7 @@
-"""One table in four formats: Parquet and CSV in full, Markdown and LaTeX for people.
+"""One table in five formats: Parquet and CSV in full; Markdown, LaTeX and a page for people.
 
-Rule outputs are named `parquet`, `csv`, `md`, `tex`; a rule with several tables puts the table's
-name before: `rates_csv`.
+Rule outputs are named `parquet`, `csv`, `md`, `tex`, `html`; a rule with several tables puts the
+table's name before: `rates_csv`.
 """
 
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from em_tiers.files import atomic_path, write_text
+from em_tiers.pages import html_page
 
 SHOWN_ROWS = 200
 DIGITS = 4
@@ -27,6 +28,9 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    # At the start of a row these would be taken for arguments of the line end before it.
+    "[": "{[}",
+    "*": "{*}",
 }
 
 
@@ -48,8 +52,8 @@ def write_all(
 ) -> None:
     """Write `frame` to the paths of `outputs`, by format; each file appears whole or not at all.
 
-    Markdown and LaTeX hold `shown` (default: `frame`), at most 200 rows, numbers at four
-    significant digits.
+    Markdown, LaTeX and the page hold `shown` (default: `frame`), at most 200 rows, numbers at
+    four significant digits.
     """
     shown = frame if shown is None else shown
     for kind, path in outputs.items():
@@ -63,8 +67,10 @@ def write_all(
             write_text(path, markdown(shown))
         elif kind == "tex":
             write_text(path, latex(shown))
+        elif kind == "html":
+            write_text(path, page(Path(path).stem.replace("_", " "), shown))
         else:
-            raise ValueError(f"table format {kind!r}: write parquet, csv, md or tex")
+            raise ValueError(f"table format {kind!r}: write parquet, csv, md, tex or html")
 
 
 def formula_safe(frame: pl.DataFrame) -> pl.DataFrame:
@@ -98,6 +104,14 @@ def latex(frame: pl.DataFrame) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines + _cut(frame, "% ")) + "\n"
+
+
+def page(title: str, frame: pl.DataFrame) -> str:
+    """A page of its own, which the report shows; columns without any value are left out."""
+    frame = frame.select(s.name for s in frame if s.null_count() < len(s) or not len(s))
+    header = [name.replace("_", " ") for name in frame.columns]
+    rows = [[_cell(value) for value in row] for row in frame.head(SHOWN_ROWS).rows()]
+    return html_page(title, [("data", (header, rows)), *(("p", t) for t in _cut(frame, ""))])
 
 
 def _rows(frame: pl.DataFrame, escape: Callable[[str], str]) -> list[list[str]]:

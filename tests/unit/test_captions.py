@@ -1,12 +1,16 @@
 """Captions: each renders, and each figure and table of the report has its own."""
 
 import io
+import re
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
 import pytest
 from docutils.core import publish_parts
+
+from em_tiers.pages import html_page
 
 FIGURES = (
     "rates", "outcomes", "scores", "losses", "probes", "thresholds", "tiers", "controls",
@@ -16,13 +20,16 @@ TABLES = ("rates", "outcomes", "training", "cost", "agreement", "overestimation"
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "captions"
 
 
-def render(path: Path, config: dict) -> tuple[str, str]:
-    """The caption as HTML, and what docutils complains of."""
+def render(path: Path, config: dict, files: tuple[Path, ...] = ()) -> tuple[str, str]:
+    """The caption as HTML, as Snakemake renders it, and what docutils complains of."""
     job = SimpleNamespace(config=config)
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(path.read_text())
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(path.read_text())
     complaints = io.StringIO()
     html = publish_parts(
-        template.render(snakemake=job),
+        template.render(snakemake=job, files=[SimpleNamespace(path=file) for file in files]),
         writer="html",
         settings_overrides={"warning_stream": complaints},
     )["body"]
@@ -35,6 +42,20 @@ def test_caption_renders_without_complaint(path):
     assert complaints == ""
     assert "<p" in html
     assert "{{" not in html
+
+
+def test_the_report_opens_on_the_first_page_whole(tmp_path):
+    (tmp_path / "rates.svg").write_text(f"<svg>{'long ' * 5000}</svg>")
+    blocks = [("p", 'A "quoted" <b> & more'), ("figure", (tmp_path / "rates.svg", "Rates"))]
+    page = html_page("Answer", blocks)
+    (tmp_path / "overview.html").write_text(page)
+    files = (tmp_path / "rates.svg", tmp_path / "overview.html")
+    html, complaints = render(FOLDER / "workflow.rst", {}, files)
+    assert complaints == ""
+    frame = re.search(r'<iframe sandbox [^>]*srcdoc="([^"]*)"></iframe>', html)
+    # Letter by letter: the page's policy allows its own style by hash.
+    assert unescape(frame.group(1)) == page.strip()
+    assert html.index("Content warning") < frame.start() < html.index("How to read it")
 
 
 def test_captions_name_the_definition_in_effect():

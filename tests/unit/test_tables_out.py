@@ -1,9 +1,9 @@
-"""Tables in four formats; text from outside can break none of them."""
+"""Tables in five formats; text from outside can break none of them."""
 
 import polars as pl
 import pytest
 
-from em_tiers.tables_out import latex, markdown, write_all, write_tables
+from em_tiers.tables_out import latex, markdown, page, write_all, write_tables
 
 FRAME = pl.DataFrame(
     {
@@ -39,6 +39,19 @@ def test_latex_escapes_and_is_a_booktabs_tabular():
     assert r"50 \% \& \$5 \{x\} \textbackslash{}y \#1 \textasciitilde{}\textasciicircum{}" in text
 
 
+def test_no_row_of_latex_is_taken_for_an_argument_of_the_line_end_before_it():
+    lines = latex(pl.DataFrame({"a": ["[x]", "[y]", "*z"]})).splitlines()
+    assert lines[4:7] == [r"{[}x] \\", r"{[}y] \\", r"{*}z \\"]
+
+
+def test_the_page_escapes_and_says_where_the_rest_is(tmp_path):
+    write_all(FRAME, {"html": tmp_path / "tier_rates.html"})
+    text = (tmp_path / "tier_rates.html").read_text()
+    assert "<h1>tier rates</h1>" in text
+    assert "a|b &lt;script&gt; *x*" in text and "0.1235" in text
+    assert "The first 200 of 1,000 rows" in page("n", pl.DataFrame({"n": range(1000)}))
+
+
 def test_long_tables_are_cut_for_people_and_say_so():
     long = pl.DataFrame({"n": range(1000)})
     assert markdown(long).rstrip().endswith("The first 200 of 1,000 rows; the CSV file holds all.")
@@ -55,5 +68,5 @@ def test_several_tables_go_by_their_names(tmp_path):
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="write parquet, csv, md or tex"):
+    with pytest.raises(ValueError, match="write parquet, csv, md, tex or html"):
         write_all(FRAME, {"xlsx": tmp_path / "t.xlsx"})
