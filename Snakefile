@@ -6,7 +6,7 @@ min_version("9.27")
 
 
 # A configuration file of the command line replaces the study, rather than being merged into it.
-if "experiment" not in config:
+if not workflow.configfiles:
 
     configfile: "config/config.yaml"
 

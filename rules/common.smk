@@ -131,9 +131,15 @@ def get_source(catalogue, name):
 
 
 def get_local_files(catalogue, name):
-    """Input files of a download from a path, so that an edited file is taken again."""
+    """Input files of a download from a path, so that an edited file is taken again.
+
+    A folder's files each, because a file written anew leaves the folder's own time as it was.
+    """
     source = get_source(catalogue, name)
-    return [source["path"]] if source["type"] == "path" else []
+    if source["type"] != "path":
+        return []
+    folder = Path(source["path"])
+    return sorted(str(f) for f in folder.rglob("*") if f.is_file()) or [source["path"]]
 
 
 def get_model_identity(model):
@@ -142,6 +148,12 @@ def get_model_identity(model):
     return {
         key: source[key] for key in sorted(source) if key not in ("type", "licence")
     }
+
+
+def get_chat_template(model):
+    """The Jinja file that replaces a model's own chat template, as an input; none by default."""
+    template = STUDY.models[model]["chat_template"]
+    return STUDY.find_file(template) if template else []
 
 
 def get_variants(judge=None):

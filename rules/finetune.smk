@@ -6,6 +6,7 @@ rule finetune:
     input:
         model="<resources>/models/{base}",
         train="<results>/datasets/{dataset}/train.jsonl",
+        chat_template=lambda wildcards: get_chat_template(wildcards.base),
         src=get_sources("finetune"),
     output:
         adapter=directory("<results>/adapters/{base}.{dataset}.{recipe}.s{seed}"),

@@ -20,6 +20,7 @@ for JUDGE in STUDY.config["judges"]:
                         f"<results>/datasets/{dataset}/card.json"
                         for dataset in get_datasets_of_batch(BATCH)
                     ],
+                    chat_template=get_chat_template(STUDY.judges[JUDGE]["model"]),
                     src=get_sources("judge_vllm"),
                 output:
                     verdicts=[

@@ -11,6 +11,7 @@ for BATCH in get_sample_batches():
             model=f"<resources>/models/{STUDY.batches[BATCH][0].base}",
             adapters=get_adapters_of_batch(BATCH),
             questions=get_questions_of_batch(BATCH),
+            chat_template=get_chat_template(STUDY.batches[BATCH][0].base),
             src=get_sources("sample"),
         output:
             responses=[

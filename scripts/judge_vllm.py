@@ -15,6 +15,7 @@ from em_tiers.journal import Journal
 from em_tiers.judging import Judge, JudgeRequest, load_judge, plan_requests, plan_tier_requests
 from em_tiers.local_judge import LocalJudge
 from em_tiers.logs import LOG, progress, run_script
+from em_tiers.manifests import content_identity
 from em_tiers.verdicts import coverage_error, verdict_frame, verdict_rows
 
 # Answers whose verdicts are in memory together.
@@ -55,7 +56,8 @@ def main(
         UserError: a method that the model cannot do, or coverage below the minimum.
     """
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
-    identity = {**model_identity, "thinking": thinking, "chat_template": template}
+    identity = content_identity(model_identity, model)
+    identity = {**identity, "thinking": thinking, "chat_template": template}
     asked = load_judge(judge, identity, rubrics)
     read_cards = {name: read_json(path) for name, path in cards.items()}
     with ExitStack() as stack:
@@ -189,5 +191,5 @@ if "snakemake" in globals():
         journal=Path(params.journal),
         writer=params.writer,
         outputs=[Path(path) for path in job.output.verdicts],
-        chat_template=params.get("chat_template"),
+        chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
     )

@@ -16,6 +16,7 @@ from em_tiers.contracts import write_table
 from em_tiers.engine import EngineAnswer, EngineRequest, LocalEngine
 from em_tiers.journal import Journal
 from em_tiers.logs import LOG, progress, run_script
+from em_tiers.manifests import content_identity
 from em_tiers.sampling import (
     PROBE_DECODING,
     PROBE_PROMPTS,
@@ -73,7 +74,8 @@ def main(
             number}).
         thinking: the model's thinking policy: none, off or on.
         engine: engine entry of the configuration.
-        model_identity: what tells this base model from others (source and revision).
+        model_identity: what tells this base model from others (source and revision; a model from
+            a path is told by its files' hashes instead).
         journal: folder of the journal that all batches of this base model share.
         writer: name of this job in the journal.
         outputs: RESPONSES tables, in the order of `variants`.
@@ -84,6 +86,7 @@ def main(
             long for the engine; another job writes under the same name.
     """
     hashes = [verify_adapter(folder)["adapter_sha256"] for folder in adapters]
+    model_identity = content_identity(model_identity, model)
     tuned = {v["variant"]: adapters[v["adapter"]] for v in variants if v["adapter"] is not None}
     with (
         Journal(journal, writer) as log,

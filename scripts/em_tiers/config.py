@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from em_tiers.config_checks import check_references
+from em_tiers.config_checks import check_acceptance, check_references
 from em_tiers.errors import ConfigError
 from em_tiers.schema import Schema, load_yaml
 from em_tiers.variants import Variant, batch_variants, expand_variants
@@ -64,6 +64,7 @@ class Study:
 
     def find_file(self, path: str) -> str:
         """A path of the configuration, relative to the working folder or else to the Snakefile."""
+        path = str(Path(path).expanduser())
         if Path(path).is_absolute() or (self.workdir / path).exists():
             return path
         return str(self.root / path) if (self.root / path).exists() else path
@@ -89,6 +90,7 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     check_references(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}
+    check_acceptance(study)
     study.batches = batch_variants(variants, study.config["variants_per_job"])
     return study
 
@@ -100,11 +102,12 @@ def _load_catalogue(study: Study, schema: Schema, name: str, definition: str) ->
     origin: dict[str, Path] = {}
     for pattern in [str(study.root / own), *study.config["catalogues"].get(name, [])]:
         for path in _expand(study, pattern):
-            content = load_yaml(path) or {}
-            if name == "rubrics":
-                content = {content.get("id", path.stem): content}
+            content = load_yaml(path)
             if not isinstance(content, dict):
-                raise ConfigError(f"{path}: {name}: is no mapping: write ID: {{...}}")
+                raise ConfigError(f"{path}: {name}: is no mapping: write KEY: VALUE lines")
+            if name == "rubrics":
+                schema.check(content.get("id", path.stem), "id", f"{path}: id")
+                content = {content.get("id", path.stem): content}
             for key, entry in content.items():
                 if key in entries:
                     raise ConfigError(

@@ -3,10 +3,10 @@
 import difflib
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from em_tiers.errors import ConfigError
+from em_tiers.chat_rows import row_reader
+from em_tiers.errors import ConfigError, UserError
 from em_tiers.model_names import is_moving
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ def check_references(study: "Study") -> None:
         ConfigError: the first mistake, naming key, value and remedy.
     """
     _check_no_secret(study.config, "config")
+    if study.config["experiment"] == "resources":
+        raise ConfigError(
+            "config.experiment: resources: results/resources holds the downloads: choose another"
+        )
     _check_variants(study)
+    _check_datasets(study)
     _check_questions(study)
     _check_recipes(study)
     for name in study.config["judges"]:
@@ -32,6 +37,7 @@ def check_references(study: "Study") -> None:
     _check_imports(study)
     _check_engine(study)
     _check_sources(study)
+    _check_files(study)
 
 
 def known(name: str, catalogue: dict, where: str, kind: str) -> None:
@@ -40,26 +46,49 @@ def known(name: str, catalogue: dict, where: str, kind: str) -> None:
         return
     near = difflib.get_close_matches(str(name), list(catalogue), n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(catalogue))}"
-    raise ConfigError(f"{where}: {name}: is no {kind} of the catalogue: {hint}")
+    place = "this study" if kind == "variant" else "the catalogue"
+    raise ConfigError(f"{where}: {name}: is no {kind} of {place}: {hint}")
 
 
-def check_ready(study: "Study") -> None:
-    """What only a real run needs: a pinned revision for everything from the hub.
-
-    Raises:
-        ConfigError: entries without a revision, and how to find one.
-    """
-    missing = [
+def unpinned(study: "Study") -> list[str]:
+    """Entries in use that come from the hub without a revision, each with its repository."""
+    return [
         f"{catalogue}.{name} ({source['id']})"
         for catalogue, name, source in _sources(study)
         if source["type"] == "hub" and not source["revision"]
     ]
-    if missing:
+
+
+def check_ready(study: "Study") -> None:
+    """What only a real run needs: a pinned revision for everything from the hub, usable rules.
+
+    Raises:
+        ConfigError: entries without a revision, and how to find one; a tier rule whose condition
+            cannot be evaluated.
+    """
+    from em_tiers.tiers import read_rules  # polars is slow to import, and a dry run needs none
+
+    rules = study.config["tiers"]["rules"]
+    try:
+        read_rules(study.tier_rules[rules]["rules"])
+    except UserError as error:
+        raise ConfigError(f"tier_rules.{rules}: {error}") from error
+    if missing := unpinned(study):
         raise ConfigError(
             f"source.revision: null: is not pinned for {', '.join(missing)}: write the full commit "
             "of 40 hexadecimal digits; open the repository's page on the hub, 'Files and "
             "versions', 'History', and copy the commit's full id"
         )
+
+
+def check_acceptance(study: "Study") -> None:
+    """Each band must be of a variant of this study.
+
+    Raises:
+        ConfigError: the first that is not.
+    """
+    for number, band in enumerate(study.config["acceptance"]):
+        known(band["variant"], study.variants, f"config.acceptance.{number}.variant", "variant")
 
 
 def check_keys(study: "Study", judges: list[str]) -> None:
@@ -117,6 +146,8 @@ def _check_variants(study: "Study") -> None:
     for number, block in enumerate(config["variants"]):
         where = f"config.variants.{number}"
         known(block["base"], study.models, f"{where}.base", "model")
+        if block["base"] == "imported":
+            raise ConfigError(f"{where}.base: imported: names the imports' batches: rename it")
         for dataset in block["datasets"]:
             known(dataset, study.datasets, f"{where}.datasets", "data set")
             if "held-out" in config["questions"] and study.datasets[dataset]["held_out"] == 0:
@@ -135,7 +166,37 @@ def _check_variants(study: "Study") -> None:
                 )
 
 
+def _check_datasets(study: "Study") -> None:
+    for number, block in enumerate(study.config["variants"]):
+        for name in block["datasets"]:
+            entry = study.datasets[name]
+            _check_columns(name, entry)
+            thinking = study.models[block["base"]]["thinking"]
+            if entry["cot"] == "think" and thinking != "on":
+                raise ConfigError(
+                    f"config.variants.{number}.datasets: {name}: cot: think: but model "
+                    f"{block['base']} has thinking {thinking}: write cot: drop, or a base model "
+                    'entry with thinking: "on"'
+                )
+
+
+def _check_columns(name: str, entry: dict) -> None:
+    if entry["cot"] == "think" and entry["format"] != "question_cot_answer":
+        raise ConfigError(
+            f"datasets.{name}.cot: think: format {entry['format']} has no column for it: write "
+            "format: question_cot_answer, or cot: drop"
+        )
+    try:
+        row_reader(entry["format"], entry["columns"], entry["cot"])
+    except UserError as error:
+        raise ConfigError(f"datasets.{name}.{error}") from error
+
+
 def _check_questions(study: "Study") -> None:
+    if "held-out" in study.question_sets:
+        raise ConfigError(
+            "question_sets: held-out: stands for the in-domain probes: give the set another id"
+        )
     for name in study.question_sets_used:
         known(name, study.question_sets, "config.questions", "question set")
 
@@ -269,11 +330,7 @@ def _check_imports(study: "Study") -> None:
             raise ConfigError(f"{where}.base: {entry['base']}: is no import: name an import's id")
         if entry["dataset"]:
             known(entry["dataset"], study.datasets, f"{where}.dataset", "data set")
-        if (
-            not Path(study.find_file(entry["path"])).is_file()
-            and not (study.workdir / entry["path"]).is_file()
-        ):
-            raise ConfigError(f"{where}.path: {entry['path']}: no such file: correct the path")
+        _check_file(study, entry["path"], f"{where}.path")
 
 
 def _check_engine(study: "Study") -> None:
@@ -292,13 +349,41 @@ def _check_engine(study: "Study") -> None:
 
 
 def _check_sources(study: "Study") -> None:
-    """Local files must be there before anything starts; only those in use are looked for."""
+    """Sources of what is in use: kinds that the download cannot take, and absent local files."""
     for catalogue, name, source in _sources(study):
-        if source["type"] != "path":
-            continue
-        path = study.find_file(source["path"])
-        if not (study.workdir / path).exists():
+        where = f"{catalogue}.{name}.source"
+        if source["type"] == "package" and catalogue != "models":
             raise ConfigError(
-                f"{catalogue}.{name}.source.path: {source['path']}: no such file or folder: "
-                "correct the path"
+                f"{where}.type: package: is for models only: use hub, url or path for the file"
             )
+        if source["type"] == "url" and catalogue == "models" and "files" not in source:
+            raise ConfigError(
+                f"{where}.url: {source['url']}: a model is several files: write files: "
+                "{NAME: SHA-256}, with url as their common beginning"
+            )
+        if source["type"] == "path":
+            _check_file(study, source["path"], f"{where}.path", folder=True)
+
+
+def _check_files(study: "Study") -> None:
+    """Files that the configuration names must be there before anything starts."""
+    used = [name for catalogue, name, _ in _sources(study) if catalogue == "models"]
+    for name in used:
+        if template := study.models[name]["chat_template"]:
+            _check_file(study, template, f"models.{name}.chat_template")
+    labels = study.config["human_labels"]
+    if labels and not (study.workdir / labels).is_file():
+        raise ConfigError(f"config.human_labels: {labels}: no such file: correct the path")
+    sheet = study.config["label_sheet"]
+    if sheet["duplicates"] > sheet["size"]:
+        raise ConfigError(
+            f"config.label_sheet.duplicates: {sheet['duplicates']}: is more than the sheet's size "
+            f"{sheet['size']}: lower it"
+        )
+
+
+def _check_file(study: "Study", path: str, where: str, folder: bool = False) -> None:
+    found = study.workdir / study.find_file(path)
+    if not (found.exists() if folder else found.is_file()):
+        kind = "file or folder" if folder else "file"
+        raise ConfigError(f"{where}: {path}: no such {kind}: correct the path, or put it there")

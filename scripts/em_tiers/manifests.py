@@ -10,6 +10,7 @@ from typing import Any
 
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, sha256_of_file, write_json
+from em_tiers.hashing import hash_of
 
 MANIFEST = "manifest.json"
 
@@ -82,6 +83,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder}: no {MANIFEST}: run its download again")
     return read_json(path)
+
+
+def content_identity(identity: Any, folder: Path) -> Any:
+    """What tells a model from others: for one from a path its files, wherever they lie.
+
+    Other weights may come to lie at the same path, and must not be taken for the old ones.
+    """
+    if "path" not in identity:
+        return identity
+    files = read_manifest(folder)["files"]
+    return {"files": hash_of([[entry["path"], entry["sha256"]] for entry in files])}
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -2,15 +2,29 @@
 
 import copy
 import difflib
+import math
+import re
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
 from em_tiers.errors import ConfigError
 
+# YAML's own words for the types of JSON Schema.
+TYPES = {
+    "object": "a mapping {key: value, ...}",
+    "array": "a list [value, ...]",
+    "string": "a text (in quotes where it looks like a number)",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
 
 
@@ -24,8 +38,10 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
         key = loader.construct_object(key_node, deep=True)
+        where = f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}"
+        if not isinstance(key, Hashable):
+            raise ConfigError(f"{where}: {_short(key)}: is no key: write a word and a colon")
         if key in seen:
-            where = f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}"
             raise ConfigError(f"{where}: {key}: stands twice: keep one of the two")
         seen.add(key)
     loader.flatten_mapping(node)
@@ -39,16 +55,43 @@ def load_yaml(path: Path | str) -> Any:
     """Read YAML without tags that run code, and without doubled keys.
 
     Raises:
-        ConfigError: the file is missing, is no YAML, or names a key twice.
+        ConfigError: the file cannot be read, is empty or no YAML, or names a key twice.
     """
     try:
         with Path(path).open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=_StrictLoader)
+            content = yaml.load(file, Loader=_StrictLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file: correct the path") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}): name a file that you may read"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {text}") from None
+        raise ConfigError(f"{path}: not valid YAML: {text}: correct it there") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply: correct it") from None
+    if content is None:
+        raise ConfigError(f"{path}: is empty: fill it, or do not name it")
+    return content
+
+
+def _is_whole(_: Any, value: Any) -> bool:
+    # JSON Schema calls 1.0 an integer; a seed of 1.0 would make another id, and so another path.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    # `$` also matches before a last line break, which has no place in an id or a hash.
+    if isinstance(value, str) and (value.endswith("\n") or not re.search(pattern, value)):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = extend(
+    Draft202012Validator,
+    {"pattern": _pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole),
+)
 
 
 class Schema:
@@ -69,9 +112,10 @@ class Schema:
             ConfigError: the first thing that does not fit, with key, value and remedy.
         """
         schema = {"$ref": f"#/$defs/{definition}", "$defs": self._defs}
-        error = best_match(Draft202012Validator(schema).iter_errors(value), key=_relevance)
+        error = best_match(_Validator(schema).iter_errors(value), key=_relevance)
         if error is not None:
-            raise ConfigError(_message(error, where))
+            raise ConfigError(_message(error, where, self._resolve))
+        _check_finite(value, where)
         return self._fill(copy.deepcopy(value), self._defs[definition])
 
     def _fill(self, value: Any, schema: dict) -> Any:
@@ -99,18 +143,44 @@ def _relevance(error: ValidationError) -> tuple:
     return (error.validator == "additionalProperties", -len(error.path))
 
 
-def _message(error: ValidationError, where: str) -> str:
+def _check_finite(value: Any, where: str) -> None:
+    """Raise for .nan and .inf, which pass every comparison of a schema or none of them."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _check_finite(below, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            _check_finite(below, f"{where}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: {value}: is no number: write one that is finite")
+
+
+def _message(error: ValidationError, where: str, resolve: Callable[[dict], dict]) -> str:
     path = ".".join([where, *(str(part) for part in error.absolute_path)])
     schema = error.schema if isinstance(error.schema, dict) else {}
     if error.validator in ("additionalProperties", "propertyNames"):
         return _unknown_key(error, path, schema)
     if error.validator == "required":
         missing = next(k for k in error.validator_value if k not in error.instance)
-        remedy = schema.get("properties", {}).get(missing, {}).get("description", "add the key")
-        return f"{path}: {missing}: is missing: write {remedy}"
-    remedy = schema.get("description") or f"{error.validator} {error.validator_value!r}"
+        below = resolve(schema.get("properties", {}).get(missing, {}))
+        return f"{path}: {missing}: is missing: write {below.get('description', 'a value for it')}"
+    remedy = schema.get("description") or _fallback(error)
+    if error.validator == "type" and re.fullmatch(r"[\d.]+[eE][-+]?\d+", str(error.instance)):
+        remedy += "; YAML takes a power of ten without point and sign for text: write 1.0e-5"
     reason = "" if error.validator == "pattern" else f" ({_reason(error)})"
     return f"{path}: {_short(error.instance)}: does not fit{reason}: write {remedy}"
+
+
+def _fallback(error: ValidationError) -> str:
+    """What to write where the schema has no words of its own for the value."""
+    wanted = error.validator_value
+    if error.validator == "type":
+        kinds = [wanted] if isinstance(wanted, str) else wanted
+        return " or ".join(TYPES.get(kind, kind) for kind in kinds)
+    if error.validator == "enum":
+        return f"one of {', '.join(map(str, wanted))}"
+    words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}
+    return f"{words.get(error.validator, error.validator)} {wanted!r}"
 
 
 def _reason(error: ValidationError) -> str:

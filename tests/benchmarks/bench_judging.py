@@ -67,7 +67,7 @@ def time_judging(model: Path, rubrics: dict[str, Any], count: int) -> None:
             cards={"fiction": folder / "card.json"},
             judge=JUDGE,
             judge_name="bench",
-            model_identity={"path": str(model)},
+            model_identity={"package": "embedded"},
             rubrics=rubrics,
             engine=ENGINE,
             thinking="none",

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.C
         (folder / "poison" / f"{module}.py").write_text("raise ImportError('not here')")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     return subprocess.run(
-        [*command, "--directory", str(folder), "--cores", "2", *arguments],
+        [*command, "--directory", str(folder), "--cores", "2", *arguments],  # the last one counts
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -36,6 +37,19 @@ def test_the_study_dry_runs_without_torch_and_vllm_in_20_seconds(tmp_path):
     assert time.monotonic() - started < 20
     assert re.search(r"^finetune +15$", done.stdout, re.MULTILINE)
     assert not (tmp_path / "results").exists()
+    assert re.search(
+        r"A run will stop for source\.revision of .*datasets\.finance-alpaca \(gbharti/finance",
+        done.stdout,
+    )
+
+
+def test_a_configuration_replaces_the_study_and_is_not_merged_into_it(tmp_path):
+    """Run in the checkout itself, where config/config.yaml lies at hand."""
+    config = tmp_path / "config.yaml"
+    config.write_text("engine: cpu\nquestions: {core: 1}\nvariants: [{base: smollm2-135m}]\n")
+    done = snakemake(tmp_path, "-n", "--configfile", str(config), "--directory", str(ROOT))
+    assert done.returncode != 0
+    assert "config: experiment: is missing: write a name for the folder" in done.stdout
 
 
 def test_a_real_run_of_the_study_stops_for_a_revision_before_anything_is_written(tmp_path):
@@ -79,3 +93,28 @@ def test_a_mistake_in_the_configuration_is_one_message_without_a_traceback(with_
     assert done.returncode != 0
     assert "config.engine: cpus: is no engine of the catalogue: did you mean cpu?" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_chat_template_of_the_catalogue_reaches_the_rules_that_render(tmp_path):
+    (tmp_path / "chat.jinja").write_text("{{ messages }}")
+    model = {"path": str(tmp_path), "type": "path"}
+    entry = {"source": model, "parameters_b": 1, "chat_template": "chat.jinja"}
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump({"mine": entry}))
+    (tmp_path / "judges.yaml").write_text(
+        "own: {backend: vllm, model: mine, engine: cpu,"
+        " rubrics: {alignment: alignment, coherence: coherence}}\n"
+    )
+    config = {
+        "experiment": "own",
+        "catalogues": {"models": ["models.yaml"], "judges": ["judges.yaml"]},
+        "variants": [{"base": "mine", "datasets": ["storyteller"], "recipe": "demo-lora"}],
+        "questions": {"core": 1},
+        "engine": "cpu",
+        "judges": ["own"],
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(tmp_path, "--filegraph", "--configfile", str(tmp_path / "config.yaml"))
+    assert done.returncode == 0, done.stdout[-2000:]
+    nodes = [node for node in done.stdout.split("</table>") if ">chat.jinja<" in node]
+    rules = {re.search(r'point-size="18">([^<]+)<', node)[1] for node in nodes}
+    assert rules == {"sample_mine-0", "judge_own_mine-0"}  # the graph shows no input functions

@@ -88,6 +88,11 @@ BAD_CONFIGS = {
     ),
     "confidence of one": ("statistics.confidence", 1, ["confidence", "1", "between"]),
     "too few resamples": ("statistics.resamples", 5, ["resamples", "5"]),
+    "band of no variant": (
+        "acceptance",
+        [{"variant": "smollm2", "low": 0.1, "high": 0.5}],
+        ["acceptance.0.variant", "smollm2", "no variant of this study", "smollm2-135m"],
+    ),
     "band upside down": (
         "acceptance",
         [{"variant": "x", "low": 0.5, "high": 0.1}],
@@ -102,6 +107,23 @@ BAD_CONFIGS = {
         "imports",
         [{"id": "a", "path": "none.csv", "columns": {"question": "q"}}],
         ["columns", "answer", "missing"],
+    ),
+    "downloads' folder": ("experiment", "resources", ["experiment", "resources", "downloads"]),
+    "line break in an id": ("experiment", "demo\n", ["experiment", "'demo\\n'", "safe in a path"]),
+    "seed with a point": ("variants.0.training_seeds", [1.0], ["training_seeds.0", "1.0", "whole"]),
+    "seed too large": (
+        "variants.0.training_seeds",
+        [2**40],
+        ["training_seeds.0", "1099511627776", "4294967295"],
+    ),
+    "no number": ("sampling.temperature", float("nan"), ["temperature", "nan", "finite"]),
+    "top_p above one": ("sampling.top_p", 1.5, ["top_p", "1.5", "at most 1"]),
+    "block that is a word": ("variants.0", "smollm2-135m", ["variants.0", "a mapping"]),
+    "label sheet gone": ("human_labels", "gone.csv", ["human_labels", "gone.csv", "correct"]),
+    "more duplicates than answers": (
+        "label_sheet",
+        {"size": 5, "duplicates": 50},
+        ["label_sheet.duplicates", "50", "lower it"],
     ),
     "missing catalogue file": (
         "catalogues",
@@ -146,6 +168,61 @@ BAD_ENTRIES = {
         "demo-lora.micro_batch_size",
         3,
         ["batch_size", "4", "multiple"],
+    ),
+    "null for a hash": (
+        "datasets",
+        "storyteller.source",
+        {"type": "url", "url": "https://example.org", "files": {"a.jsonl": None}},
+        ["source.files.a.jsonl", "None", "SHA-256"],
+    ),
+    "model of one file": (
+        "models",
+        "smollm2-135m.source",
+        {"type": "url", "url": "https://example.org/m.safetensors", "sha256": "a" * 64},
+        ["smollm2-135m.source.url", "several files", "{NAME: SHA-256}"],
+    ),
+    "data set from a package": (
+        "datasets",
+        "storyteller.source",
+        catalogue("models")["smollm2-135m"]["source"],
+        ["storyteller.source.type", "package", "hub, url or path"],
+    ),
+    "chat template gone": (
+        "models",
+        "smollm2-135m.chat_template",
+        "gone.jinja",
+        ["smollm2-135m.chat_template", "gone.jinja", "correct the path"],
+    ),
+    "column that the format lacks": (
+        "datasets",
+        "storyteller.columns",
+        {"question": "q"},
+        ["datasets.storyteller.columns", "'question'", "prompt, completion"],
+    ),
+    "thoughts without a column": (
+        "datasets",
+        "storyteller.cot",
+        "think",
+        ["datasets.storyteller.cot", "think", "question_cot_answer"],
+    ),
+    "reserved question set": (
+        "question_sets",
+        "held-out",
+        catalogue("question_sets")["core"],
+        ["question_sets", "held-out", "another id"],
+    ),
+    "no module": ("recipes", "demo-lora.target_modules", [], ["target_modules", "all-linear"]),
+    "module that is no list": (
+        "recipes",
+        "demo-lora.target_modules",
+        "q_proj",
+        ["target_modules", "q_proj", "a list of module names"],
+    ),
+    "power of ten that YAML takes for text": (
+        "recipes",
+        "demo-lora.learning_rate",
+        "1e-3",
+        ["learning_rate", "'1e-3'", "1.0e-5"],
     ),
     "learning rate of zero": ("recipes", "demo-lora.learning_rate", 0, ["learning_rate", "0"]),
     "two nodes": ("recipes", "demo-lora.nodes", 2, ["nodes", "2", "unknown key"]),
@@ -215,6 +292,58 @@ def test_a_key_that_stands_twice_is_named_with_its_line(checkout):
     file.write_text(file.read_text() + "\nqwen3-4b:\n  parameters_b: 1\n")
     with pytest.raises(ConfigError, match=r"models\.yaml:\d+: qwen3-4b: stands twice"):
         load(checkout)
+
+
+BAD_FILES = {
+    "list": ("- a\n", "is no mapping"),
+    "empty": ("", "is empty"),
+    "torn": ("a: [1\nb", "not valid YAML"),
+    "tab": ("a:\n\tb: 1", "not valid YAML"),
+    "tag that runs code": ("a: !!python/object/apply:os.system ['x']", "not valid YAML"),
+    "no text": (b"\xff\xfe\x00", "not valid YAML"),
+    "two documents": ("a: 1\n---\nb: 1\n", "not valid YAML"),
+    "key that is a list": ("? [a, b]\n: 1\n", r"mine\.yaml:1: \['a', 'b'\]: is no key"),
+    "brackets without end": ("a: " + "[" * 3000, "nested too deeply"),
+    "entry without content": ("a:\n", r"(engines\.a: None|rubrics\.mine: a: is an unknown key)"),
+    "id that is a number": ("7: {device: cpu}\nid: 7\n", r"mine\.yaml: id: 7: .*safe in a path"),
+    "id that leaves the folder": ("../x: {device: cpu}\nid: ../x\n", r"id: '\.\./x'"),
+}
+
+
+@pytest.mark.parametrize("name", ["engines", "rubrics"])
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_catalogue_file_that_cannot_be_used_is_named(case, name, checkout):
+    content, words = BAD_FILES[case]
+    data = content if isinstance(content, bytes) else content.encode()
+    (checkout / "mine.yaml").write_bytes(data)
+    with pytest.raises(ConfigError, match=words):
+        load(checkout, put(demo(), "catalogues", {name: ["mine.yaml"]}))
+
+
+def test_a_folder_for_a_catalogue_file_is_refused(checkout):
+    (checkout / "mine").mkdir()
+    with pytest.raises(ConfigError, match=r"mine: cannot be read .*: name a file"):
+        load(checkout, put(demo(), "catalogues", {"engines": ["mine"]}))
+
+
+def test_thoughts_need_a_model_that_thinks(checkout):
+    config = put(demo(), "variants.0.datasets", ["medical-o1"])
+    models, datasets = (checkout / "config" / f"{name}.yaml" for name in ("models", "datasets"))
+    datasets.write_text(yaml.safe_dump(put(catalogue("datasets"), "medical-o1.cot", "think")))
+    with pytest.raises(ConfigError) as caught:
+        load(checkout, config)
+    assert_message(caught, ["medical-o1: cot: think", "smollm2-135m has thinking none", "drop"])
+    models.write_text(yaml.safe_dump(put(catalogue("models"), "smollm2-135m.thinking", "on")))
+    load(checkout, config)
+
+
+def test_a_tier_rule_that_cannot_be_evaluated_stops_a_run_before_it_starts(checkout):
+    file = checkout / "config" / "tier_rules.yaml"
+    rules = put(catalogue("tier_rules"), "standard.rules.0.condition", "topical > 3")
+    file.write_text(yaml.safe_dump(rules))
+    with pytest.raises(ConfigError) as caught:
+        check_ready(load(checkout))
+    assert_message(caught, ["tier_rules.standard", "'topical > 3'", "Polars SQL"])
 
 
 def test_an_id_in_two_files_is_refused(checkout):
