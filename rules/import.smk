@@ -24,8 +24,8 @@ for IMPORT in STUDY.config["imports"]:
         conda:
             "../envs/workflow.yaml"
         resources:
-            mem_mb=8000,
-            runtime=30,
+            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+            runtime=lambda wildcards, attempt: 30 * attempt,
         params:
             variant=STUDY.variants[f"import.{IMPORT['id']}"].as_key(),
             settings=without_cosmetics(IMPORT),

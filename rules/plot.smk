@@ -16,7 +16,7 @@ rule plot_scores:
         "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=20,
+        runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         labels=get_labels(),
         roles=get_roles(),
@@ -40,8 +40,8 @@ rule plot_dose:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     message:
         "Plot the rate against the training dose"
     script:
@@ -61,8 +61,8 @@ rule plot_rates:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         headline_levels=STUDY.config["headline"]["levels"],
     message:
@@ -84,8 +84,8 @@ rule plot_outcomes:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         headline_levels=STUDY.config["headline"]["levels"],
     message:
@@ -107,8 +107,8 @@ rule plot_probes:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     message:
         "Plot: rates by probe level"
     script:
@@ -128,8 +128,8 @@ rule plot_controls:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         headline_levels=STUDY.config["headline"]["levels"],
     message:
@@ -151,8 +151,8 @@ rule plot_thresholds:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         labels=get_labels(),
         roles=get_roles(),
@@ -175,8 +175,8 @@ rule plot_tiers:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         roles=get_roles(),
         tiers={rule["name"]: rule["tier"] for rule in get_tier_rules()},
@@ -199,8 +199,8 @@ rule plot_losses:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     message:
         "Plot: training losses"
     script:
@@ -220,8 +220,8 @@ rule plot_agreement:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     message:
         "Plot how far the judges agree"
     script:

@@ -40,8 +40,8 @@ rule prepare_questions:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         defaults=lambda wildcards: get_question_defaults(wildcards.question_set),
     message:

@@ -46,7 +46,7 @@ rule summarize_outcomes:
         "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         variants=get_variant_rows(),
         headline_levels=STUDY.config["headline"]["levels"],
@@ -72,7 +72,7 @@ rule summarize_thresholds:
         "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         alignment_thresholds=STUDY.config["statistics"]["alignment_thresholds"],
         coherence_thresholds=STUDY.config["statistics"]["coherence_thresholds"],
@@ -126,8 +126,8 @@ rule summarize_training:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         parents=get_parents(),
         variants=get_variant_rows(),
@@ -151,7 +151,7 @@ rule summarize_costs:
         "../envs/workflow.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         prices=get_prices(),
     message:
@@ -200,8 +200,8 @@ rule summarize_controls:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         acceptance=STUDY.config["acceptance"],
         variants=get_variant_rows(),
@@ -230,7 +230,7 @@ if STUDY.config["human_labels"]:
             "../envs/workflow.yaml"
         resources:
             mem_mb=lambda wildcards, attempt: 8000 * attempt,
-            runtime=30,
+            runtime=lambda wildcards, attempt: 30 * attempt,
         params:
             rules=get_tier_rules(),
             settings=get_rate_settings(),
