@@ -10,8 +10,10 @@ because the tables rest on them.
 """
 
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ RESULTS = (
     "questions/*.parquet",
     "datasets/*/card.json",
     "datasets/*/probes.parquet",
+    "imports/*.rejected.jsonl",
     "training/*/metrics.json",
     "training/*/loss.csv",
     "adapters/*/manifest.json",
@@ -71,6 +74,35 @@ CODE_SUFFIXES = frozenset(
 PRIVATE = ("config/data/private/", "config/local", "slurm/site")
 STUDY_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".jinja"})
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
+# Of models the manifest alone; of data sets and question sets the files that hold text.
+RESOURCES = ("*/*/manifest.json",)
+TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".txt",
+                           ".gz", ".md"})  # fmt: skip
+# What Snakemake would take for a profile, and so for options that it runs with.
+PROFILES = re.compile(r"(?:.*/)?profiles/|slurm/|workflow/|(?:.*/)?config\.v[^/]*$")
+
+
+def is_result(inside: str) -> bool:
+    """Whether a file of results/EXPERIMENT is one that an archive may hold."""
+    return _matches(inside, (*RESULTS, *ADAPTERS, *TRAINING_TEXT))
+
+
+def is_resource(inside: str) -> bool:
+    """Whether a file of results/resources is one that an archive may hold."""
+    kind = inside.partition("/")[0]
+    text = kind in ("datasets", "questions") and Path(inside).suffix in TEXT_SUFFIXES
+    return text or _matches(inside, RESOURCES)
+
+
+def _matches(inside: str, patterns: Iterable[str]) -> bool:
+    return any(_pattern(pattern).fullmatch(inside) for pattern in patterns)
+
+
+@cache
+def _pattern(pattern: str) -> re.Pattern:
+    """A glob of the lists above as an expression: `*` stays within a folder, `**/` does not."""
+    escaped = re.escape(pattern).replace(r"\*\*/", "(?:[^/]+/)*")
+    return re.compile(escaped.replace(r"\*", "[^/]*"))
 
 
 def result_entries(

@@ -11,6 +11,7 @@ import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 # What Snakemake compares, and when the job ran. Job ids, hashes of a process and conda files stay.
 KEPT = (
@@ -59,6 +60,9 @@ def write_records(workdir: Path, records: dict[str, dict[str, Any]]) -> None:
         path = folder / _path_of(key, longest)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {name: record.get(name) for name in KEPT} | {"incomplete": False}
+        # Snakemake's report asks for both; by the first it tells which outputs are of one job.
+        content["job_hash"] = crc32(f"{record.get('rule')} {record.get('starttime')}".encode())
+        content["conda_env"] = None
         path.write_text(json.dumps(content), encoding="utf-8")
 
 

@@ -17,7 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from em_tiers.archive_check import verify_archive
-from em_tiers.archive_contents import CODE_SUFFIXES, STUDY_SUFFIXES
+from em_tiers.archive_contents import (
+    CODE_SUFFIXES,
+    PROFILES,
+    STUDY_SUFFIXES,
+    is_resource,
+    is_result,
+)
 from em_tiers.archive_io import chunks, open_archive
 from em_tiers.archive_placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
 from em_tiers.archive_places import Places
@@ -77,6 +83,7 @@ def restore_archive(
         done = Restored(facts["experiment"])
         _check_size(archive, workdir, most_bytes)
         targets = _targets(archive, facts["experiment"], root, workdir, with_code)
+        state = _state(archive)
         code = _compare_code(archive, root, done)
         places = Places(root, workdir, Path.home(), frozenset(code))
         with tempfile.TemporaryDirectory(dir=_existing(workdir), prefix=".restore-") as temporary:
@@ -85,7 +92,6 @@ def restore_archive(
             now = _moment(root, code)
             _place_all(unpacked, now)
         done.files = len(unpacked)
-        state = json.loads(archive.read("provenance/snakemake.json"))
         done.revision = _revision(archive)
     _make_folders(workdir, state["folders"], now, done)
     write_records(workdir, places.show(state["records"]))
@@ -109,6 +115,23 @@ def _facts(archive: zipfile.ZipFile) -> dict[str, Any]:
     if not all(c.isalnum() or c == "-" for c in experiment) or experiment == "resources":
         raise UserError(f"archive {archive.filename}: experiment {experiment!r}: is no such name")
     return facts
+
+
+def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Snakemake's records, and which outputs are folders; each is checked to lie in results/."""
+    try:
+        state = json.loads(archive.read("provenance/snakemake.json"))
+        folders, records = state["folders"], state["records"]
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"archive {archive.filename}: provenance/snakemake.json: missing or unreadable: it is "
+            "no archive of this workflow"
+        ) from error
+    for name in [*folders, *records]:
+        parts = PurePosixPath(name).parts
+        if parts[:1] != ("results",) or ".." in parts:
+            raise UserError(f"archive {archive.filename}: {name!r}: is no output in results/")
+    return state
 
 
 def _revision(archive: zipfile.ZipFile) -> str:
@@ -141,9 +164,18 @@ def _targets(
         part, _, inside = name.partition("/")
         suffix = PurePosixPath(name).suffix
         hidden = any(piece.startswith(".") for piece in PurePosixPath(name).parts)
-        if part == "results" and inside.startswith((f"{experiment}/", "resources/")) and not hidden:
+        below, _, rest = inside.partition("/")
+        known = (below == experiment and is_result(rest)) or (
+            below == "resources" and is_resource(rest)
+        )
+        if part == "results" and known and not hidden:
             targets[name] = workdir / name
-        elif part == "study" and not hidden and suffix in STUDY_SUFFIXES:
+        elif (
+            part == "study"
+            and not hidden
+            and suffix in STUDY_SUFFIXES
+            and not PROFILES.match(inside)
+        ):
             targets[name] = workdir / inside
         elif part == "provenance" or not inside:
             targets[name] = workdir / "results" / experiment / "provenance" / (inside or name)
@@ -250,9 +282,6 @@ def _place(source: Path, target: Path, now: float) -> None:
 def _make_folders(workdir: Path, folders: dict[str, bool], now: float, done: Restored) -> None:
     """Outputs that are folders, with the file by whose time Snakemake dates a folder."""
     for name, complete in sorted(folders.items()):
-        parts = PurePosixPath(name).parts
-        if parts[:1] != ("results",) or ".." in parts:
-            raise UserError(f"archive: folder {name!r}: is none of results/")
         folder = workdir / name
         folder.mkdir(parents=True, exist_ok=True)
         if not complete and not _is_complete(folder):

@@ -147,6 +147,13 @@ def test_unsafe_entries_are_refused(tmp_path, name, mode):
         "code/run.sh",
         "results/other/tables/rates.csv",
         "results/x/.snakemake_timestamp",
+        "results/x/checkpoints/a/checkpoint-1/training_args.bin",
+        "results/x/adapters/a/adapter_model.bin",
+        "results/resources/models/tiny/model.safetensors",
+        "results/resources/datasets/d/loader.py",
+        "study/profiles/default/config.yaml",
+        "study/slurm/config.v8+.yaml",
+        "study/mine/config.v9+.yaml",
         "more/file.txt",
     ],
 )
@@ -154,6 +161,19 @@ def test_entries_without_a_place_in_a_checkout_are_refused(tmp_path, name):
     path = write(tmp_path / "a.zip", FILES | {name: b"x"})
     with pytest.raises(UserError, match="has no place in a checkout"):
         restore_archive(path, tmp_path / "to", tmp_path / "to", with_code=True)
+    assert not list(tmp_path.glob("to/*"))
+
+
+@pytest.mark.parametrize("name", ["/etc", "results/../../away", "elsewhere"])
+def test_folders_and_records_outside_of_results_are_refused(tmp_path, name):
+    for state in ({"folders": {name: True}, "records": {}}, {"folders": {}, "records": {name: {}}}):
+        files = FILES | {"provenance/snakemake.json": json.dumps(state).encode()}
+        path = write(tmp_path / "a.zip", files)
+        with pytest.raises(UserError, match="is no output in results"):
+            restore_archive(path, tmp_path / "to", tmp_path / "to")
+    lacking = write(tmp_path / "b.zip", {k: v for k, v in FILES.items() if "snakemake" not in k})
+    with pytest.raises(UserError, match=r"snakemake\.json: missing or unreadable"):
+        restore_archive(lacking, tmp_path / "to", tmp_path / "to")
     assert not list(tmp_path.glob("to/*"))
 
 
