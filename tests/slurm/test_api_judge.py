@@ -77,8 +77,10 @@ def test_it_is_asked_from_the_login_node(study):
     assert "judge_api" not in watcher.scripts(b"SLURM_JOB_ID=")
 
 
-def test_its_key_reaches_its_own_script_alone(study):
+def test_its_key_stays_on_the_login_node(study):
+    """sbatch hands the whole environment over; the jobs' scripts find no key in it."""
     _, _, watcher = study
-    jobs = watcher.scripts(b"SLURM_JOB_ID=")
-    assert {"import_responses", "summarize_rates"} <= jobs
-    assert watcher.scripts(f"{KEY_ENV}=".encode()) == {"judge_api"}
+    key = f"{KEY_ENV}={KEY}".encode()
+    assert "judge_api" in watcher.scripts(key)
+    assert {"import_responses", "summarize_rates"} <= watcher.scripts(b"SLURM_JOB_ID=")
+    assert not watcher.scripts(b"SLURM_JOB_ID=", key)

@@ -62,12 +62,12 @@ def test_the_scheduler_saw_the_same(placed):
 
 
 def test_small_jobs_share_one_submission(placed):
-    """Six tables and their summary: one job, two tables at a time, its time the sum of layers."""
+    """Six tables and their summary: one job, four tables at a time, its time the sum of layers."""
     job = only_job(placed, "rule_statistics_draws_summary_draws_table")
     assert job.partition == "cpu"
-    # Layers: 6 tables by 2 make 3, the summary 1; 2 minutes each. Memory: 2 x 250.
-    assert job.minutes == 4 * 2
-    assert job.granted["mem"] == "500M"
+    # Layers: 6 tables by 4 make 2, the summary 1; 2 minutes each. Memory: 4 x 250.
+    assert job.minutes == 3 * 2
+    assert job.granted["mem"] == "1000M"
     assert {placed.read(f"tables/{name}.json")["SLURM_JOB_ID"] for name in "abcdef"} == {job.id}
     assert len(placed.jobs()) == 3
 
@@ -93,10 +93,11 @@ def test_gpus_that_no_node_has_are_refused_at_once(folder):
     assert not folder.cluster.running()
 
 
-def test_a_site_with_gres_and_one_model_of_gpu(folder, monkeypatch):
+@pytest.mark.parametrize("word", ["gres", "gpu"])
+def test_a_site_with_one_model_of_gpu(folder, monkeypatch, word):
     """The variants of slurm/site.example.yaml: other words for GPUs, account, extra options."""
     site = yaml.safe_load((HERE / "site.yaml").read_text())
-    site["gpu"] = {"word": "gres", "model": "a100"}
+    site["gpu"] = {"word": word, "model": "a100"}
     site["partitions"]["gpu"]["available_gpu_models"] = ["h100", "a100"]
     site["profile"]["default-resources"] = {
         "slurm_account": "lab",
@@ -113,6 +114,23 @@ def test_a_site_with_gres_and_one_model_of_gpu(folder, monkeypatch):
     shown = folder.cluster.call("scontrol", "show", "job", job.id)
     assert "Account=lab" in shown
     assert "Nice=5" in shown
+    assert "NumNodes=1 " in shown
+
+
+def test_gpus_of_one_job_stand_on_one_node(folder):
+    """One GPU of each node is taken: a job for two waits, rather than get one on each."""
+    cluster = folder.cluster
+    for node in ("gpu01", "gpu02"):
+        options = ["-p", "gpu", "-w", node, "--gpus=1", "--mem=100", "--wrap", "sleep 600"]
+        cluster.call("sbatch", "-o", "/dev/null", *options)
+    cluster.wait_until(lambda: cluster.call("squeue", "-h", "-o", "%T").split() == ["RUNNING"] * 2,
+                       30, "two jobs that run")  # fmt: skip
+    process = folder.start("gpu.json")
+    waits = ["squeue", "-h", "-t", "PENDING", "-o", "%r %D"]
+    cluster.wait_until(lambda: "Resources 1" in cluster.call(*waits), 60, "a job that waits")
+    cluster.call("scancel", "--state=RUNNING", "--user", cluster.call("id", "-un").strip())
+    assert process.wait(120) == 0, folder.output()
+    assert folder.read("gpu.json")["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 def make_site(cluster, path):
