@@ -110,7 +110,8 @@ def add_costs(
     """The table `cost`: requests, tokens, attempts and US dollars by judge and variant.
 
     A request stands once in a row, however many verdicts its reply gave (a structured reply
-    answers several rubrics) and however many answers of the variant read the same.
+    answers several rubrics) and however many answers of the variant read the same. The row with
+    variant `all` is what was paid to a judge: variants that gave equal answers share requests.
 
     Args:
         verdicts: all judges' verdicts.
@@ -131,9 +132,12 @@ def add_costs(
     ) / 1e6
     # An endpoint that counts no tokens says nothing of its price: no sum is better than a low one.
     known_usd = pl.when(pl.col("uncounted") == 0).then(usd)
-    requests = verdicts.unique(["judge", "variant", "verdict_key"])
+    columns = ["judge", "variant", "verdict_key", "attempts", "prompt_tokens", "completion_tokens"]
+    asked = verdicts.select(columns)
+    requests = pl.concat([asked, asked.with_columns(variant=pl.lit("all"))])
     return (
-        requests.group_by("judge", "variant")
+        requests.unique(["judge", "variant", "verdict_key"])
+        .group_by("judge", "variant")
         .agg(
             # Imported scores, and prompts too long to be sent, were no requests.
             requests=(pl.col("attempts") > 0).sum().cast(pl.Int64),
@@ -153,6 +157,6 @@ def add_costs(
             "usd",
             "attempts",
         )
-        .sort("judge", "variant")
+        .sort(pl.col("judge"), pl.col("variant") == "all", pl.col("variant"))
         .collect(engine="streaming")
     )

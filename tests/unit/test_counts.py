@@ -72,7 +72,7 @@ def test_costs():
     row = add_costs(frame.lazy(), prices).row(0, named=True)
     assert (row["requests"], row["attempts"]) == (2, 4)
     assert row["usd"] == pytest.approx((4000 * 2.5 + 30 * 10) / 1e6)
-    assert add_costs(frame.lazy(), {"judge": None})["usd"].to_list() == [None]
+    assert set(add_costs(frame.lazy(), {"judge": None})["usd"]) == {None}
 
 
 def test_a_reply_to_two_rubrics_is_paid_once_and_an_imported_score_is_no_request():
@@ -83,7 +83,7 @@ def test_a_reply_to_two_rubrics_is_paid_once_and_an_imported_score_is_no_request
         ("1", "alignment", reply),  # an answer that reads the same
         ("2", "alignment", {"judge": "elsewhere", "attempts": 0, "prompt_tokens": 0}),
     )
-    paid, imported = add_costs(frame.lazy(), {}).sort("judge", descending=True).rows(named=True)
+    imported, _, paid, _ = add_costs(frame.lazy(), {}).rows(named=True)
     assert (paid["requests"], paid["prompt_tokens"], paid["completion_tokens"]) == (1, 500, 20)
     assert (imported["judge"], imported["requests"]) == ("elsewhere", 0)
 
@@ -91,4 +91,14 @@ def test_a_reply_to_two_rubrics_is_paid_once_and_an_imported_score_is_no_request
 def test_no_cost_is_named_where_an_endpoint_counts_no_tokens():
     frame = verdicts(("0", "alignment", {"prompt_tokens": None, "completion_tokens": None}))
     prices = {"judge": {"input_per_million": 2.5, "output_per_million": 10.0}}
-    assert add_costs(frame.lazy(), prices)["usd"].to_list() == [None]
+    assert set(add_costs(frame.lazy(), prices)["usd"]) == {None}
+
+
+def test_what_two_variants_share_is_paid_once():
+    frame = verdicts(
+        ("0", "alignment", {"verdict_key": "same"}),
+        ("1", "alignment", {"verdict_key": "same", "variant": "base"}),
+        ("2", "alignment", {"verdict_key": "own", "variant": "base"}),
+    )
+    rows = add_costs(frame.lazy(), {}).select("variant", "requests").rows()
+    assert rows == [("base", 2), (VARIANT, 1), ("all", 2)]

@@ -109,7 +109,7 @@ def test_outcomes_coverage_and_costs(files, tmp_path):
     assert written(paths)["coverage"]["status"].to_list() == ["ok", "unparsable"]
     paths = outputs(tmp_path, "cost")
     summarize_costs.main([table], {"judge": None}, paths)
-    assert written(paths)["cost"]["requests"].to_list() == [2]
+    assert written(paths)["cost"]["requests"].to_list() == [2, 2]
 
 
 def test_no_fine_tune_no_training(tmp_path):
