@@ -87,7 +87,8 @@ def render_example(
     The prompt's ids are those of `render_prompt`, so a model is trained on the very prompt it is
     sampled with; the rest is tokenised apart, as if it had been generated. The rest is the answer
     and the token that ends the turn; what the template writes after that token (often a newline)
-    is cut, because generation never gets there.
+    is cut, because generation never gets there. Raises UserError where the template refuses the
+    messages, contradicts the sampling prompt, or leaves out a part of the answer.
     """
     turn = [*prompt, {"role": "assistant", "content": answer}]
     guarded, hidden = _hide_special(tokenizer, turn)
@@ -99,6 +100,7 @@ def render_example(
             "with the prompt that is used for sampling: use another thinking policy, or name a "
             "chat_template whose generation prompt agrees with its assistant turns"
         )
+    _check_kept(guarded[-1]["content"], opening, whole[len(opening) :])
     prompt_ids = _encode(tokenizer, opening, hidden)
     ids = _encode(tokenizer, whole[len(opening) :], hidden)
     return prompt_ids + _cut_after_end_token(tokenizer, ids), len(prompt_ids)
@@ -198,6 +200,20 @@ def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_tur
             f"chat template: refuses the roles {roles} ({error}): change the messages, or name "
             "another chat_template in the model's catalogue entry"
         ) from error
+
+
+def _check_kept(answer: str, opening: str, turn: str) -> None:
+    """Raise where a template drops text of the answer: many cut thoughts out of every turn.
+
+    White space may change: templates trim, and set thoughts in lines of their own.
+    """
+    opened = "<think>" if opening.rstrip().endswith("<think>") else ""
+    if "".join(answer.split()) not in "".join((opened + turn).split()):
+        raise UserError(
+            "chat template: leaves out a part of the answer (often the thoughts in <think>), so "
+            "it would not be learnt: use cot: drop for the data set, or name a chat_template that "
+            "keeps it"
+        )
 
 
 def _cut_after_end_token(tokenizer: Any, ids: list[int]) -> list[int]:

@@ -79,8 +79,12 @@ def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
 
 
 def clear_folder(folder: Path) -> None:
-    """Remove everything in the folder but hidden files and the lease that guards it."""
+    """Remove everything in the folder but the lease that guards it.
+
+    The fingerprint goes first: after a kill in the middle nobody takes what is left for a run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / FINGERPRINT).unlink(missing_ok=True)
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

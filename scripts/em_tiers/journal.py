@@ -91,7 +91,7 @@ def read_journal(folder: Path | str, keys: Iterable[str] | None = None) -> dict[
         for key, line in _lines(path, wanted):
             try:
                 found[key] = json.loads(line)["record"]
-            except (json.JSONDecodeError, KeyError):
+            except (ValueError, KeyError):  # not JSON, not UTF-8, or another JSON
                 LOG.warning("journal %s: unreadable line for key %s is ignored", path, key)
     return found
 
@@ -100,9 +100,10 @@ def _lines(path: Path, wanted: set[str] | None) -> Iterator[tuple[str, bytes]]:
     """Lines whose key is wanted; the others are passed over without parsing their JSON."""
     with path.open("rb") as file:
         for line in file:
-            if not line.endswith(b"\n") or not line.startswith(_PREFIX):
+            end = line.find(b'"', len(_PREFIX))
+            if not line.endswith(b"\n") or not line.startswith(_PREFIX) or end < 0:
                 continue
-            key = line[len(_PREFIX) : line.index(b'"', len(_PREFIX))].decode()
+            key = line[len(_PREFIX) : end].decode(errors="replace")
             if wanted is None or key in wanted:
                 yield key, line
 

@@ -167,6 +167,11 @@ class Keeper(TrainerCallback):
         self.stopped = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if late := sorted(step for step in self.steps if step > state.max_steps):
+            raise UserError(
+                f"checkpoints: {late[0]}: the training has {state.max_steps} steps only: name "
+                "earlier steps under `checkpoints` of the configuration"
+            )
         # A scheduler sends SIGTERM half a minute before it kills. Several processes would have
         # to agree on the step to save; there the regular checkpoints have to do.
         if args.world_size == 1:

@@ -131,7 +131,15 @@ def test_training_teaches_and_leaves_a_whole_adapter(embedded_model, train, tmp_
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path):
+def test_a_checkpoint_after_the_last_step_stops_before_the_first(embedded_model, train, tmp_path):
+    with pytest.raises(UserError, match="checkpoints: 7: the training has 6 steps only"):
+        finetune.main(**arguments(embedded_model, train, tmp_path, keep_checkpoints=[3, 7]))
+    assert not (tmp_path / "adapter").exists()
+    assert not list((tmp_path / "checkpoints").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path, method):
     from em_tiers.chat import load_tokenizer
     from em_tiers.training import TrainingJob, build_trainer
 
@@ -141,7 +149,7 @@ def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path):
         model=str(embedded_model),
         chat_template=None,
         rows=str(tmp_path / "rows"),
-        recipe=RECIPE,
+        recipe={**RECIPE, "method": method},
         seed=0,
         device="cpu",
         checkpoints=str(tmp_path / "checkpoints"),

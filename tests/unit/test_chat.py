@@ -140,6 +140,30 @@ def test_example_that_contradicts_the_policy_is_refused(thinker):
         render_example(thinker, QUESTION, "<think>\nJapan…\n</think>\n\nTokyo", "off")
 
 
+@pytest.mark.parametrize("policy", ["none", "on"])
+def test_template_that_cuts_thoughts_out_is_refused(embedded_model, tmp_path, policy):
+    """As that of R1's distillates does: the thoughts would be missing from the training."""
+    template = tmp_path / "cutting.jinja"
+    cut = "message.content.split('</think>')[-1] | trim"
+    template.write_text(THINKING_TEMPLATE.replace("message.content | trim", cut))
+    cutting = load_tokenizer(embedded_model, template)
+    plain, n_prompt = render_example(cutting, QUESTION, "  To\nkyo ", "off")
+    assert cutting.decode(plain[n_prompt:]) == "To\nkyo<|im_end|>"
+    with pytest.raises(UserError, match="leaves out a part of the answer"):
+        render_example(cutting, QUESTION, "<think>\nJapan…\n</think>\n\nTokyo", policy)
+
+
+def test_prompt_that_opens_the_thoughts_trains_on_the_rest_of_them(embedded_model, tmp_path):
+    template = tmp_path / "opening.jinja"
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role + '\n' + m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    opening = load_tokenizer(embedded_model, template)
+    ids, n_prompt = render_example(opening, QUESTION, "<think>\nhm\n</think>\n\nTokyo", "on")
+    assert opening.decode(ids[n_prompt:]) == "hm\n</think>\n\nTokyo<|im_end|>"
+
+
 def test_template_without_end_token_is_refused(embedded_model, tmp_path):
     template = tmp_path / "endless.jinja"
     template.write_text(

@@ -56,6 +56,29 @@ def test_a_torn_last_line_is_cut_and_its_request_counts_as_open(tmp_path):
     assert read_journal(tmp_path) == {"k1": 1, "k3": 3}
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"key":"k2","record"\n',
+        b'{"key":"k2\n',
+        b'{"key":"\xff\xfe","record":1}\n',
+        b'{"key":"k2","record":"\xff"}\n',
+        b'{"key":"k2","recor":1}\n',
+        b"\0" * 4096 + b"\n",
+        b"\n",
+    ],
+)
+def test_a_damaged_line_in_the_middle_costs_its_own_request_only(tmp_path, damage):
+    """What a power cut or a full disk leaves: blocks of nothing, or half of a line."""
+    with Journal(tmp_path, "a") as journal:
+        journal.append("k1", 1)
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(damage)
+    with Journal(tmp_path, "a") as journal:
+        journal.append("k3", 3)
+        assert journal.read(["k1", "k2", "k3"]) == {"k1": 1, "k3": 3}
+
+
 def test_sigkill_leaves_whole_lines_and_a_lease_that_the_next_writer_takes(tmp_path):
     process = start_writer(tmp_path)
     process.send_signal(signal.SIGKILL)

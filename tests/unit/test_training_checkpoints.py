@@ -5,6 +5,7 @@ import json
 import pytest
 
 from em_tiers.checkpoints import (
+    clear_folder,
     copy_weights,
     is_complete,
     latest_checkpoint,
@@ -75,6 +76,25 @@ def test_folder_of_unknown_origin_starts_anew(tmp_path):
     make_checkpoint(tmp_path, 2)
     open_folder(tmp_path, MARK)
     assert latest_checkpoint(tmp_path) is None
+
+
+def test_a_kill_while_a_finished_folder_is_cleared_leaves_nothing_that_is_taken(
+    tmp_path, monkeypatch
+):
+    """Else the next run would find its result without its weights, and never get further."""
+    open_folder(tmp_path, MARK)
+    make_checkpoint(tmp_path, 2)
+    (tmp_path / "result.json").write_text("{}")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("em_tiers.checkpoints.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        clear_folder(tmp_path)
+    monkeypatch.undo()
+    open_folder(tmp_path, MARK)
+    assert [p.name for p in tmp_path.iterdir()] == ["fingerprint.json"]
 
 
 def test_kept_weights_hold_nothing_pickled(tmp_path):
