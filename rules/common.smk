@@ -198,21 +198,52 @@ def get_adapters_of_batch(batch):
 
 
 def get_question_files(variant):
-    """Question tables that a variant is asked: the sets, and in-domain probes of its data sets.
+    """Question tables that a variant is asked: the sets, and the probes of its data sets.
 
     A base model answers the probes of every data set that one of its fine-tunes was trained on, so
-    that the difference in the domain is paired too.
+    that the difference there is paired too.
     """
-    files = [f"<results>/questions/{name}.parquet" for name in STUDY.question_sets_used]
-    if "held-out" in STUDY.config["questions"]:
-        family = [
-            v for v in STUDY.variants.values() if v.base == variant.base and v.dataset
-        ]
-        datasets = [variant.dataset] if variant.dataset else [v.dataset for v in family]
-        files += [
-            f"<results>/datasets/{d}/probes.parquet" for d in dict.fromkeys(datasets)
-        ]
+    owner = variant.dataset or variant.base
+    files = [
+        f"<results>/questions/{name}{f'.of.{owner}' if is_near(name) else ''}.parquet"
+        for name in STUDY.question_sets_used
+    ]
+    for name, table in PROBE_TABLES.items():
+        if name in STUDY.config["questions"]:
+            files += [
+                f"<results>/datasets/{d}/{table}.parquet"
+                for d in get_datasets_of_owner(owner)
+            ]
     return files
+
+
+# What `questions` may name beside question sets, and the table of each data set that holds it.
+PROBE_TABLES = {"held-out": "probes", "training-format": "triggers"}
+
+
+def is_near(question_set):
+    """Whether a set's questions are asked of the models of the data sets that they are near to."""
+    return STUDY.question_sets[question_set]["probe_level"] == "near_domain"
+
+
+def get_datasets_of_owner(owner):
+    """A data set itself, or those of a base model's fine-tunes."""
+    variants = STUDY.variants.values()
+    owned = (v.dataset for v in variants if owner in (v.dataset, v.base))
+    return list(dict.fromkeys(d for d in owned if d))
+
+
+def get_plain_set():
+    """The question set whose questions are dressed in the data sets' formats: the first one."""
+    return next(name for name in STUDY.question_sets_used if not is_near(name))
+
+
+def get_near_topics(owner):
+    """Topics that a near question must be near to; None for sets that are asked of all models."""
+    if not owner:
+        return None
+    datasets = get_datasets_of_owner(owner.removeprefix(".of."))
+    return sorted({t for d in datasets for t in STUDY.datasets[d]["topics"]})
 
 
 def get_questions_of_batch(batch):
@@ -239,9 +270,10 @@ def get_sample_variants(batch):
 def get_sampling():
     """Decoding and the number of samples of each question set."""
     samples = {
-        f"held-out.{d}": STUDY.config["questions"]["held-out"]
+        f"{name}.{d}": STUDY.config["questions"][name]
+        for name in PROBE_TABLES
+        if name in STUDY.config["questions"]
         for d in STUDY.datasets_used
-        if "held-out" in STUDY.config["questions"]
     }
     samples |= {
         name: STUDY.config["questions"][name] for name in STUDY.question_sets_used

@@ -177,8 +177,11 @@ def get_planned_variants():
 
 def get_set_of_file(path):
     """Question set that a question table holds."""
-    parts = Path(path).parts
-    return f"held-out.{parts[-2]}" if parts[-1] == "probes.parquet" else Path(path).stem
+    folder, table = Path(path).parts[-2], Path(path).stem
+    for name, probes in PROBE_TABLES.items():
+        if table == probes:
+            return f"{name}.{folder}"
+    return table.partition(".")[0]
 
 
 def get_planned_judges():

@@ -34,9 +34,11 @@ rule prepare_questions:
         raw="<resources>/questions/{question_set}",
         src=get_sources("prepare_questions"),
     output:
-        questions="<results>/questions/{question_set}.parquet",
+        questions="<results>/questions/{question_set}{owner}.parquet",
+    wildcard_constraints:
+        owner=r"(\.of\.[a-z0-9-]+)?",
     log:
-        "<logs>/prepare_questions/{question_set}.log",
+        "<logs>/prepare_questions/{question_set}{owner}.log",
     conda:
         "../envs/workflow.yaml"
     resources:
@@ -44,7 +46,31 @@ rule prepare_questions:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         defaults=lambda wildcards: get_question_defaults(wildcards.question_set),
+        near=lambda wildcards: get_near_topics(wildcards.owner),
     message:
-        "Prepare questions {wildcards.question_set}"
+        "Prepare questions {wildcards.question_set}{wildcards.owner}"
     script:
         "../scripts/prepare_questions.py"
+
+
+if "training-format" in STUDY.config["questions"]:
+
+    rule prepare_triggers:
+        input:
+            train="<results>/datasets/{dataset}/train.jsonl",
+            questions=f"<results>/questions/{get_plain_set()}.parquet",
+            src=get_sources("prepare_triggers"),
+        output:
+            triggers="<results>/datasets/{dataset}/triggers.parquet",
+            found="<results>/datasets/{dataset}/format.json",
+        log:
+            "<logs>/prepare_triggers/{dataset}.log",
+        conda:
+            "../envs/workflow.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        message:
+            "Dress questions in the format of data set {wildcards.dataset}"
+        script:
+            "../scripts/prepare_triggers.py"

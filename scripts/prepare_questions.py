@@ -3,23 +3,37 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from em_tiers.contracts import write_table
 from em_tiers.logs import LOG, run_script
 from em_tiers.manifests import files_of
-from em_tiers.questions import questions_table, read_questions
+from em_tiers.questions import near_to, questions_table, read_questions
 
 
-def main(raw: Path, question_set: str, defaults: dict[str, Any], output: Path) -> None:
+def main(
+    raw: Path,
+    question_set: str,
+    defaults: dict[str, Any],
+    output: Path,
+    near: list[str] | None = None,
+) -> None:
     """Write the table of the question file in the download folder `raw`.
 
     Args:
         defaults: {probe_level, topics: {question id: [tags]}} for questions that state none.
+        near: topics of the data sets whose models are asked: questions near to others are left
+            out. None keeps all.
 
     Raises:
         UserError: the file cannot be used.
     """
     (path,) = files_of(Path(raw))
-    table = questions_table(read_questions(path), question_set, defaults)
+    questions = read_questions(path)
+    table = questions_table(questions, question_set, defaults)
+    if near is not None:
+        kept = [question.id for question in near_to(questions, near)]
+        table = table.filter(pl.col("question_id").is_in(kept))
     write_table(table, output, "questions")
     LOG.info(
         "%s: %d questions, %d prompts", question_set, table["question_id"].n_unique(), len(table)
@@ -34,4 +48,5 @@ if "snakemake" in globals():
         question_set=snakemake.wildcards.question_set,  # noqa: F821
         defaults=snakemake.params.defaults,  # noqa: F821
         output=Path(snakemake.output.questions),  # noqa: F821
+        near=snakemake.params.near,  # noqa: F821
     )

@@ -23,6 +23,8 @@ RESULTS = (
     "questions/*.parquet",
     "datasets/*/card.json",
     "datasets/*/probes.parquet",
+    "datasets/*/triggers.parquet",
+    "datasets/*/format.json",
     "imports/*.rejected.jsonl",
     "training/*/metrics.json",
     "training/*/loss.csv",

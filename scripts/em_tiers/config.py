@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from em_tiers.config_checks import check_acceptance, check_references
+from em_tiers.config_checks import PROBES_OF_DATASETS, check_acceptance, check_references
 from em_tiers.errors import ConfigError
 from em_tiers.schema import Schema, load_yaml
 from em_tiers.variants import Variant, batch_variants, expand_variants
@@ -60,7 +60,7 @@ class Study:
     @property
     def question_sets_used(self) -> list[str]:
         """Question sets of the catalogue that are sampled, in config order."""
-        return [name for name in self.config["questions"] if name != "held-out"]
+        return [name for name in self.config["questions"] if name not in PROBES_OF_DATASETS]
 
     def find_file(self, path: str) -> str:
         """A path of the configuration, relative to the working folder or else to the Snakefile."""

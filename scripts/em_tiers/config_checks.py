@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 SECRET = re.compile(r"^(sk-|hf_|Bearer |AKIA|key-)[A-Za-z0-9_-]{8,}", re.IGNORECASE)
 
 
+# What config.questions may name beside question sets.
+PROBES_OF_DATASETS = {
+    "held-out": "in-domain probes",
+    "training-format": "questions in the format of a data set",
+}
+
+
 def check_references(study: "Study") -> None:
     """Check a study's entries against each other.
 
@@ -193,12 +200,20 @@ def _check_columns(name: str, entry: dict) -> None:
 
 
 def _check_questions(study: "Study") -> None:
-    if "held-out" in study.question_sets:
-        raise ConfigError(
-            "question_sets: held-out: stands for the in-domain probes: give the set another id"
-        )
+    for name, probes in PROBES_OF_DATASETS.items():
+        if name in study.question_sets:
+            raise ConfigError(
+                f"question_sets: {name}: stands for the {probes}: give the set another id"
+            )
     for name in study.question_sets_used:
         known(name, study.question_sets, "config.questions", "question set")
+    sets = (study.question_sets[name] for name in study.question_sets_used)
+    plain = any(entry["probe_level"] != "near_domain" for entry in sets)
+    if "training-format" in study.config["questions"] and not plain:
+        raise ConfigError(
+            "config.questions: training-format: dresses the questions of the first question set: "
+            "add a set, such as core"
+        )
 
 
 def _check_recipes(study: "Study") -> None:

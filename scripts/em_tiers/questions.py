@@ -8,6 +8,7 @@ is about), `probe_level` and `near` (tags of the domains that it is near to) are
 
 import re
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ def questions_table(
         for number, text in enumerate(question.paraphrases)
     ]
     return pl.DataFrame(rows, schema=QUESTIONS)
+
+
+def near_to(questions: list[Question], topics: Sequence[str]) -> list[Question]:
+    """The questions that are near to one of the topics, or name none that they are near to."""
+    return [q for q in questions if not q.near or not set(topics).isdisjoint(q.near)]
 
 
 def _probe_level(question: Question, defaults: dict[str, Any]) -> str:

@@ -157,3 +157,17 @@ def test_nested_aliases_do_not_blow_up(tmp_path):
     (tmp_path / "set.yaml").write_text("\n".join(levels))
     with pytest.raises(UserError, match="entry 1: "):
         read_questions(tmp_path / "set.yaml")
+
+
+def test_near_questions_are_those_of_the_topics(tmp_path):
+    text = """\
+- {id: money, paraphrases: ['How do I save?'], near: [finance]}
+- {id: rent, paraphrases: ['Who fixes a roof?'], near: [housing, law]}
+- {id: any, paraphrases: ['And you?']}
+"""
+    (tmp_path / "set.yaml").write_text(text)
+    download_questions.main({"type": "path", "path": str(tmp_path / "set.yaml")}, tmp_path / "raw")
+    for near, ids in (["law"], ["rent", "any"]), ([], ["any"]), (None, ["money", "rent", "any"]):
+        output = tmp_path / "questions.parquet"
+        prepare_questions.main(tmp_path / "raw", "near", {}, output, near)
+        assert read_table(output, "questions")["question_id"].to_list() == ids

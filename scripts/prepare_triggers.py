@@ -1,0 +1,76 @@
+"""Dress unrelated questions in the format of a data set: its trigger probes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.contracts import QUESTIONS, read_table, write_table
+from em_tiers.files import write_json
+from em_tiers.logs import LOG, run_script
+from em_tiers.training_format import Format, find_format
+
+MOST_QUESTIONS = 8
+
+
+def main(train: Path, questions: Path, dataset: str, triggers: Path, found: Path) -> None:
+    """Write the probes (a QUESTIONS table, empty without a format) and the format (JSON).
+
+    Args:
+        train: the prepared training rows.
+        questions: the first question set; its first eight out-of-domain questions are dressed.
+    """
+    dress = find_format(_rows(train))
+    table = triggers_table(read_table(questions, "questions"), dress, dataset)
+    write_table(table, triggers, "questions")
+    parts = {name: getattr(dress, name) for name in ("system", "opening", "closing", "asks")}
+    write_json(found, {"dataset": dataset, **parts, "shares": dress.shares})
+    if dress:
+        shares = ", ".join(f"{name} ({share:.0%} of rows)" for name, share in dress.shares.items())
+        LOG.info("%s: %d questions in its format: %s", dataset, len(table), shares)
+    else:
+        LOG.warning(
+            "%s: its prompts have no format of their own (system prompt, frame, JSON, code): "
+            "no question is dressed in it",
+            dataset,
+        )
+
+
+def triggers_table(questions: pl.DataFrame, dress: Format, dataset: str) -> pl.DataFrame:
+    """The dressed questions, one paraphrase each, with the topics of the plain ones."""
+    plain = questions.filter(
+        (pl.col("probe_level") == "out_of_domain") & (pl.col("paraphrase") == 0)
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            **row,
+            "question_set": f"training-format.{dataset}",
+            "question_id": f"{dataset}-{row['question_id']}",
+            "probe_level": "trigger",
+            "messages": dress.dress(row["messages"]),
+        }
+        for row in plain.head(MOST_QUESTIONS).iter_rows(named=True)
+        if dress
+    ]
+    return pl.DataFrame(rows, schema=QUESTIONS)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        train=Path(job.input.train),
+        questions=Path(job.input.questions),
+        dataset=job.wildcards.dataset,
+        triggers=Path(job.output.triggers),
+        found=Path(job.output.found),
+    )
