@@ -1,5 +1,6 @@
 """A rule names a number of GPUs; the site's words for it reach the scheduler."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, ResourceSettings
 
+from em_tiers.engine_settings import vllm_arguments
 from em_tiers.errors import ConfigError
 from em_tiers.gpu_request import get_gpu_request
 
@@ -41,18 +43,26 @@ def test_an_unknown_word_is_named():
         get_gpu_request(1, {"EM_TIERS_GPU_WORD": "gpus"})
 
 
-@pytest.fixture
-def demo(tmp_path, monkeypatch):
-    """The parsed workflow of the demo, on a site with one model of GPU."""
-    monkeypatch.setenv("EM_TIERS_GPU_WORD", "gres")
-    monkeypatch.setenv("EM_TIERS_GPU_MODEL", "a100")
-    monkeypatch.chdir(tmp_path)
+@contextmanager
+def parsed_demo(**changes):
+    """The workflow of the demo with changes of its configuration, parsed but not planned."""
+    settings = ConfigSettings(config=changes, configfiles=[ROOT / "config" / "demo.yaml"])
     with SnakemakeApi() as api:
         yield api.workflow(
             resource_settings=ResourceSettings(cores=1),
-            config_settings=ConfigSettings(configfiles=[ROOT / "config" / "demo.yaml"]),
+            config_settings=settings,
             snakefile=ROOT / "Snakefile",
         )._workflow
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """The demo's workflow on a site with one model of GPU."""
+    monkeypatch.setenv("EM_TIERS_GPU_WORD", "gres")
+    monkeypatch.setenv("EM_TIERS_GPU_MODEL", "a100")
+    monkeypatch.chdir(tmp_path)
+    with parsed_demo() as workflow:
+        yield workflow
 
 
 @dataclass
@@ -85,3 +95,13 @@ def test_gpus_and_memory_of_a_training_follow_its_recipe(demo):
     assert ask("demo-lora", 3) == ("gpu:a100:1", 17080)
     assert ask("ddp", 1) == ("gpu:a100:3", 9620)
     assert ask("full-4gpu", 1) == ("gpu:a100:4", 10160)
+
+
+def test_sampling_and_judging_ask_for_the_gpus_that_their_engine_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with parsed_demo(engine="gpu-2", judges=["qwen2-5-32b"]) as workflow:
+        asked = {r.name.partition("_")[0]: r.resources["gpu"].raw
+                 for r in workflow.rules if r.name.startswith(("sample_", "judge_"))}  # fmt: skip
+        engine = workflow.globals["get_engine"]()
+    assert vllm_arguments(engine, "model", "model")["tensor_parallel_size"] == 2
+    assert asked == {"sample": 2, "judge": 2}
