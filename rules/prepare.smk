@@ -35,10 +35,10 @@ rule prepare_questions:
         src=get_sources("prepare_questions"),
     output:
         questions="<results>/questions/{question_set}{owner}.parquet",
-    wildcard_constraints:
-        owner=r"(\.of\.[a-z0-9-]+)?",
     log:
         "<logs>/prepare_questions/{question_set}{owner}.log",
+    wildcard_constraints:
+        owner=r"(\.of\.[a-z0-9-]+)?",
     conda:
         "../envs/workflow.yaml"
     resources:
