@@ -78,6 +78,8 @@ def say_what_is_missing():
 def check_before_run():
     """What a dry run does not need: pinned revisions, and the keys of judges that will be asked."""
     rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if rules <= {"plan_requests", "show_status"}:
+        return  # words only: nothing is fetched or asked
     asked = [
         judge
         for judge in STUDY.config["judges"]

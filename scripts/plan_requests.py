@@ -1,6 +1,5 @@
 """Say in words what a run would ask: answers to sample, and requests and money of each judge."""
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -46,21 +45,22 @@ def main(
     Nothing is asked and nothing is written. Verdicts that a journal holds cost nothing.
 
     Args:
-        variants: {variant, dataset, adapter, journal (None: imported), responses, card,
+        variants: {variant, parent, dataset, adapter, journal (None: imported), responses, card,
             questions: {path: n}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
         max_tokens: the most tokens of a sampled answer.
         rebuilt: files that a run would make again (see `outputs_of_a_run`).
     """
-    trained = sorted({v["adapter"] for v in variants if v["adapter"] and v["adapter"] in rebuilt})
-    for adapter in trained:
-        print(f"train {Path(adapter).name}")
-    new = {v["variant"]: new_answers(v, rebuilt) for v in variants}
     for variant in variants:
-        words = sampling_in_words(variant, new[variant["variant"]], rebuilt)
-        if words:
-            print(f"sample {variant['variant']}: {words}")
-    if not any(n is None or n for n in new.values()):
+        if variant["variant"] == variant["parent"] and is_retrained(variant, rebuilt):
+            print(f"train {variant['parent']}")
+    new = {v["variant"]: new_answers(v, rebuilt) for v in variants}
+    unknown = [v for v in variants if new[v["variant"]] is None]
+    for words in filter(None, (sampling_in_words(v, new, rebuilt) for v in variants)):
+        print(f"sample {words}")
+    if unknown:
+        print(f"models with an unknown number of answers: {len(unknown)}: {preparation(unknown)}")
+    elif not any(new.values()):
         print("sample: nothing is missing")
     there = [v for v in variants if has_answers(v) and not is_retrained(v, rebuilt)]
     cards = {v["dataset"]: read_json(v["card"]) for v in there if v["card"] and _exists(v["card"])}
@@ -106,19 +106,32 @@ def new_answers(variant: Mapping[str, Any], rebuilt: Collection[str]) -> int | N
     return wanted - held.select(pl.len()).collect().item()
 
 
+def preparation(unknown: Sequence[Mapping[str, Any]]) -> str:
+    """How to make known what is asked of these variants: local rules that need no GPU."""
+    rules = {
+        "import_responses": any(v["journal"] is None for v in unknown),
+        "prepare_questions": any(v["journal"] is not None for v in unknown),
+        "prepare_dataset": any(v["dataset"] and v["journal"] is not None for v in unknown),
+    }
+    named = " ".join(name for name, needed in rules.items() if needed)
+    return f"snakemake --until {named}, and plan again"
+
+
 def sampling_in_words(
-    variant: Mapping[str, Any], missing: int | None, rebuilt: Collection[str]
-) -> str:
-    """What is sampled of a variant; empty when nothing is."""
-    if variant["journal"] is None:
-        return ""
-    if missing is None:
-        return "an unknown number of answers: its questions are not prepared yet"
+    variant: Mapping[str, Any], new: Mapping[str, int | None], rebuilt: Collection[str]
+) -> str | None:
+    """What is sampled of a variant; None when nothing is, or nobody knows yet."""
+    missing = new[variant["variant"]]
     if missing:
-        return f"{missing:,} answers"
-    if variant["responses"] in rebuilt:
-        return "its job runs again; nothing is asked unless the decoding or the model changed"
-    return ""
+        again = is_retrained(variant, rebuilt) and has_answers(variant)
+        unless = " (none if its training gives the same weights as before)" if again else ""
+        return f"{variant['variant']}: answers: {missing:,}{unless}"
+    if missing == 0 and variant["journal"] and variant["responses"] in rebuilt:
+        return (
+            f"{variant['variant']}: its job runs again; nothing is asked unless the decoding or "
+            "the model changed"
+        )
+    return None
 
 
 def plan_judge(
@@ -150,9 +163,10 @@ def plan_judge(
         yield estimate([*planned, *coming], done, entry["prices"], no_price)
     about = sum(n or 0 for n in new.values())
     if about:
-        yield f"among them, about {about:,} answers that are not sampled yet"
-    if any(n is None for n in new.values()):
-        yield "besides, all answers of models that have no questions or imported answers yet"
+        yield f"counted in, answers that are not sampled yet: {about:,}"
+    unknown = sum(n is None for n in new.values())
+    if unknown:
+        yield f"besides, all answers of the models whose number is unknown: {unknown}"
     possible = possible_tiers(judge, answers, cards, first, done)
     possible += [
         expected_request(judge, ("tier",), new[v["variant"]], longest)
@@ -215,28 +229,27 @@ def known_verdicts(
 
 
 def outputs_of_a_run(snakefile: str, config: Mapping[str, Any]) -> set[str]:
-    """Files that a run with this configuration would make, as Snakemake's dry run says.
+    """Files that a run with this configuration would make, as Snakemake's summary says.
 
     A changed recipe or decoding shows in nothing but Snakemake's own records.
 
     Raises:
-        UserError: the dry run fails.
+        UserError: Snakemake fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.json"
         write_json(file, dict(config))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--dry-run"]
-        # The job that runs this script holds the folder's lock; a dry run needs none.
+        command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--summary"]
+        # The run of this script holds the folder's lock; a summary needs none.
         done = subprocess.run(
             [*command, "--nolock", "--cores", "1", "--configfile", str(file)],
             capture_output=True,
             text=True,
         )
-    text = done.stdout + done.stderr
     if done.returncode:
-        raise UserError(f"snakemake --dry-run: {text.strip()[-2000:]}: mend this first")
-    lines = re.findall(r"^ +output: (.*)$", text, re.MULTILINE)
-    return {path.strip() for line in lines for path in line.split(",")}
+        raise UserError(f"snakemake --summary: {done.stderr.strip()[-2000:]}: mend this first")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    return {row[0] for row in rows if row[-1] == "update pending"}
 
 
 def _exists(path: str | Path) -> bool:

@@ -1,13 +1,16 @@
 """What reruns when: the README's table, line by line, on the real workflow.
 
-The tests share one working folder and run in the order of the file, as a user's days would: each
-one changes something, runs the workflow, and counts what was asked in the journals.
+The tests share one working folder and a copy of the workflow, and run in the order of the file, as
+a user's days would: each one changes something, runs the workflow, and counts what was asked in the
+journals. Judges behind an API have a file of their own, test_api_reruns.py.
 """
+
+import re
 
 import polars as pl
 import pytest
 
-from workdir import Workdir
+from workdir import Workdir, copy_workflow
 
 pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
 
@@ -17,7 +20,8 @@ JUDGE = "judge_tiny-judge_tiny-0"
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, embedded_model):
-    folder = Workdir(tmp_path_factory.mktemp("reruns"), "smallest", embedded_model)
+    checkout = copy_workflow(tmp_path_factory.mktemp("checkout"))
+    folder = Workdir(tmp_path_factory.mktemp("reruns"), "smallest", embedded_model, checkout)
     folder.run()
     return folder
 
@@ -27,6 +31,14 @@ def new_requests(work: Workdir, stage: str, before) -> int:
     now = work.journal_keys(stage)
     assert set(now.values()) <= {1}, "a request stands twice in the journal"
     return len(now) - len(before)
+
+
+def plan(work: Workdir) -> tuple[int, int]:
+    """Answers to sample and requests to judges that the plan announces, over all of them."""
+    output = work.run("plan_requests", "--quiet", "all").output
+    sampled = re.findall(r"^sample \S+: answers: ([\d,]+)", output, re.MULTILINE)
+    judged = re.findall(r"in all ([\d,]+) requests", output)
+    return tuple(sum(int(n.replace(",", "")) for n in found) for found in (sampled, judged))
 
 
 def rates(work: Workdir) -> pl.DataFrame:
@@ -51,6 +63,17 @@ def test_the_smallest_case_runs_to_the_end(work):
 
 def test_a_second_run_has_nothing_to_do(work):
     assert not work.run().jobs
+    assert plan(work) == (0, 0)
+
+
+def test_edited_scripts_and_helpers_run_again_and_ask_nothing(work):
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
+    for name in ("sample.py", "judge_vllm.py", "em_tiers/chat.py"):
+        path = work.root / "scripts" / name
+        path.write_text(path.read_text() + "\n# A comment.\n")
+    jobs = work.run().jobs
+    assert jobs[SAMPLES] == jobs[JUDGE] == 1
+    assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0
 
 
 def test_label_comment_and_key_order_rerun_no_model(work):
@@ -72,6 +95,7 @@ def test_label_comment_and_key_order_rerun_no_model(work):
 def test_a_further_sample_adds_only_its_own_requests(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["questions"]["two"] = 2
+    assert plan(work) == (4, 8)
     jobs = work.run().jobs
     assert "finetune" not in jobs
     assert new_requests(work, "sample", sampled) == 4  # 2 variants x 2 questions x 1 new sample
@@ -79,10 +103,11 @@ def test_a_further_sample_adds_only_its_own_requests(work):
 
 
 def test_a_further_question_set_adds_only_its_own_requests(work):
-    sampled = work.journal_keys("sample")
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["questions"]["more"] = 1
     work.run()
     assert new_requests(work, "sample", sampled) == 2
+    assert 0 < new_requests(work, "judge", judged) <= 4
 
 
 def test_a_changed_rubric_asks_that_rubric_again_and_going_back_costs_nothing(work):
@@ -128,10 +153,31 @@ def test_a_new_judge_asks_only_itself(work):
 
 @pytest.mark.slow
 def test_a_new_data_set_trains_and_samples_only_itself(work):
-    sampled = work.journal_keys("sample")
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["variants"][0]["datasets"] = ["tales", "desk"]
+    assert plan(work)[0] == 7 + 2
     jobs = work.run().jobs
     assert jobs["finetune"] == 1
     # The new variant: 2 questions x 2 + 1 + 2 held-out = 7 and its greedy probes (4); the base
     # model answers the two held-out prompts of the new data set.
     assert new_requests(work, "sample", sampled) == 7 + 4 + 2
+    # Two judges with three rubrics between them.
+    assert 0 < new_requests(work, "judge", judged) <= 3 * (7 + 2)
+
+
+@pytest.mark.slow
+def test_a_new_training_seed_trains_and_samples_only_itself(work):
+    sampled = work.journal_keys("sample")
+    work.config["variants"][0] |= {"datasets": ["tales"], "training_seeds": [0, 1]}
+    jobs = work.run().jobs
+    assert jobs["finetune"] == 1
+    assert new_requests(work, "sample", sampled) == 7 + 4
+
+
+@pytest.mark.slow
+def test_an_edited_training_helper_changes_no_adapter_and_asks_nothing(work):
+    sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
+    path = work.root / "scripts" / "em_tiers" / "training.py"
+    path.write_text(path.read_text() + "\n# A comment.\n")
+    assert work.run().jobs["finetune"] == 2
+    assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0
