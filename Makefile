@@ -59,7 +59,7 @@ test-tools:
 	touch $@
 
 cluster-up: setup  ## a SLURM cluster of three nodes on this machine, to try things on
-	bash tests/slurm/cluster up
+	bash tests/slurm/cluster up --accounting
 
 cluster-down:  ## take it down
 	bash tests/slurm/cluster down
