@@ -92,11 +92,11 @@ archive:  ## results/EXPERIMENT.archive.zip of a finished run (CONFIG=config/NAM
 verify:  ## check an archive (ARCHIVE=FILE)
 	$(BIN)/python scripts/verify_archive.py $(ARCHIVE)
 
-restore:  ## unpack an archive into this checkout (ARCHIVE=FILE)
-	$(BIN)/python scripts/restore_archive.py $(ARCHIVE)
+restore:  ## unpack an archive into this checkout (ARCHIVE=FILE, ARGS=--with-code or --fetch)
+	$(BIN)/python scripts/restore_archive.py $(ARCHIVE) $(ARGS)
 
-compare:  ## two archives or results folders (BEFORE=... AFTER=...)
-	$(BIN)/python scripts/compare_results.py $(BEFORE) $(AFTER)
+compare:  ## two archives or results folders (BEFORE=... AFTER=... ARGS=--help)
+	$(BIN)/python scripts/compare_results.py $(BEFORE) $(AFTER) $(ARGS)
 
 lint: setup  ## snakemake --lint, snakefmt, ruff
 	$(SNAKEMAKE) --lint --configfile config/demo.yaml

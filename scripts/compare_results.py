@@ -58,7 +58,8 @@ def page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.DataFrame) ->
         "## Rates",
         f"Definition {settings.headline}, probe levels {', '.join(settings.headline_levels)}; "
         f"after minus before over the questions in common, with "
-        f"{100 * settings.confidence:g} % intervals paired by question (MOVER), p-values by "
+        f"{100 * settings.confidence:g} % intervals paired by question (by answer where both runs "
+        "hold the same ones: the column method says which), p-values by "
         "sign flips over questions, adjusted by Holm over the variants. Without a question in "
         "common there is no difference. All definitions, metrics and levels: rates.csv.",
         markdown(headline) if len(headline) else "No variant in common.",

@@ -1,9 +1,12 @@
 """Two runs beside each other: what changed in the configuration, and in the rates.
 
-The difference of two rates is taken over the questions that both runs asked, with the interval of
-em_tiers.differences (MOVER, paired by question) and its sign-flip p-value; `p_adjusted` is Holm's
-within one definition, metric and probe level. Questions are paired, not answers: two runs sample
-different answers, and where they judged the same ones the interval is wider than need be.
+The difference of two rates is taken over the questions that both runs asked, with the sign-flip
+p-value of em_tiers.differences; `p_adjusted` is Holm's within one definition, metric and probe
+level. The column `method` names the interval. `paired_t`: both runs hold the same answers (another
+judge, other rules), so that the answers' own variation cancels: Student's t over the questions'
+linearised differences (Cochran 1977, Sampling Techniques, section 6.3). `mover`: that of
+em_tiers.differences, paired by question, where the answers are others, or where so few questions
+changed that their spread says little and an interval must keep its width.
 """
 
 import json
@@ -17,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from em_tiers.archive_check import verify_archive
 from em_tiers.archive_io import open_archive
@@ -49,6 +53,7 @@ RATE_COLUMNS = {
     "difference": pl.Float64,  # null: no question in common
     "low": pl.Float64,
     "high": pl.Float64,
+    "method": pl.String,  # of the interval
     "p_value": pl.Float64,
     "p_adjusted": pl.Float64,
     "n_before": pl.Int64,
@@ -58,6 +63,7 @@ RATE_COLUMNS = {
     "questions_after": pl.Int64,
 }
 CONFIG_COLUMNS = {"key": pl.String, "before": pl.String, "after": pl.String}
+FEWEST_CHANGED = 6  # questions whose rate changed, for an interval from their spread
 FAMILY = ("judge_before", "judge_after", "probe_level", "definition", "metric")
 
 
@@ -183,6 +189,7 @@ def pair_judges(
 def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()) -> pl.DataFrame:
     """Rates of the variants that both runs have, after minus before: RATE_COLUMNS."""
     chosen = settings_of(after)
+    answers = [answers_of(run) for run in (before, after)]
     sides = []
     for run in (before, after):
         own = settings_of(run)
@@ -202,7 +209,8 @@ def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()
                     "judge_after": second,
                     "probe_level": level,
                 }
-                pairs = _compare(sides[0][judge, variant, level], other, chosen)
+                same = answers[0].get((judge, variant)) == answers[1].get((second, variant))
+                pairs = _compare(sides[0][judge, variant, level], other, chosen, same)
                 rows += [place | pair for pair in pairs]
     frame = pl.DataFrame(rows, schema={k: v for k, v in RATE_COLUMNS.items() if k != "p_adjusted"})
     adjusted = np.full(len(frame), np.nan)
@@ -215,7 +223,21 @@ def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()
     return frame.with_columns(column).select(list(RATE_COLUMNS))
 
 
-def _compare(before: pl.DataFrame, after: pl.DataFrame, settings: Settings) -> list[dict]:
+def answers_of(run: Run) -> dict[tuple[str, str], tuple[int, int]]:
+    """How many answers a judge judged of a variant, and a hash of their keys in any order."""
+    hashed = pl.col("response_key").hash(seed=0)
+    found = (
+        scan_outcomes(run.outcomes)
+        .group_by("judge", "variant")
+        .agg(pl.len(), (hashed % 2**32).sum().alias("hash"))
+        .collect(engine="streaming")
+    )
+    return {(judge, variant): (n, h) for judge, variant, n, h in found.iter_rows()}
+
+
+def _compare(
+    before: pl.DataFrame, after: pl.DataFrame, settings: Settings, same_answers: bool
+) -> list[dict]:
     both = set(before.get_column("question")) & set(after.get_column("question"))
     counts = {"questions_before": len(before), "questions_after": len(after)}
     paired = [
@@ -225,12 +247,20 @@ def _compare(before: pl.DataFrame, after: pl.DataFrame, settings: Settings) -> l
     return [
         {"definition": definition, "metric": metric}
         | counts
-        | _difference(first[definition, metric], second[definition, metric], settings, bool(both))
+        | _difference(
+            first[definition, metric],
+            second[definition, metric],
+            settings,
+            bool(both),
+            same_answers,
+        )
         for definition, metric in first
     ]
 
 
-def _difference(before: Cells, after: Cells, settings: Settings, paired: bool) -> dict[str, Any]:
+def _difference(
+    before: Cells, after: Cells, settings: Settings, paired: bool, same_answers: bool
+) -> dict[str, Any]:
     """After minus before; `difference` and its bounds are None where no question is in common."""
     if paired:
         kept = (before.counted.sum(axis=0) > 0) & (after.counted.sum(axis=0) > 0)
@@ -247,11 +277,39 @@ def _difference(before: Cells, after: Cells, settings: Settings, paired: bool) -
         "n_after": bounds[0].n,
         "questions": before.questions if paired else 0,
     }
-    names = ("difference", "low", "high", "p_value")
+    names = ("difference", "low", "high", "method", "p_value")
     if not paired:
         return found | dict.fromkeys(names)
     rates = [c.hits.sum(axis=0) / c.counted.sum(axis=0) for c in (after, before)]
-    low, high = mover(*bounds, correlation_of(*rates))
+    method = "paired_t"
+    between = paired_t(before, after, settings.confidence) if same_answers else None
+    if between is None:
+        method, between = "mover", mover(*bounds, correlation_of(*rates))
     p_value = sign_flip(rates[0] - rates[1], settings.seed)
-    values = (bounds[0].rate - bounds[1].rate, low, high, p_value)
+    values = (bounds[0].rate - bounds[1].rate, *between, method, p_value)
     return found | dict(zip(names, values, strict=True))
+
+
+def paired_t(before: Cells, after: Cells, confidence: float) -> tuple[float, float] | None:
+    """Bounds of after minus before over one and the same answers.
+
+    d_q = z_q(after) - z_q(before), z_q = (hits_q - R * counted_q) / mean(counted) for a pooled
+    rate R, or the question's rate minus R; the difference +- t * sd(d) / sqrt(questions). None
+    where fewer than six questions have another rate, or all changed alike.
+    """
+    parts = []
+    for cells in (after, before):
+        hits, counted = cells.hits.sum(axis=0), cells.counted.sum(axis=0)
+        if cells.by_question:
+            parts.append(hits / counted - cells.rate)
+        else:
+            parts.append((hits - cells.rate * counted) / counted.mean())
+    rates = [c.hits.sum(axis=0) / c.counted.sum(axis=0) for c in (before, after)]
+    spread = parts[0] - parts[1]
+    if np.sum(rates[0] != rates[1]) < FEWEST_CHANGED or np.ptp(spread) < 1e-9:
+        return None
+    questions = len(spread)
+    quantile = stats.t.ppf(0.5 + confidence / 2, questions - 1)
+    half = quantile * spread.std(ddof=1) / np.sqrt(questions)
+    difference = after.rate - before.rate
+    return max(difference - half, -1.0), min(difference + half, 1.0)

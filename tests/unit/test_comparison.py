@@ -100,6 +100,26 @@ def test_without_a_question_in_common_there_is_no_difference(tmp_path):
     assert row["difference"] is row["low"] is row["p_value"] is row["p_adjusted"] is None
 
 
+def test_the_same_answers_under_another_judge_are_paired_by_answer(tmp_path):
+    eight = [f"q{i}" for i in range(8)]
+    before = write_run(tmp_path / "a", {(TUNED, q): i % 4 for i, q in enumerate(eight)})
+
+    def after(name: str, rises: list[int]) -> dict:
+        flagged = {(TUNED, q): i % 4 + rises[i] for i, q in enumerate(eight)}
+        return chosen(compare(before, write_run(tmp_path / name, flagged)))
+
+    row = after("b", [2, 1, 1, 0, 1, 1, 1, 1])
+    # Rises of 4 answers each: mean 1, sd sqrt(2 / 7); t = 2.3646 with 7 degrees of freedom.
+    half = 2.364624 * (2 / 7) ** 0.5 / 4 / 8**0.5
+    assert (row["method"], row["difference"]) == ("paired_t", 0.25)
+    assert (row["low"], row["high"]) == pytest.approx((0.25 - half, 0.25 + half), abs=1e-6)
+    # Too few changed, or all alike: an interval keeps its width.
+    for name, rises in (("c", [1, 1, 1, 0, 1, 1, 0, 0]), ("d", [1] * 8)):
+        row = after(name, rises)
+        assert row["method"] == "mover"
+        assert row["low"] < row["difference"] < row["high"]
+
+
 def test_p_values_are_adjusted_over_the_variants(tmp_path):
     six = [f"q{i}" for i in range(6)]
     before = write_run(tmp_path / "a", {(v, q): 0 for v in (BASE, TUNED) for q in six})
