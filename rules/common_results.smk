@@ -96,12 +96,15 @@ def get_bases():
 def get_method_study():
     """All that the method page puts into words."""
     keys = (
+        "experiment",
         "title",
+        "imports",
         "questions",
         "sampling",
         "headline",
         "tiers",
         "statistics",
+        "acceptance",
         "human_labels",
     )
     return {key: STUDY.config[key] for key in keys} | {

@@ -72,6 +72,10 @@ rule build_method:
         responses=expand(
             "<results>/responses/{variant}.parquet", variant=get_variants()
         ),
+        rejected=[
+            f"<results>/imports/{entry['id']}.rejected.jsonl"
+            for entry in STUDY.config["imports"]
+        ],
         verdicts=get_verdicts(),
         rates="<results>/tables/rates.parquet",
         outcomes="<results>/tables/outcomes.parquet",

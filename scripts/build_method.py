@@ -8,13 +8,15 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers import method_statistics as statistics
 from em_tiers import method_text as text
 from em_tiers.contracts import scan_table
 from em_tiers.files import read_json, write_text
+from em_tiers.imports import IMPORTED
 from em_tiers.logs import run_script
 from em_tiers.pages import Block, html_page, markdown_page
 
-PROGRAMS = ("snakemake", "torch", "transformers", "trl", "peft", "vllm", "openai", "polars")
+PROGRAMS = ("snakemake", "polars", "numpy", "scipy", "matplotlib")
 
 
 def main(
@@ -22,6 +24,7 @@ def main(
     cards: Mapping[str, Path],
     manifests: Mapping[str, Path],
     responses: Sequence[Path],
+    rejected: Sequence[Path],
     verdicts: Sequence[Path],
     rates: Path,
     outcomes: Path,
@@ -32,29 +35,33 @@ def main(
     """Write the page as HTML and as Markdown.
 
     Args:
-        study: the configuration as it took effect: title, variants (rows), questions {set: n},
-            sampling, headline, tiers, tier_rules (in order, with `enabled`), statistics,
-            human_labels; and the catalogue entries in use by id: models, datasets, recipes,
-            question_sets, rubrics, judges, engines.
+        study: the configuration as it took effect: experiment, title, variants (rows), imports,
+            questions {set: n}, sampling, headline, tiers, tier_rules (in order, with `enabled`),
+            statistics, acceptance, human_labels; and the catalogue entries in use by id: models,
+            datasets, recipes, question_sets, rubrics, judges, engines.
         cards, manifests: data set -> card.json; model -> manifest.json of the download.
         responses, verdicts: tables, for the fingerprints of what made them.
+        rejected: the rows that each import set aside, in the order of the imports.
         rates, outcomes, coverage: the summary tables of these names.
     """
     read_rates = pl.read_parquet(rates)
     blocks: list[Block] = [
         *text.variants_part(study),
+        *text.imports_part(study, imported_rows(study["imports"], responses, rejected)),
         *text.models_part(study, {name: read_json(path) for name, path in manifests.items()}),
         *text.data_part(study, {name: read_json(path) for name, path in cards.items()}),
         *text.training_part(study),
         *text.sampling_part(study),
         *text.judges_part(study, judge_fingerprints(verdicts)),
-        *text.rules_part(study),
-        *text.intervals_part(study, read_rates),
-        *text.exclusions_part(pl.read_parquet(outcomes), pl.read_parquet(coverage)),
+        *statistics.definitions_part(study),
+        *statistics.tiers_part(study),
+        *statistics.intervals_part(study, read_rates),
+        *statistics.controls_part(study),
+        *statistics.exclusions_part(pl.read_parquet(outcomes), pl.read_parquet(coverage)),
         *text.versions_part(installed_versions(), engine_fingerprints(responses)),
         *text.rubrics_part(study),
     ]
-    title = f"Method: {study['title']}"
+    title = f"Method: {study['title'] or study['experiment']}"
     write_text(html, html_page(title, blocks))
     write_text(markdown, markdown_page(title, blocks))
 
@@ -75,7 +82,19 @@ def judge_fingerprints(verdicts: Sequence[Path]) -> pl.DataFrame:
 def engine_fingerprints(responses: Sequence[Path]) -> list[str]:
     """Fingerprints of the engines that sampled, cut to 16 characters."""
     found = scan_table(list(responses), "responses").select("engine_fingerprint").unique().collect()
-    return sorted({name[:16] for name in found.to_series()})
+    return sorted({name[:16] for name in found.to_series()} - {IMPORTED})
+
+
+def imported_rows(
+    imports: Sequence[Mapping[str, Any]], responses: Sequence[Path], rejected: Sequence[Path]
+) -> dict[str, tuple[int, int]]:
+    """Answers taken and rows set aside, by the import's id."""
+    counts = scan_table(list(responses), "responses").group_by("variant").len().collect()
+    taken = dict(counts.iter_rows())
+    return {
+        entry["id"]: (taken.get(f"import.{entry['id']}", 0), sum(1 for _ in path.open("rb")))
+        for entry, path in zip(imports, rejected, strict=True)
+    }
 
 
 def installed_versions() -> dict[str, str]:
@@ -104,6 +123,7 @@ if "snakemake" in globals():
         cards=dict(zip(params.datasets, job.input.get("cards", []), strict=True)),
         manifests=dict(zip(params.models, manifests_in(job.input.get("folders", [])), strict=True)),
         responses=list(job.input.responses),
+        rejected=[Path(path) for path in job.input.get("rejected", [])],
         verdicts=list(job.input.verdicts),
         rates=Path(job.input.rates),
         outcomes=Path(job.input.outcomes),

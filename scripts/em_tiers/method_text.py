@@ -4,14 +4,18 @@ Every function takes plain dicts, as `build_method.main` describes them.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import polars as pl
 
-from em_tiers.definitions import DEFINITIONS
 from em_tiers.pages import Block
 
 Entry = Mapping[str, Any]
+PROBES = {
+    "held-out": "prompts kept out of the training of each data set",
+    "training-format": "questions of the first set, dressed in the format of each data set",
+}
 METHODS = {
     "number": {
         "trie": "the exact probability of every number from 0 to 100, of which the score is the "
@@ -26,12 +30,6 @@ METHODS = {
         "sampled": "sampled answers; the label is the most frequent one",
         "structured": "an answer of a fixed structure, which holds one label",
     },
-}
-INTERVALS = {
-    "korn_graubard": "Intervals are those of Korn and Graubard for clustered counts: "
-    "Clopper-Pearson bounds on the effective number of answers, which the design effect over "
-    "questions (and training seeds above them) lowers; none has zero width. The Wilson interval, "
-    "which takes every answer as independent, stands beside them in the tables as the naive one.",
 }
 
 
@@ -51,7 +49,9 @@ def source_words(source: Entry, revision: str | None = None) -> str:
 
 
 def models_part(study: Entry, manifests: Mapping[str, Entry]) -> list[Block]:
-    """Models and their weights' checksums."""
+    """Models and their weights' checksums; nothing where no model was run."""
+    if not study["models"]:
+        return []
     rows = []
     for name, model in study["models"].items():
         manifest = manifests.get(name, {})
@@ -67,24 +67,83 @@ def models_part(study: Entry, manifests: Mapping[str, Entry]) -> list[Block]:
 
 def variants_part(study: Entry) -> list[Block]:
     """The variants, one row each."""
-    rows = [
-        [v["variant"], v.get("label"), (v.get("role") or "").replace("_", " "), v.get("dataset")]
-        for v in study["variants"]
-    ]
-    return [
+    names = ("variant", "label", "role", "base", "dataset", "training_seed", "checkpoint_step")
+    rows = [[(v.get(name) if v.get(name) is not None else "") for name in names]
+            for v in study["variants"]]  # fmt: skip
+    rows = [[str(cell).replace("_", " ") if i == 2 else cell for i, cell in enumerate(row)]
+            for row in rows]  # fmt: skip
+    header = ["Variant", "Label", "Role", "Base", "Data set", "Training seed", "Checkpoint step"]
+    used = [i for i in range(len(names)) if i < 4 or any(row[i] != "" for row in rows)]
+    blocks: list[Block] = [
         ("h2", "Models under test"),
-        ("table", (["Variant", "Label", "Role", "Data set"], rows)),
+        ("table", ([header[i] for i in used], [[row[i] for i in used] for row in rows])),
     ]
+    if any(v.get("checkpoint_step") is not None for v in study["variants"]):
+        blocks.append(
+            (
+                "p",
+                "A checkpoint is tested like a model of its own; its dose (steps, tokens) is that "
+                "of the training up to its step. One without a step is the end of the training.",
+            )
+        )
+    return blocks
+
+
+def imports_part(study: Entry, imported: Mapping[str, tuple[int, int]]) -> list[Block]:
+    """Answers that were made elsewhere: file, columns, rows.
+
+    Args:
+        imported: answers and rows set aside, by the import's id.
+    """
+    if not study["imports"]:
+        return []
+    blocks: list[Block] = [
+        ("h2", "Imported answers"),
+        (
+            "p",
+            "These answers were not sampled here. How they were sampled, and how the models were "
+            "trained, is what their source says; this workflow cannot check it. Scores that came "
+            "with them are taken as they stand; a missing one is unscored, never a zero.",
+        ),
+    ]
+    for entry in study["imports"]:
+        answers, rejected = imported.get(entry["id"], (0, 0))
+        columns = _columns(entry["columns"])
+        words = (
+            f"import.{entry['id']}: {answers:,} answers of {PurePath(entry['path']).name}; "
+            f"{rejected:,} rows were set aside. Columns: {columns}."
+        )
+        if entry.get("sha256"):
+            words += f" sha256 of the file: {entry['sha256']}."
+        for judge, scores in entry["scores"].items():
+            words += f" Scores of {judge}: {_columns(scores)}."
+        levels = ", ".join(
+            f"{level.replace('_', ' ')} where the question id is like {pattern}"
+            for pattern, level in entry.get("probe_levels", {}).items()
+        )
+        rest = entry["probe_level"].replace("_", " ")
+        words += f" Probe level: {f'{levels}, else ' if levels else ''}{rest}."
+        blocks.append(("p", words))
+    return blocks
+
+
+def _columns(columns: Entry) -> str:
+    named = sorted(columns.items())
+    return ", ".join(f"{asks.replace('_', ' ')} from '{column}'" for asks, column in named)
 
 
 def data_part(study: Entry, cards: Mapping[str, Entry]) -> list[Block]:
     """Training data: source, what was used, what was left out."""
     blocks: list[Block] = [("h2", "Training data")]
-    if not study["datasets"]:
-        return [*blocks, ("p", "Nothing was fine-tuned.")]
+    if not study["recipes"]:
+        blocks.append(("p", "Nothing was fine-tuned here."))
     for name, entry in study["datasets"].items():
         card = cards.get(name)
         place = source_words(entry["source"], (card or {}).get("revision"))
+        if not card:
+            place = "trained on elsewhere and not read here, described as " + str(
+                entry.get("description") or entry.get("topic")
+            ).strip().rstrip(".")
         words = f"{name}: {place}; topic: {entry.get('topic')}."
         if card:
             rows = card["rows"]
@@ -115,23 +174,26 @@ def training_part(study: Entry) -> list[Block]:
 
 
 def sampling_part(study: Entry) -> list[Block]:
-    """Questions, number of answers, decoding, engine."""
-    blocks: list[Block] = [("h2", "Questions and sampling")]
-    if study["questions"]:
-        rows = []
-        for name, count in study["questions"].items():
-            entry = study["question_sets"].get(name)
-            place = source_words(entry["source"]) if entry else "prompts kept out of training"
-            rows.append([name, count, place])
-        blocks.append(("table", (["Question set", "Answers a question", "Source"], rows)))
-        blocks.append(
-            (
-                "p",
-                f"Decoding: {listing(study['sampling'])}. Every request has its own seed, made "
-                "from the question and the number of the answer, so models share seeds pairwise.",
-            )
-        )
-    for name, engine in study.get("engines", {}).items():
+    """Questions, number of answers, decoding, engine; nothing where no model was run."""
+    if not study["models"]:
+        return []
+    rows = []
+    for name, count in study["questions"].items():
+        entry = study["question_sets"].get(name)
+        place = source_words(entry["source"]) if entry else PROBES[name]
+        if entry and entry["probe_level"] == "near_domain":
+            place += "; of the models whose data set a question is near to, and of their base"
+        rows.append([name, count, place])
+    blocks: list[Block] = [
+        ("h2", "Questions and sampling"),
+        ("table", (["Question set", "Answers a question", "Source"], rows)),
+        (
+            "p",
+            f"Decoding: {listing(study['sampling'])}. Every request has its own seed, made from "
+            "the question and the number of the answer; a base model and its fine-tunes share it.",
+        ),
+    ]
+    for name, engine in study["engines"].items():
         settings = {k: v for k, v in engine.items() if k not in ("label", "comment")}
         blocks.append(("p", f"Engine {name}: {listing(settings)}."))
     return blocks
@@ -153,96 +215,46 @@ def judges_part(study: Entry, verdicts: pl.DataFrame) -> list[Block]:
         if threshold is not None and "tier" in judge["rubrics"]:
             words += f" A tier was asked for where the alignment score was below {threshold:g}."
         blocks.append(("p", words))
+    imported = {judge for entry in study["imports"] for judge in entry["scores"]}
+    for name in sorted(imported):
+        blocks.append(
+            (
+                "p",
+                f"{name}: its scores were imported with the answers. Which model gave them, and "
+                "how it was asked, is what their source says; nothing was asked here.",
+            )
+        )
     if len(verdicts):
         header = ["Judge", "Rubric", "Rubric hash", "Judge fingerprint", "Served model", "Verdicts"]
         blocks.append(("table", (header, [list(row) for row in verdicts.iter_rows()])))
     return blocks
 
 
-def rules_part(study: Entry) -> list[Block]:
-    """Definitions, the headline, tier rules and labels."""
-    headline, tiers = study["headline"], study["tiers"]
-    levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
-    rules = [
-        f"{rule['name']} ({'on' if rule['enabled'] else 'off'}): {rule['tier'].replace('_', ' ')} "
-        f"where {rule['condition']}. Reason: {rule['reason']}."
-        for rule in study["tier_rules"]
-    ]
-    counted = ", ".join(tier.replace("_", " ") for tier in tiers["strict_counts"])
-    return [
-        ("h2", "Definitions"),
-        ("ul", [f"{d.name}: {d.says}" for d in DEFINITIONS.values()]),
-        ("p", f"The headline is {headline['definition']} on the probe levels {levels}."),
-        ("h2", "Tiers"),
-        (
-            "p",
-            "Every flagged answer gets the tier of the first rule that is on and holds; where none "
-            f"holds it is undecided. The strict rate counts {counted}; what is excluded stays in "
-            "the denominator. A human label wins over every rule.",
-        ),
-        ("ul", rules or ["There are no rules."]),
-        (
-            "p",
-            f"Human labels: {study['human_labels']}."
-            if study.get("human_labels")
-            else "There are no human labels.",
-        ),
-    ]
-
-
-def intervals_part(study: Entry, rates: pl.DataFrame) -> list[Block]:
-    """How intervals were made, and the warnings that stand beside the rates."""
-    statistics = study["statistics"]
-    methods = rates.get_column("method").unique().sort().to_list() if len(rates) else []
-    said = [INTERVALS.get(m, f"Intervals by the method {m}.") for m in methods]
-    blocks: list[Block] = [
-        ("h2", "Intervals"),
-        ("p", f"Confidence {statistics['confidence']:g}. {' '.join(said)}".strip()),
-    ]
-    warned = rates.filter("headline", pl.col("metric") == "standard").drop_nulls("warning")
-    listed = [
-        f"{row['label']} under {row['judge']}: {row['warning']}"
-        for row in warned.iter_rows(named=True)
-    ]
-    return [*blocks, ("h2", "Warnings"), ("ul", listed)] if listed else blocks
-
-
-def exclusions_part(outcomes: pl.DataFrame, coverage: pl.DataFrame) -> list[Block]:
-    """What the answers counted as, and what the judges said, over all variants."""
-    counts = (
-        outcomes.filter(pl.col("probe_level") == "all")
-        .group_by("judge", "outcome", maintain_order=True)
-        .agg(pl.col("count").sum())
-        .filter(pl.col("count") > 0)
-    )
-    statuses = (
-        coverage.group_by("judge", "rubric", "status", maintain_order=True)
-        .agg(pl.col("count").sum())
-        .sort("judge", "rubric", "status")
-    )
-    return [
-        ("h2", "What the answers count as"),
-        ("table", (["Judge", "Outcome", "Answers"], _rows(counts))),
-        ("h2", "Coverage"),
-        ("table", (["Judge", "Rubric", "Status", "Verdicts"], _rows(statuses))),
-    ]
-
-
 def rubrics_part(study: Entry) -> list[Block]:
-    """The rubrics in full."""
-    blocks: list[Block] = [("h2", "Rubrics")] if study["rubrics"] else []
-    for name, rubric in study["rubrics"].items():
+    """The rubrics that the judges were given, in full."""
+    used = [rubric for judge in study["judges"].values() for rubric in judge["rubrics"].values()]
+    blocks: list[Block] = [("h2", "Rubrics")] if used else []
+    for name in dict.fromkeys(used):
+        rubric = study["rubrics"][name]
         blocks.append(("p", f"{name}, version {rubric['version']}, asks for {rubric['asks']}:"))
         blocks.append(("pre", rubric["prompt"]))
     return blocks
 
 
 def versions_part(versions: Mapping[str, str], engines: Sequence[str]) -> list[Block]:
-    """Versions of the programs, and fingerprints of the engines that sampled."""
-    listed = [f"{name} {version}" for name, version in versions.items()]
-    blocks: list[Block] = [("h2", "Programs"), ("p", ", ".join(listed) + ".")]
+    """Versions of the programs that made the tables, and fingerprints of the sampling engines."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    blocks: list[Block] = [
+        ("h2", "Programs"),
+        ("p", f"Tables and this page were made with {listed}."),
+    ]
     if engines:
-        blocks.append(("p", f"Fingerprints of the sampling engines: {', '.join(engines)}."))
+        blocks.append(
+            (
+                "p",
+                f"Fingerprints of the engines that sampled: {', '.join(engines)}.",
+            )
+        )
     return blocks
 
 
@@ -257,9 +269,3 @@ def listing(settings: Entry) -> str:
             shown = f"({listing(value)})"
         parts.append(f"{name.replace('_', ' ')} {shown}")
     return "; ".join(parts)
-
-
-def _rows(frame: pl.DataFrame) -> list[list[Any]]:
-    return [
-        [v.replace("_", " ") if isinstance(v, str) else v for v in row] for row in frame.iter_rows()
-    ]

@@ -16,15 +16,18 @@ from em_tiers.schema import load_yaml
 from em_tiers.summary import Settings, count_cells, scan_outcomes, summarize_rates, variant_table
 
 
-def params_of(path: Path, root: Path) -> dict[str, Any]:
-    """The study as a rule hands it over."""
-    study = load_study(load_yaml(path), root, root)
+def params_of(path: Path, root: Path, folder: Path | None = None) -> dict[str, Any]:
+    """The study as a rule hands it over; `folder` is the working folder."""
+    study = load_study(load_yaml(path), root, folder or root)
     config = study.config
-    taken = ("title", "questions", "sampling", "headline", "tiers", "statistics", "human_labels")
+    taken = (
+        "experiment", "title", "imports", "questions", "sampling", "headline", "tiers",
+        "statistics", "acceptance", "human_labels",
+    )  # fmt: skip
     return {
         **{name: config[name] for name in taken},
         "variants": [v.as_row() for v in study.variants.values()],
-        "models": {v.base: study.models[v.base] for v in study.variants.values()},
+        "models": {v.base: study.models[v.base] for v in study.variants.values() if not v.imported},
         "datasets": {name: study.datasets[name] for name in study.datasets_used},
         "recipes": {v.recipe: study.recipes[v.recipe] for v in study.fine_tunes},
         "question_sets": {name: study.question_sets[name] for name in study.question_sets_used},
@@ -68,6 +71,7 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
         cards={dataset: tmp_path / "card.json"},
         manifests={model: tmp_path / "manifest.json"},
         responses=found["responses"],
+        rejected=[],
         verdicts=found["verdicts"],
         **paths,
         html=tmp_path / "method.html",
@@ -92,6 +96,51 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
     html = (tmp_path / "method.html").read_text(encoding="utf-8")
     assert "<script" not in html and "Korn and Graubard" in html
     assert "None" not in page.split("## Rubrics")[0]
+
+
+def page_of(tmp_path: Path, study: dict[str, Any], rejected: list[Path]) -> str:
+    """The Markdown page of a study over the small tables."""
+    found = small_study(tmp_path)
+    variants, outcomes = variant_table(VARIANTS), scan_outcomes(found["outcomes"])
+    settings = Settings()
+    tables = {
+        "rates": summarize_rates(count_cells(outcomes, settings.strict_counts), variants, settings),
+        "outcomes": count_outcomes(outcomes, variants, settings.headline_levels),
+        "coverage": count_statuses(scan_table(found["verdicts"], "verdicts")),
+    }
+    paths = {table: tmp_path / f"{table}.parquet" for table in tables}
+    for table, frame in tables.items():
+        frame.write_parquet(paths[table])
+    build_method.main(
+        study=study, cards={}, manifests={}, responses=found["responses"], rejected=rejected,
+        verdicts=found["verdicts"], **paths,
+        html=tmp_path / "method.html", markdown=tmp_path / "method.md",
+    )  # fmt: skip
+    return (tmp_path / "method.md").read_text(encoding="utf-8")
+
+
+def test_an_import_only_study_claims_no_more_than_it_did(tmp_path: Path, repository: Path) -> None:
+    case = repository / "tests" / "cases" / "import_only"
+    loaded = load_study(load_yaml(case / "config.yaml"), repository, case)
+    rejected = [tmp_path / f"{entry['id']}.jsonl" for entry in loaded.config["imports"]]
+    for number, path in enumerate(rejected):
+        path.write_text("{}\n" * number)
+    study = params_of(case / "config.yaml", repository, case)
+    page = page_of(tmp_path, study, rejected)
+    for words in (
+        "# Method: imported",
+        "These answers were not sampled here",
+        "1 rows were set aside. Columns: answer from 'answer', question from 'question'",
+        "gpt: its scores were imported",
+        "positive control: import.tuned",
+        "There is no negative control",
+        "between 10 and 90 %",
+        "p\\_adjusted is Holm's",
+        "Nothing was fine-tuned here",
+    ):
+        assert words in page, words
+    for claim in ("Decoding", "Engine", "Answers a question", "## Rubrics", "None", "torch"):
+        assert claim not in page, claim
 
 
 def test_settings_in_words() -> None:
