@@ -395,7 +395,8 @@ def get_judge_identity(judge):
     signed = entry["endpoint"]["signed_as"]
     return {
         "backend": "openai",
-        "base_url": entry["endpoint"]["base_url"],
+        # One name may stand for other weights on another server.
+        "server": entry["endpoint"]["served_by"] or entry["endpoint"]["base_url"],
         "model": entry["model"],
     } | ({"signed_as": signed} if signed else {})
 

@@ -31,6 +31,7 @@ _CONTENT_FILTER = {
 _OTHER_MODEL = "another model than the asked one signs the answers: correct model"
 _NO_SAMPLES = "it ignores n: set decoding.samples to 1"
 _NO_LOGPROBS = "it gives no top logprobs of this model: use method sampled or structured"
+_AZURE = (".azure.com", ".azure.us", ".azure.cn")
 _RETRIED = {408, 409, 425, 429}
 _STOPPED = {401, 402, 403, 404}
 
@@ -151,7 +152,7 @@ class Endpoint:
             api_key=self._key,
             base_url=self._url,
             default_query=self._query,
-            default_headers={"api-key": self._key} if self.host.endswith(".azure.com") else {},
+            default_headers={"api-key": self._key} if self.host.endswith(_AZURE) else {},
             max_retries=0,
             timeout=self.settings["timeout_s"],
             http_client=self._http,

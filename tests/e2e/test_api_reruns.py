@@ -58,7 +58,10 @@ def work(tmp_path_factory, endpoint):
     work.environment[KEY_ENV] = "sk-some-key"
     with serve(endpoint.app()) as address:
         judges = work.read("catalogue/judges.yaml")
-        judges["behind-an-api"]["endpoint"]["base_url"] = f"{address}/v1"
+        judges["behind-an-api"]["endpoint"] |= {
+            "base_url": f"{address}/v1",
+            "served_by": "our-server",
+        }
         work.write("catalogue/judges.yaml", judges)
         yield work
 
@@ -115,14 +118,19 @@ def test_a_second_run_has_nothing_to_do(work, asked):
 
 
 def test_a_changed_price_changes_the_cost_and_asks_nothing(work, asked):
+    """Nor does a new address of a server that the entry names."""
 
     def paid() -> float:
         return table(work, "cost").filter(variant="all")["usd"].item()
 
     # 24 requests of 100 + 1 tokens at 1 and 2 dollars a million
     assert paid() == pytest.approx(24 * (100 * 1 + 1 * 2) / 1e6)
+    endpoint = work.read("catalogue/judges.yaml")["behind-an-api"]["endpoint"]
     change_judge(
-        work, "behind-an-api", prices={"input_per_million": 10.0, "output_per_million": 20.0}
+        work,
+        "behind-an-api",
+        prices={"input_per_million": 10.0, "output_per_million": 20.0},
+        endpoint=endpoint | {"base_url": endpoint["base_url"].replace("127.0.0.1", "localhost")},
     )
     work.run(*TABLES)
     assert paid() == pytest.approx(10 * 24 * (100 * 1 + 1 * 2) / 1e6)

@@ -259,6 +259,7 @@ def test_token_counts_may_be_missing(usage):
 
 def test_the_query_of_the_base_url_goes_with_every_request(monkeypatch):
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another-endpoint")
+    monkeypatch.setattr("em_tiers.api_client._AZURE", (".0.0.1",))  # this host plays Azure's
     seen = []
 
     async def once(address):
@@ -276,6 +277,7 @@ def test_the_query_of_the_base_url_goes_with_every_request(monkeypatch):
         asyncio.run(once(address))
     assert seen[0].path_qs == "/openai/v1/chat/completions?api-version=preview"
     assert "OpenAI-Organization" not in seen[0].headers
+    assert seen[0].headers["api-key"] == KEY
 
 
 def test_a_proxy_of_the_environment_sees_no_plain_request(monkeypatch):
