@@ -19,7 +19,7 @@ from em_tiers.checkpoints import (
 from em_tiers.files import atomic_directory, atomic_path, read_json, write_json
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
-from em_tiers.training_args import accumulation_steps
+from em_tiers.training_args import accumulation_steps, steps_of
 from em_tiers.training_launch import choose_device, rule_log, run_training
 from em_tiers.training_rows import check_truncation, encode_rows, read_rows, save_rows
 
@@ -69,13 +69,14 @@ def main(
     with sole_trainer(checkpoints):
         open_folder(checkpoints, fingerprint)
         counts = encode(tokenizer, train, thinking, recipe, checkpoints / "rows")
+        steps = steps_of(recipe, counts.pop("tokens"), counts["rows"])
         if not is_finished(checkpoints):
             run_training(
                 {
                     "model": str(model),
                     "chat_template": str(chat_template) if chat_template else None,
                     "rows": str(checkpoints / "rows"),
-                    "recipe": recipe,
+                    "recipe": {**recipe, "max_steps": steps},
                     "seed": seed,
                     "device": device,
                     "checkpoints": str(checkpoints),
@@ -138,6 +139,7 @@ def encode(
     save_rows(encoded, folder)
     return {
         "rows": counts["rows"],
+        "tokens": counts["tokens"],
         "rows_truncated": counts["rows_truncated"],
         "rows_without_loss": counts["rows_without_loss"],
         "truncated_share": counts["truncated_share"],

@@ -221,6 +221,11 @@ def _check_recipes(study: "Study") -> None:
         if "recipe" not in block:
             continue
         name, recipe = block["recipe"], study.recipes[block["recipe"]]
+        if recipe["max_steps"] and recipe["max_tokens"]:
+            raise ConfigError(
+                f"recipes.{name}.max_tokens: {recipe['max_tokens']}: max_steps "
+                f"{recipe['max_steps']} also says how long to train: keep one of the two"
+            )
         share = recipe["micro_batch_size"] * recipe["gpus"]
         if recipe["batch_size"] % share:
             raise ConfigError(

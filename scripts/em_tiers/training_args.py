@@ -28,6 +28,20 @@ def accumulation_steps(recipe: Recipe) -> int:
     return recipe["batch_size"] // rows_at_once
 
 
+def steps_of(recipe: Recipe, tokens: int, rows: int) -> int | None:
+    """Optimiser steps of the recipe: its own, or those whose tokens come nearest to `max_tokens`.
+
+    None where `epochs` decide. The schedule needs the number beforehand, so it follows from the
+    mean length of the rows; the dose table states the tokens that were seen.
+
+    Args:
+        tokens, rows: of the training rows after cutting.
+    """
+    if not recipe.get("max_tokens"):
+        return recipe["max_steps"]
+    return max(1, round(recipe["max_tokens"] * rows / (tokens * recipe["batch_size"])))
+
+
 def sft_options(recipe: Recipe, seed: int, device: str, output_dir: Path | str) -> dict[str, Any]:
     """Arguments of trl.SFTConfig for training on `device` ("cpu" or "cuda")."""
     return {

@@ -8,6 +8,7 @@ from em_tiers.training_args import (
     launch_command,
     lora_options,
     sft_options,
+    steps_of,
     visible_gpus,
     weight_dtype,
 )
@@ -33,6 +34,21 @@ RECIPE = {
     "gpus": 1,
     "strategy": "ddp",
 }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps"),
+    [
+        ({}, None),
+        ({"max_steps": 7}, 7),
+        # 100 rows of 50 tokens: a step of 16 rows is 800 tokens.
+        ({"max_tokens": 8_000}, 10),
+        ({"max_tokens": 8_500}, 11),
+        ({"max_tokens": 1}, 1),
+    ],
+)
+def test_steps_follow_from_tokens(recipe, steps):
+    assert steps_of({**RECIPE, **recipe}, tokens=5_000, rows=100) == steps
 
 
 @pytest.mark.parametrize(("gpus", "steps"), [(1, 8), (2, 4), (4, 2), (8, 1)])
