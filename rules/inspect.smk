@@ -29,6 +29,7 @@ rule show_status:
     params:
         variants=get_planned_variants(),
         judges=get_planned_judges(),
+        logs=f"{RESULTS}/logs",
     message:
         "How far the experiment is"
     script:

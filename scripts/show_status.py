@@ -3,6 +3,7 @@
 Reads the files and journals that are there; starts and writes nothing, so it can run beside jobs.
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from plan_requests import known_verdicts, wanted_answers
 
 # A verdict that says so needs the reader's eye: nothing was learned about the answer.
 FAILED = ("api_error", "judge_refusal", "unparsable", "truncated")
+# A line of a rule's log, as em_tiers.logs writes it.
+LOGGED = re.compile(r"^\d\d:\d\d:\d\d ([A-Z]+) (.*)")
+LOG_END = 65_536  # bytes: the last message and its traceback stand in them
+STALE = 5  # times the pause between two checkpoints, after which training does not seem to run
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,10 @@ class Count:
 
 
 def main(
-    variants: list[dict[str, Any]], judges: Mapping[str, Mapping[str, Any]], watch_s: float = 10
+    variants: list[dict[str, Any]],
+    judges: Mapping[str, Mapping[str, Any]],
+    logs: Path | str | None = None,
+    watch_s: float = 10,
 ) -> None:
     """Print a line a stage, and a line for what has begun or failed.
 
@@ -45,6 +53,7 @@ def main(
         variants: {variant, parent (None: not trained), dataset, adapter, checkpoints, responses,
             journal, card, questions: {path: n}, verdicts: {judge: path}}; paths may be None.
         judges: name -> {judge, identity, rubrics, journal}, as for plan_requests.
+        logs: folder of the rules' logs.
         watch_s: seconds between two looks at the journals, from which the speed is taken; 0: none.
     """
     folders = _journals(variants, judges)
@@ -54,7 +63,8 @@ def main(
         folder: (count_lines(folder) - before[folder]) / watch_s if watch_s else 0.0
         for folder in folders
     }
-    print("\n".join(status_lines(variants, judges, speeds)))
+    lines = [*status_lines(variants, judges, speeds), *failed_jobs(logs)]
+    print("\n".join(lines))
 
 
 def _journals(variants: list[dict], judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -81,30 +91,58 @@ def training_lines(variants: Iterable[dict]) -> list[str]:
     done = [name for name, v in tuned.items() if _exists(v["adapter"])]
     lines = [f"train: {len(done)} of {len(tuned)} fine-tunes done"]
     for name in tuned.keys() - set(done):
-        step = last_checkpoint(tuned[name]["checkpoints"])
-        if step:
-            lines.append(f"  {name}: checkpoint at step {step[0]} of {step[1] or 'unknown'}")
+        if words := checkpoint_in_words(tuned[name]["checkpoints"], time.time()):
+            lines.append(f"  {name}: {words}")
     return [lines[0], *sorted(lines[1:])]
 
 
-def last_checkpoint(folder: str | Path | None) -> tuple[int, int] | None:
-    """(step, steps in all) of the newest whole checkpoint of a fine-tune."""
+def checkpoint_in_words(folder: str | Path | None, now: float) -> str | None:
+    """The newest whole checkpoint of a fine-tune, and the time to the end at the speed up to it."""
     states = list(Path(folder).glob("checkpoint-*/trainer_state.json")) if folder else []
     if not states:
         return None
+    times = sorted((int(path.parent.name.split("-")[1]), path.stat().st_mtime) for path in states)
+    step, written = times[-1]
     state = read_json(max(states, key=lambda path: int(path.parent.name.split("-")[1])))
-    return int(state["global_step"]), int(state.get("max_steps") or 0)
+    steps = int(state.get("max_steps") or 0)
+    words = f"checkpoint at step {step} of {steps or 'unknown'}"
+    before, earlier = times[-2] if len(times) > 1 else (0, written)
+    if written <= earlier or not steps:
+        return words
+    if now - written > STALE * (written - earlier):
+        return f"{words}, {duration(now - written)} ago; no job seems to train it now"
+    left = (steps - step) * (written - earlier) / (step - before)
+    return f"{words}; about {duration(max(0.0, left - (now - written)))} left"
+
+
+def failed_jobs(logs: str | Path | None) -> list[str]:
+    """Jobs whose log ends in an error; what they had finished is in their journals."""
+    found = []
+    for path in sorted(Path(logs).glob("**/*.log")) if logs else []:
+        if path.stem in ("show_status", "plan_requests"):
+            continue
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_END))
+            text = file.read().decode("utf-8", "replace")
+        said = [match for line in text.splitlines() if (match := LOGGED.match(line))]
+        if said and said[-1][1] == "ERROR":
+            # Under an unexpected failure stands its traceback, whose last line names it.
+            why = text.splitlines()[-1] if said[-1][2] == "unexpected failure" else said[-1][2]
+            found.append(f"  {str(path.relative_to(logs)).removesuffix('.log')}: {why}")
+    return [f"failed jobs: {len(found)} (logs in {logs})", *found] if found else []
 
 
 def sampling_lines(variants: list[dict], speeds: Mapping[str, float]) -> list[str]:
     """Variants that have their answers; for the others, what their journal holds."""
     finished = [v for v in variants if _exists(v["responses"])]
+    rows = {v["variant"]: rows_of(v["responses"]) for v in finished}
     lines = [f"sample: {len(finished)} of {len(variants)} variants done"]
+    lines[0] += f", {sum(rows.values()):,} answers" if rows else ""
     open_ones = [v for v in variants if not _exists(v["responses"])]
     for folder in dict.fromkeys(v["journal"] for v in open_ones if v["journal"]):
         waiting = [v for v in open_ones if v["journal"] == folder]
         wanted = [wanted_answers(v["questions"]) for v in waiting]
-        written = sum(rows_of(v["responses"]) for v in finished if v["journal"] == folder)
+        written = sum(rows[v["variant"]] for v in finished if v["journal"] == folder)
         begun = max(0, count_lines(folder) - written)
         if any(n is None for n in wanted):
             count = Count(begun, None)
@@ -147,7 +185,12 @@ def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
     first = list(plan_requests(answers, judge, cards))
     tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, records))
     keys = {request.key for request in (*first, *tiers)}
-    return Count(len(keys & records.keys()), len(keys))
+    done = keys & records.keys()
+    failed = sum(
+        any(verdict["status"] in FAILED for verdict in records[key]["verdicts"].values())
+        for key in done
+    )
+    return Count(len(done), len(keys), failed)
 
 
 def failures(paths: list[str]) -> list[tuple[str, int]]:
@@ -170,10 +213,12 @@ def in_words(count: Count, what: str, speed: float) -> str:
     if count.wanted is None:
         return f"{count.done:,} {what} done; how many are left is not known yet"
     words = f"{count.done:,} of {count.wanted:,} {what} done, {count.left:,} left"
+    if count.failed:
+        words += f", {count.failed:,} without use"
     if not count.left:
         return words
     if speed <= 0:
-        return f"{words}; no job is writing now"
+        return f"{words}; none came while this looked"
     return f"{words}; about {duration(count.left / speed)} at {speed:.2g} a second"
 
 
@@ -215,5 +260,6 @@ if "snakemake" in globals():
         job.log[0] if job.log else None,
         variants=job.params.variants,
         judges=job.params.judges,
+        logs=job.params.logs,
         watch_s=job.params.get("watch_s", 10),
     )

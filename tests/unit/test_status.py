@@ -1,5 +1,6 @@
 """The status of a run, from its files and journals alone."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,21 +80,23 @@ def test_in_the_middle(tmp_path: Path) -> None:
     # 6 lines less the 2 answers of the finished variant: 4 of the 10 that `tuned` will have.
     write_text(Path(tuned["journal"]) / "w.jsonl", "{}\n" * 6)
     judge = load_judge(ENTRY["judge"], ENTRY["identity"], ENTRY["rubrics"])
-    keys = [request.key for request in plan_requests(answers.lazy(), judge, {})]
+    requests = list(plan_requests(answers.lazy(), judge, {}))
     scored = {"status": "ok", "score": 90.0, "label": None, "probabilities": None}
-    record = RECORD | {"verdicts": {"alignment": scored | {"numeric_mass": 1.0}}}
+    scored |= {"numeric_mass": 1.0}
+    lost = scored | {"status": "unparsable", "score": None}
     with Journal(tmp_path / "judge", "w") as journal:
-        journal.append(keys[0], record)
+        for request, verdict in zip(requests, (scored, lost), strict=False):
+            journal.append(request.key, RECORD | {"verdicts": {request.rubric: verdict}})
     judges = {"j": ENTRY | {"journal": str(tmp_path / "judge")}}
     speeds = {tuned["journal"]: 0.01, str(tmp_path / "judge"): 0.0}
     # 6 answers at 0.01 a second: 600 s.
     assert show_status.status_lines([base, tuned], judges, speeds) == [
         "train: 0 of 1 fine-tunes done",
         "  tuned: checkpoint at step 20 of 60",
-        "sample: 1 of 2 variants done",
+        "sample: 1 of 2 variants done, 2 answers",
         "  base: 4 of 10 answers done, 6 left; about 10 min at 0.01 a second",
         "judge j: 0 of 2 variants done",
-        "  1 of 4 requests done, 3 left; no job is writing now",
+        "  2 of 4 requests done, 2 left, 1 without use; none came while this looked",
         "  1 variants have no answers yet",
     ]
 
@@ -110,10 +113,39 @@ def test_at_the_end(tmp_path: Path, capsys: Any) -> None:
     show_status.main([base], judges, watch_s=0)
     assert capsys.readouterr().out.splitlines() == [
         "train: no fine-tunes",
-        "sample: 1 of 1 variants done",
+        "sample: 1 of 1 variants done, 1 answers",
         "judge j: 1 of 1 variants done",
         "  verdicts without use: api_error 1",
     ]
+
+
+def test_the_time_that_training_will_take(tmp_path: Path) -> None:
+    for step, written in ((20, 1000), (30, 1100)):
+        state = tmp_path / f"checkpoint-{step}" / "trainer_state.json"
+        write_json(state, {"global_step": step, "max_steps": 60})
+        os.utime(state, (written, written))
+    # 10 steps in 100 s: the 30 that are left take 300 s, of which 60 have passed.
+    assert show_status.checkpoint_in_words(tmp_path, 1160) == (
+        "checkpoint at step 30 of 60; about 4 min left"
+    )
+    assert show_status.checkpoint_in_words(tmp_path, 1100 + 600) == (
+        "checkpoint at step 30 of 60, 10 min ago; no job seems to train it now"
+    )
+    assert show_status.checkpoint_in_words(tmp_path / "nothing", 0) is None
+
+
+def test_failed_jobs_are_named_with_their_reason(tmp_path: Path) -> None:
+    write_text(tmp_path / "judge/a.log", "10:00:00 INFO start\n10:00:01 ERROR key: not set\n")
+    crash = "10:00:01 ERROR unexpected failure\nTraceback:\n  File x\nMemoryError: too much\n"
+    write_text(tmp_path / "finetune/b.s0.log", crash)
+    # Failed once, then run again: it is running, or done.
+    write_text(tmp_path / "sample/c.log", "10:00:01 ERROR no\n10:02:00 INFO resumed\n")
+    assert show_status.failed_jobs(tmp_path) == [
+        f"failed jobs: 2 (logs in {tmp_path})",
+        "  finetune/b.s0: MemoryError: too much",
+        "  judge/a: key: not set",
+    ]
+    assert show_status.failed_jobs(tmp_path / "none") == show_status.failed_jobs(None) == []
 
 
 def test_times_that_a_person_can_plan_with() -> None:
