@@ -29,6 +29,7 @@ from em_tiers.summary import Settings, bounded, by_level, cells_of, group_varian
 EXACT_QUESTIONS = 12
 DRAWS = 10_000
 MOST_CORRELATED = 0.8
+LEVEL = 0.05
 DIFFERENCE_COLUMNS = {
     "variant": pl.String,
     "base": pl.String,
@@ -43,6 +44,7 @@ DIFFERENCE_COLUMNS = {
     "method": pl.String,
     "n": pl.Int64,
     "clusters": pl.Int64,
+    "warning": pl.String,
 }
 
 
@@ -193,8 +195,30 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 def _adjusted(rows: pl.DataFrame) -> pl.DataFrame:
     adjusted = np.empty(len(rows))
+    warnings: list[str | None] = [None] * len(rows)
     numbered = rows.with_row_index("row")
     for _, family in numbered.group_by("judge", "definition", "metric"):
         p_values = family.get_column("p_value").to_numpy()
-        adjusted[family.get_column("row").to_numpy()] = holm(p_values)
-    return rows.with_columns(p_adjusted=adjusted)
+        places = family.get_column("row").to_list()
+        adjusted[places] = holm(p_values)
+        for place, clusters in zip(places, family.get_column("clusters"), strict=True):
+            warnings[place] = warning_of(clusters, len(places))
+    return rows.with_columns(p_adjusted=adjusted, warning=pl.Series(warnings, dtype=pl.String))
+
+
+def warning_of(questions: int, comparisons: int) -> str | None:
+    """What a reader must know where no difference could be significant, however large.
+
+    The sign flips of k questions have a p-value of at least 2^(1 - k), or of one in their draws.
+    """
+    exact = questions <= EXACT_QUESTIONS
+    smallest = 2.0 ** (1 - questions) if exact else 1 / (DRAWS + 1)
+    if smallest * comparisons <= LEVEL:
+        return None
+    source = f"{questions} questions" if exact else f"{DRAWS:,} draws of signs"
+    needed = int(np.ceil(1 + np.log2(comparisons / LEVEL)))
+    return (
+        f"{source} cannot give an adjusted p-value below {min(smallest * comparisons, 1):.2g} in "
+        f"{comparisons} comparisons, whatever the difference"
+        + (f": {needed} questions could" if exact and needed <= EXACT_QUESTIONS else "")
+    )

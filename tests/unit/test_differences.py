@@ -6,7 +6,14 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 from test_summary import SETTINGS, TUNED, VARIANTS, answers
 
-from em_tiers.differences import correlation_of, holm, mover, sign_flip, summarize_differences
+from em_tiers.differences import (
+    correlation_of,
+    holm,
+    mover,
+    sign_flip,
+    summarize_differences,
+    warning_of,
+)
 from em_tiers.intervals import Interval, wilson
 from em_tiers.summary import count_cells, variant_table
 
@@ -108,3 +115,20 @@ def test_nothing_to_compare_is_an_empty_table():
     found = differences(answers("base", [None] * 8))
     assert found.is_empty()
     assert "p_adjusted" in found.columns
+
+
+@pytest.mark.parametrize(
+    ("clusters", "comparisons", "says"),
+    [
+        (6, 1, None),  # 2 / 2^6 = 0.031
+        (5, 1, "5 questions cannot give an adjusted p-value below 0.062 in 1 comparisons"),
+        (8, 15, "below 0.12 in 15 comparisons, whatever the difference: 10 questions could"),
+        (10, 15, None),  # 15 * 2 / 2^10 = 0.029
+        (1, 3, "below 1 in 3"),
+        (48, 400, None),
+        (48, 1000, "10,000 draws of signs cannot give an adjusted p-value below 0.1 in 1000"),
+    ],
+)
+def test_too_few_questions_for_a_p_value_are_said(clusters, comparisons, says):
+    found = warning_of(clusters, comparisons)
+    assert found is None if says is None else says in found
