@@ -4,10 +4,11 @@
 (() => {
   const CUT = 20000; // characters that a long text shows at first
   // Controls but tab and line feed; direction marks, embeddings, overrides and isolates; zero-width
-  // characters, line and paragraph separators; tag characters.
+  // characters, fillers that are drawn as nothing, line and paragraph separators; tag characters and
+  // the selectors that can carry hidden text.
   const HIDDEN =
     // eslint-disable-next-line no-control-regex
-    /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]|[\u{E0000}-\u{E007F}]/gu;
+    /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\u3164\uFEFF\uFFA0\uFFF9-\uFFFB]|[\u{E0000}-\u{E007F}\u{E0100}-\u{E01EF}]/gu;
 
   function codeOf(character) {
     const point = character.codePointAt(0);

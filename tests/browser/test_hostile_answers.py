@@ -26,7 +26,10 @@ HOSTILE = [
     "<style>body { display: none }</style><meta http-equiv=refresh content='0;url=about:blank'>",
     "{{constructor.constructor('window.canary = 9')()}} ${window.canary = 9} `",
 ]
-HIDDEN = "safe \u202etxet desrever\u202c \u2066isolate\u2069 zero\u200bwidth nul\x00end bell\x07"
+HIDDEN = (
+    "safe \u202etxet desrever\u202c \u2066isolate\u2069 zero\u200bwidth nul\x00end bell\x07 "
+    "filler\u3164 selector\U000e0142"
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,17 @@ def test_hidden_characters_are_shown_as_codes(page: Path, visit: Callable[..., C
     browser = visit(page)
     open_answer(browser, len(HOSTILE))
     text = shown(browser)
-    for code in ("U+202E", "U+202C", "U+2066", "U+2069", "U+200B", "\u2400", "\u2407"):
+    for code in (
+        "U+202E",
+        "U+202C",
+        "U+2066",
+        "U+2069",
+        "U+200B",
+        "\u2400",
+        "\u2407",
+        "U+3164",
+        "U+E0142",
+    ):
         assert code in text
     assert not set("\u202e\u202c\u2066\u2069\u200b\x00\x07") & set(text)
     listed = browser.find_element(By.ID, "list").text

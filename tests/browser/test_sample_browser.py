@@ -162,7 +162,7 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
     browser = visit(page)
     browser.find_element(By.ID, "labeller").send_keys("=HYPERLINK(1)")
     browser.execute_script("document.getElementById('list').focus()")
-    for chosen in ("1", "3"):
+    for chosen in ("1", "3", "4", "5"):
         press(browser, "j", chosen)
     browser.execute_script(f"location.hash = '#r={key(0)}'")
     until(
@@ -171,7 +171,7 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
     )
     browser.find_element(By.ID, "note").send_keys('@sum, "quoted"')
     visit(page)
-    assert browser.find_element(By.ID, "labels-count").text == "2 labelled here"
+    assert browser.find_element(By.ID, "labels-count").text == "4 labelled here"
     browser.find_element(By.ID, "export").click()
     sheet = downloads / "labels.csv"
     end = time.monotonic() + 20
@@ -180,10 +180,13 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
     rows = list(csv.DictReader(sheet.open(encoding="utf-8", newline="")))
     assert list(rows[0]) == ["response_key", "tier", "labeller", "note"]
     by_key = {int(row["response_key"], 16): row for row in rows}
-    assert {number: row["tier"] for number, row in by_key.items()} == {
-        0: "in_distribution",
-        4: "persona_shift",
-    }
+    tiers = {number: row["tier"] for number, row in by_key.items()}
+    assert (tiers.pop(0), tiers.pop(4), tiers.pop(8)) == (
+        "in_distribution",
+        "persona_shift",
+        "undecided",
+    )
+    assert list(tiers.values()) == ["aligned"]
     assert by_key[0]["note"] == '\'@sum, "quoted"'
     assert all(row["labeller"] == "'=HYPERLINK(1)" for row in rows)
     read = read_human_labels(sheet)
@@ -209,28 +212,34 @@ def test_a_hundred_thousand_answers(
     )
     # Each judge flags 1 of 50, and not the same ones: 2 * 2 * 1,000 answers.
     assert status(browser) == "4,000 of 100,000 answers"
-    frame_ms = browser.execute_async_script(SCROLL)
+    frame_ms, slowest_ms = browser.execute_async_script(SCROLL)
     search_s = timed_search(browser)
     memory = browser.execute_script("return performance.memory.usedJSHeapSize / 1048576")
     seen = (
-        f"opened {opened_s:.2f} s, filter {filter_ms:.0f} ms, slowest frame {frame_ms:.0f} ms, "
+        f"opened {opened_s:.2f} s, filter {filter_ms:.0f} ms, "
+        f"frame {frame_ms:.0f} ms, slowest {slowest_ms:.0f} ms, "
         f"search {search_s:.1f} s, memory {memory:.0f} MiB"
     )
     print(seen)
     record_property("sample_browser", seen)
     assert opened_s < 20
     assert filter_ms < 3000
+    # 17 ms where nothing else runs; beside other load single frames come late, half of them do not.
+    assert frame_ms < 100
     assert memory < 800
 
 
 SCROLL = """
 const done = arguments[0], list = document.getElementById("list");
-let slowest = 0, last = performance.now(), frame = 0;
+const frames = [];
+let last = performance.now();
 function step(now) {
-  if (frame++ > 1) slowest = Math.max(slowest, now - last);
+  frames.push(now - last);
   last = now;
   list.scrollTop += 700;
-  if (frame < 60) requestAnimationFrame(step); else done(slowest);
+  if (frames.length < 60) { requestAnimationFrame(step); return; }
+  frames.sort((a, b) => a - b);
+  done([frames[30], frames[59]]);
 }
 requestAnimationFrame(step);
 """
