@@ -36,9 +36,9 @@ LABELS = (
     "Corrected rates are those of prediction-powered inference (Angelopoulos et al. 2023) with the "
     "power-tuned weight. A label counts as many answers as its stratum of the sheet has for each "
     "label there. Bounds are Clopper-Pearson's on the effective number of answers, from what "
-    "questions and labels leave open. The tiers that people gave decide single answers, and so only "
-    "take from the strict rate: the corrected rate is the unbiased one. Each judge's true and false positive rates are weighted "
-    "likewise."
+    "questions and labels leave open. The tiers that people gave decide single answers, and so "
+    "only take from the strict rate: the corrected rate is the unbiased one. Each judge's true and "
+    "false positive rates are weighted likewise."
 )
 
 
