@@ -141,7 +141,8 @@ def get_local_files(catalogue, name):
     if source["type"] != "path":
         return []
     folder = Path(source["path"])
-    return sorted(str(f) for f in folder.rglob("*") if f.is_file()) or [source["path"]]
+    files = [f for f in folder.rglob("[!.]*") if f.is_file() and ".git" not in f.parts]
+    return sorted(map(str, files)) or [source["path"]]
 
 
 def get_model_identity(model):

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from em_tiers.errors import UserError
+from em_tiers.logs import LOG
 
 HEARTBEAT_S = 10.0
 WATCH_S = 3.5 * HEARTBEAT_S
@@ -125,12 +126,16 @@ class Lease:
         while not self._stop.wait(self.heartbeat_s):
             try:
                 mine = json.loads(self.path.read_text(encoding="utf-8")).get("token") == self.token
-            except (FileNotFoundError, json.JSONDecodeError):
+                if mine:
+                    os.utime(self.path)
+            except (FileNotFoundError, ValueError):
                 mine = False
+            except OSError as error:  # a file server that stumbles: the next beat may reach it
+                LOG.warning("lease %s: no sign of life could be given (%s)", self.path, error)
+                continue
             if not mine:
                 self.lost = True
                 return
-            os.utime(self.path)
 
 
 def _describe(holder: dict) -> str:

@@ -133,6 +133,29 @@ def test_a_beating_holder_on_another_host_is_refused(tmp_path):
         beat.wait()
 
 
+def test_a_file_server_that_stumbles_does_not_end_the_signs_of_life(tmp_path, monkeypatch):
+    """Else another node would take the holder for dead, and both would write."""
+    path, calls = tmp_path / "w.lease", []
+    utime = os.utime
+
+    def stumble(target):
+        calls.append(target)
+        if len(calls) == 1:
+            raise OSError(116, "Stale file handle")
+        utime(target)
+
+    monkeypatch.setattr("em_tiers.lease.os.utime", stumble)
+    lease = Lease(path, heartbeat_s=0.05, watch_s=0.4)
+    lease.acquire()
+    time.sleep(0.5)
+    assert len(calls) > 2
+    assert not lease.lost
+    path.unlink()
+    time.sleep(0.2)
+    assert lease.lost
+    lease.release()
+
+
 def test_a_writer_that_lost_its_lease_stops(tmp_path):
     journal = Journal(tmp_path, "w")
     journal._lease.heartbeat_s = 0.05
