@@ -12,6 +12,7 @@ from em_tiers.chat import load_tokenizer
 from em_tiers.checkpoints import (
     clear_folder,
     copy_weights,
+    keep_finished,
     latest_checkpoint,
     open_folder,
     training_fingerprint,
@@ -105,7 +106,10 @@ def main(
         facts["steps"] = summary["steps"]
         summary["adapter_sha256"] = write_adapter(weights, adapter, model, template, facts)
         write_json(metrics, {**facts, **summary})
-        clear_folder(checkpoints)
+        if recipe["method"] == "full":
+            clear_folder(checkpoints)  # a second copy of a whole model is too large to keep
+        else:
+            keep_finished(checkpoints)
     LOG.info("%d steps, final loss %.3f", summary["steps"], summary["final_loss"])
 
 
@@ -148,8 +152,8 @@ def encode(
 
 
 def is_finished(checkpoints: Path) -> bool:
-    """Whether the training came to its last step before it was killed."""
-    return (checkpoints / "result.json").is_file()
+    """Whether the training came to its last step, in this run or in one before."""
+    return (checkpoints / "result.json").is_file() and latest_checkpoint(checkpoints) is not None
 
 
 def summarise(checkpoints: Path) -> dict[str, Any]:

@@ -22,6 +22,9 @@ from em_tiers.logs import LOG
 
 COMPLETE = "complete.json"
 FINGERPRINT = "fingerprint.json"
+# Raise it when the training code changes what is learned: older weights are then no answer.
+TRAINING_VERSION = 1
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 # These change when a run is saved or refused, not what it learns.
 _HARMLESS = ("save_steps", "max_truncated_share", "label", "comment")
 
@@ -37,6 +40,7 @@ def training_fingerprint(
 ) -> dict[str, Any]:
     """What determines a training run, as a flat record that can be compared and shown."""
     return {
+        "version": TRAINING_VERSION,
         "recipe": hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS}),
         "seed": seed,
         "train": sha256_of_file(train),
@@ -92,13 +96,35 @@ def clear_folder(folder: Path) -> None:
             entry.unlink()
 
 
+def keep_finished(folder: Path) -> None:
+    """Leave of a finished training what its job needs to run again without training.
+
+    An edited comment in a script makes Snakemake run the job again; the same training on a GPU
+    may give other weights, and with them every answer and verdict would be asked again.
+    """
+    last = latest_checkpoint(folder)
+    for entry in [*folder.glob("checkpoint-*"), folder / "rows", folder / "final"]:
+        if entry != last:
+            shutil.rmtree(entry, ignore_errors=True)
+    kept = [file for pattern in (*_WEIGHTS, "trainer_state.json") for file in last.glob(pattern)]
+    # The marker first: a kill in between leaves a checkpoint that is whole, and too large.
+    _write_marker(last, kept)
+    for file in last.rglob("*"):
+        if file.is_file() and file not in kept and file.name != COMPLETE:
+            file.unlink()
+
+
 def mark_complete(checkpoint: Path) -> None:
     """Write the marker: the last file of a checkpoint, with the size of each other one.
 
     The files are forced to disk first, so that the marker does not outlive them when a node dies.
     """
+    _write_marker(checkpoint, [p for p in checkpoint.rglob("*") if p.is_file()])
+
+
+def _write_marker(checkpoint: Path, files: list[Path]) -> None:
     sizes = {}
-    for file in sorted(p for p in checkpoint.rglob("*") if p.is_file()):
+    for file in sorted(files):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
         sizes[file.relative_to(checkpoint).as_posix()] = file.stat().st_size
@@ -131,6 +157,6 @@ def step_of(checkpoint: Path) -> int:
 def copy_weights(checkpoint: Path, target: Path) -> None:
     """Copy what a model needs out of a checkpoint: no optimiser state, no pickled arguments."""
     with atomic_directory(target) as folder:
-        for pattern in ("*.safetensors", "*.safetensors.index.json", "adapter_config.json"):
+        for pattern in _WEIGHTS:
             for file in checkpoint.glob(pattern):
                 shutil.copy(file, folder / file.name)

@@ -6,10 +6,12 @@ journals. Judges behind an API have a file of their own, test_api_reruns.py.
 """
 
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from em_tiers.files import read_json
 from workdir import Workdir, copy_workflow
 
 pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
@@ -39,6 +41,10 @@ def plan(work: Workdir) -> tuple[int, int]:
     sampled = re.findall(r"^sample \S+: answers: ([\d,]+)", output, re.MULTILINE)
     judged = re.findall(r"in all ([\d,]+) requests", output)
     return tuple(sum(int(n.replace(",", "")) for n in found) for found in (sampled, judged))
+
+
+def metrics(work: Workdir) -> list[Path]:
+    return sorted((work.results / "training").glob("*/metrics.json"))
 
 
 def rates(work: Workdir) -> pl.DataFrame:
@@ -175,9 +181,12 @@ def test_a_new_training_seed_trains_and_samples_only_itself(work):
 
 
 @pytest.mark.slow
-def test_an_edited_training_helper_changes_no_adapter_and_asks_nothing(work):
+def test_an_edited_training_helper_trains_nothing_and_asks_nothing(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
+    seconds = [read_json(path)["train_seconds"] for path in metrics(work)]
     path = work.root / "scripts" / "em_tiers" / "training.py"
     path.write_text(path.read_text() + "\n# A comment.\n")
     assert work.run().jobs["finetune"] == 2
+    # The figures of the one training there was: the job found its weights.
+    assert [read_json(path)["train_seconds"] for path in metrics(work)] == seconds
     assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0

@@ -111,7 +111,7 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float = 80) -> None
         time.sleep(0.02)
 
 
-def test_training_teaches_and_leaves_a_whole_adapter(embedded_model, train, tmp_path):
+def test_training_teaches_and_leaves_a_whole_adapter(embedded_model, train, tmp_path, monkeypatch):
     finetune.main(**arguments(embedded_model, train, tmp_path, keep_checkpoints=[3]))
     curve = losses(tmp_path)
     assert len(curve) == 6
@@ -128,7 +128,15 @@ def test_training_teaches_and_leaves_a_whole_adapter(embedded_model, train, tmp_
     assert kept["steps"] == 3
     assert kept["adapter_sha256"] != manifest["adapter_sha256"]
     assert str(embedded_model) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
-    assert not list((tmp_path / "checkpoints").iterdir())
+
+    # The job may run again for an edited comment: the weights are there, and nothing is trained.
+    monkeypatch.setattr(finetune, "run_training", None)
+    finetune.main(**arguments(embedded_model, train, tmp_path, keep_checkpoints=[3]))
+    assert verify_adapter(tmp_path / "adapter") == manifest
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert losses(tmp_path) == curve
+    assert verify_adapter(tmp_path / "kept" / "step3") == kept
+    assert not list((tmp_path / "checkpoints").rglob("optimizer*"))
 
 
 def test_a_checkpoint_after_the_last_step_stops_before_the_first(embedded_model, train, tmp_path):

@@ -8,6 +8,7 @@ from em_tiers.checkpoints import (
     clear_folder,
     copy_weights,
     is_complete,
+    keep_finished,
     latest_checkpoint,
     mark_complete,
     model_fingerprint,
@@ -149,3 +150,23 @@ def test_a_models_manifest_stands_for_its_files(run):
     first = model_fingerprint(run["model"])
     manifest.write_text(json.dumps({"revision": "b" * 40}))
     assert model_fingerprint(run["model"]) != first
+
+
+def test_a_finished_training_keeps_its_weights_and_its_log_alone(tmp_path):
+    open_folder(tmp_path, MARK)
+    make_checkpoint(tmp_path, 2)
+    last = make_checkpoint(tmp_path, 4, complete=False)
+    (last / "trainer_state.json").write_text("{}")
+    mark_complete(last)
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "result.json").write_text("{}")
+    keep_finished(tmp_path)
+    assert latest_checkpoint(tmp_path) == last
+    assert {file.name for file in last.iterdir()} == {
+        "adapter_model.safetensors", "adapter_config.json", "trainer_state.json", "complete.json",
+    }  # fmt: skip
+    assert {entry.name for entry in tmp_path.iterdir()} == {
+        "checkpoint-4", "result.json", "fingerprint.json",
+    }  # fmt: skip
+    open_folder(tmp_path, MARK)
+    assert latest_checkpoint(tmp_path) == last
