@@ -8,6 +8,8 @@ TORCH_INDEX ?=
 CONFIG ?= config/config.yaml
 EXPERIMENT = $(shell sed -n 's/^experiment: *//p' $(CONFIG))
 BIN = $(VENV)/bin
+# Not `--quiet all`, which hides error messages too.
+WORDS_ONLY = --quiet rules progress host reason
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
 # Threads that wait must not spin: beside any other load that slows training tenfold.
@@ -81,10 +83,10 @@ site:  ## slurm/site.yaml, from what the cluster says of itself
 	@$(BIN)/python scripts/make_site.py slurm/site.yaml
 
 plan:  ## what a run would ask, in words (CONFIG=config/NAME.yaml)
-	$(SNAKEMAKE) --quiet all --nolock plan_requests --configfile $(CONFIG)
+	$(SNAKEMAKE) $(WORDS_ONLY) --nolock plan_requests --configfile $(CONFIG)
 
 status:  ## how far a run is (CONFIG=config/NAME.yaml)
-	$(SNAKEMAKE) --quiet all --nolock show_status --configfile $(CONFIG)
+	$(SNAKEMAKE) $(WORDS_ONLY) --nolock show_status --configfile $(CONFIG)
 
 archive:  ## results/EXPERIMENT.archive.zip of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) archive --configfile $(CONFIG)
