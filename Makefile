@@ -11,7 +11,8 @@ BIN = $(VENV)/bin
 # Not `--quiet all`, which hides error messages too.
 WORDS_ONLY = --quiet rules progress host reason
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
+# What a kill interrupted is made again.
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 # Threads that wait must not spin: beside any other load that slows training tenfold.
 export OMP_WAIT_POLICY = PASSIVE
 export KMP_BLOCKTIME = 0
@@ -20,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site plan status archive verify restore compare lint format clean
+  setup-gpu site plan status unlock archive verify restore compare lint format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -87,6 +88,9 @@ plan:  ## what a run would ask, in words (CONFIG=config/NAME.yaml)
 
 status:  ## how far a run is (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock show_status --configfile $(CONFIG)
+
+unlock:  ## free the folder of a run that was killed, once none of its jobs lives (CONFIG=config/NAME.yaml)
+	$(SNAKEMAKE) --unlock --configfile $(CONFIG)
 
 archive:  ## results/EXPERIMENT.archive.zip of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) archive --configfile $(CONFIG)
