@@ -41,10 +41,13 @@ def main(
         labels: a filled label sheet, or a table (CSV, Parquet) of response_key and tier.
 
     Raises:
-        UserError: a rule or a label cannot be used, or an answer has two verdicts on one rubric.
+        UserError: a rule or a label cannot be used, an answer has two verdicts on one rubric, or
+            the verdicts are not those of one judge.
     """
     answers = scan_table(list(responses), "responses")
-    outcomes = join_verdicts(answers, scan_table(list(verdicts), "verdicts"))
+    judged = scan_table(list(verdicts), "verdicts")
+    _check_one_judge(judged, judge)
+    outcomes = join_verdicts(answers, judged)
     outcomes = with_question_topic(outcomes, topics)
     outcomes = with_human_labels(outcomes, _read_labels(labels, answers) if labels else None)
     outcomes = outcomes.with_columns(judge=pl.lit(judge))
@@ -62,6 +65,26 @@ def _read_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
         return read_human_labels(path)
     keys = answers.select("response_key").collect(engine="streaming").to_series()
     return settle(read_sheet(path, keys))
+
+
+def _check_one_judge(verdicts: pl.LazyFrame, judge: str) -> None:
+    """Refuse to compare variants that another model, or other rubrics, judged under one name.
+
+    Snakemake sees to it, unless it was told not to, or its records were lost.
+    """
+    settings = (
+        verdicts.group_by("judge_fingerprint")
+        .agg(pl.col("variant").first())
+        .sort("variant")
+        .collect(engine="streaming")
+    )
+    if len(settings) > 1:
+        variants = " and ".join(settings["variant"].to_list()[:2])
+        raise UserError(
+            f"judge {judge}: {variants} were judged with different rubrics, models or decoding: "
+            "run without --rerun-triggers mtime, or delete this judge's verdict files and run "
+            "again (what its journal holds is not asked again)"
+        )
 
 
 def _check_rows(answers: pl.LazyFrame, outcomes: pl.LazyFrame, judge: str) -> None:

@@ -141,6 +141,16 @@ def test_two_verdicts_on_one_rubric_are_refused(tmp_path):
     assert not (tmp_path / "outcomes.parquet").exists()
 
 
+def test_variants_that_two_judges_scored_under_one_name_are_not_compared(tmp_path):
+    answers = responses({"variant": "a"}, {"variant": "b"})
+    judged = verdicts(
+        ("0", "alignment", {"variant": "a", "score": 1, "judge_fingerprint": "old"}),
+        ("1", "alignment", {"variant": "b", "score": 1, "judge_fingerprint": "new"}),
+    )
+    with pytest.raises(UserError, match=r"a and b were judged with different rubrics"):
+        assign(tmp_path, answers, judged)
+
+
 def test_outcomes_are_the_contracts(tmp_path):
     answers = responses(*({"finish_reason": reason} for reason in ("stop", "length") * 8))
     grid = [(a, c) for a in (5, 30, None, 90) for c in (10, 50, None, 90)]
