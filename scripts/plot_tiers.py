@@ -105,8 +105,10 @@ def plot_tiers(frame: pl.DataFrame) -> Figure:
     )
     places = {step: place for place, step in enumerate(steps)}
     many = len(panels) > 12
-    aspect = max(0.45, (0.085 if many else 0.13) * len(steps))
-    figure, axes = panel_grid(titles, aspect, extra=0.85, most_columns=4)
+    # Forty panels in four columns would be higher than a printed page.
+    columns, step_height = (5, 0.1) if len(panels) > 24 else (4, 0.085 if many else 0.13)
+    aspect = max(0.45, step_height * len(steps))
+    figure, axes = panel_grid(titles, aspect, extra=0.85, most_columns=columns)
     used: dict[str, Look] = {}
     top = 100 * (frame.get_column("rate").abs().max() or 0.0)
     for axis, (variant, judge) in zip(axes, panels, strict=True):

@@ -271,7 +271,10 @@ def rows_height(shown: pl.DataFrame, width: int, header: str = "") -> float:
     labels += [wrap_label(header, width)] if header else []
     lines = max(label.count("\n") + 1 for label in labels)
     size = label_size(len(shown)) / 72
-    return len(labels) * max(0.2 if len(shown) <= 25 else 0.16, size * (1.2 * lines + 0.5))
+    if len(shown) <= 25:
+        return len(labels) * max(0.2, size * (1.2 * lines + 0.5))
+    # Denser, so that forty rows of two lines fit on a printed page.
+    return len(labels) * max(0.16, size * (1.2 * lines + 0.2))
 
 
 def patch_handles(looks: dict[str, Look]) -> list[Patch]:

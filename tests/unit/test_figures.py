@@ -121,6 +121,8 @@ def test_long_labels_and_forty_variants_fit(plot, case):
     figure = draw(plot, CASES[case])
     check_texts(figure)
     assert figure.get_figwidth() <= PAGE_WIDTH + 1e-9
+    # A4 and letter leave about this much between their margins.
+    assert figure.get_figheight() <= 9.5
 
 
 def check_texts(figure: Figure) -> None:
