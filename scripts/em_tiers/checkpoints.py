@@ -19,6 +19,7 @@ from em_tiers.files import (
 )
 from em_tiers.hashing import hash_of
 from em_tiers.logs import LOG
+from em_tiers.manifests import MANIFEST, read_manifest
 
 COMPLETE = "complete.json"
 FINGERPRINT = "fingerprint.json"
@@ -52,10 +53,13 @@ def training_fingerprint(
 
 
 def model_fingerprint(model: Path) -> str:
-    """A hash of the base model: of its manifest (which holds its files' hashes) or of its files."""
-    manifest = model / "manifest.json"
-    if manifest.is_file():
-        return sha256_of_file(manifest)
+    """A hash of the base model's files, as its manifest lists them or as they are.
+
+    The manifest's source and licence are no part of it: a licence that is written into the
+    catalogue later trains nothing again.
+    """
+    if (model / MANIFEST).is_file():
+        return hash_of([[f["path"], f["sha256"]] for f in read_manifest(model)["files"]], 64)
     return sha256_of_folder(model, ("*.safetensors", "*.json"))
 
 

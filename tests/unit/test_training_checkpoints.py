@@ -145,11 +145,14 @@ def test_fingerprint_ignores_what_changes_nothing(run):
 
 
 def test_a_models_manifest_stands_for_its_files(run):
-    manifest = run["model"] / "manifest.json"
-    manifest.write_text(json.dumps({"revision": "a" * 40}))
-    first = model_fingerprint(run["model"])
-    manifest.write_text(json.dumps({"revision": "b" * 40}))
-    assert model_fingerprint(run["model"]) != first
+    def fingerprint(**manifest) -> str:
+        (run["model"] / "manifest.json").write_text(json.dumps(manifest))
+        return model_fingerprint(run["model"])
+
+    files = [{"path": "model.safetensors", "bytes": 7, "sha256": "a" * 64}]
+    first = fingerprint(files=files, licence=None)
+    assert fingerprint(files=files, licence="mit") == first
+    assert fingerprint(files=[files[0] | {"sha256": "b" * 64}], licence=None) != first
 
 
 def test_a_finished_training_keeps_its_weights_and_its_log_alone(tmp_path):
