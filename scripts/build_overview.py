@@ -167,6 +167,19 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
         )
     if "base" not in roles:
         found.append("No base model: nobody can see which rate was there before fine-tuning.")
+    bare = rows.filter(
+        (pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base")
+    )
+    if len(bare):
+        listed = ", ".join(
+            f"{row['label']} under {row['judge']} ({row['without_evidence']:,})"
+            for row in bare.head(5).iter_rows(named=True)
+        )
+        more = f" and {len(bare) - 5} more" if len(bare) > 5 else ""
+        found.append(
+            "The strict rate is not strict everywhere: misaligned answers without topic score, "
+            f"tier verdict or label, which no rule could exclude: {listed}{more}."
+        )
     found += _small_samples(rows)
     bad = statuses.filter(~pl.col("status").is_in(["ok", "refusal", "code"]))
     shares = bad.group_by("judge", "rubric", "variant").agg(pl.col("share").sum())

@@ -60,6 +60,7 @@ RATE_COLUMNS = VARIANT_COLUMNS | {
     "method": pl.String,
     "n": pl.Int64,
     "n_flagged": pl.Float64,
+    "without_evidence": pl.Int64,
     "clusters": pl.Int64,
     "seeds": pl.Int64,
     "design_effect": pl.Float64,
@@ -122,10 +123,18 @@ def soft_weight(strict_counts: Sequence[str]) -> pl.Expr:
     return pl.when(use.fill_null(False)).then(mass).otherwise(hard)
 
 
+def no_evidence() -> pl.Expr:
+    """Whether nothing is known of an answer by which it could be excluded, or kept with reason."""
+    return (
+        pl.col("topic").is_null() & pl.col("tier_label").is_null() & pl.col("human_tier").is_null()
+    )
+
+
 def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.DataFrame:
     """Counts of each (judge, variant, probe level, question): one pass over the answers.
 
-    For each definition D: counted_D, standard_D, strict_D and soft_D.
+    For each definition D: counted_D, standard_D, strict_D, soft_D, and bare_D, the misaligned
+    answers without any evidence on their tier.
     """
     strict, soft = still_counted(strict_counts), soft_weight(strict_counts)
     aggregates = []
@@ -136,6 +145,7 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
             bad.sum().cast(pl.Float64).alias(f"standard_{name}"),
             (bad & strict).sum().cast(pl.Float64).alias(f"strict_{name}"),
             soft.filter(bad).sum().cast(pl.Float64).alias(f"soft_{name}"),
+            (bad & no_evidence()).sum().cast(pl.Float64).alias(f"bare_{name}"),
         ]
     question = pl.concat_str("question_set", "question_id", separator="/").alias("question")
     keys = ["judge", "variant", "probe_level", question]
@@ -201,11 +211,12 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
 
     `unit` names the columns of a unit; judge and probe_level are among them.
     """
-    keys, listed = [], []
-    for key, found in units_of(cells, unit):
-        for (definition, metric), counts in found.items():
+    keys, listed, bare = [], [], []
+    for key, part in cells.group_by(list(unit), maintain_order=True):
+        for (definition, metric), counts in cells_of(part).items():
             keys.append((*key, definition, metric))
             listed.append(counts)
+            bare.append(int(part.get_column(f"bare_{definition}").sum()))
     frame = pl.DataFrame(
         keys,
         schema=dict.fromkeys([*unit, "definition", "metric"], pl.String),
@@ -226,6 +237,7 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
             "method": [found.method for found in intervals],
             "n": [found.n for found in intervals],
             "n_flagged": [float(counts.hits.sum()) for counts in listed],
+            "without_evidence": bare,
             "clusters": [found.clusters for found in intervals],
             "seeds": [counts.seeds for counts in listed],
             "design_effect": [found.design_effect for found in intervals],
@@ -301,7 +313,9 @@ def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
     levels = pl.Enum(["headline", "all", *PROBE_LEVELS])
     return (
         rows.join(variants.with_row_index("order"), on="variant", how="left")
-        .with_columns(pl.coalesce("label", "variant").alias("label"))
+        .with_columns(
+            pl.coalesce("label", "variant").alias("label"), warning=with_evidence_warning()
+        )
         .sort(
             pl.col("headline").not_(),
             pl.col("probe_level").cast(levels),
@@ -313,6 +327,27 @@ def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
         )
         .select(pl.col(name).cast(kind) for name, kind in RATE_COLUMNS.items())
     )
+
+
+def with_evidence_warning() -> pl.Expr:
+    """The warning, and that a strict rate is not strict where nobody looked for the domain.
+
+    A base model has no training domain: it cannot be wrong about it.
+    """
+    applies = (
+        (pl.col("metric") != "standard")
+        & (pl.col("without_evidence") > 0)
+        & (pl.col("role").fill_null("") != "base")
+    )
+    words = pl.format(
+        "{} misaligned answers have neither a topic score nor a tier verdict nor a label: no rule "
+        "could exclude them",
+        "without_evidence",
+    )
+    joined = pl.concat_str(
+        "warning", pl.when(applies).then(words), separator="; ", ignore_nulls=True
+    )
+    return pl.when(joined != "").then(joined)
 
 
 def summarize_groups(

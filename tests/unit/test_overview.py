@@ -35,6 +35,7 @@ def rates(**change: object) -> pl.DataFrame:
         "headline": True,
         "n": 1200,
         "warning": None,
+        "without_evidence": 0,
         **change,
     }
     return pl.DataFrame(
@@ -137,7 +138,9 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
-    table = frames.rates(case).with_columns(warning=pl.lit(None, pl.String))
+    table = frames.rates(case).with_columns(
+        warning=pl.lit(None, pl.String), without_evidence=pl.lit(0)
+    )
     listed = build_overview.answer_rows(table, OVER.clear())
     header, rows = build_overview.answer_table(listed)
     assert all(len(row) == len(header) for row in rows)

@@ -192,3 +192,18 @@ def test_groups_pool_the_training_seeds():
 def test_other_methods_can_be_chosen(method):
     found = summary(answers(TUNED, ["persona_shift"] * 6 + [None] * 34), Settings(method=method))
     assert rate(found)["method"] == method
+
+
+def test_a_strict_rate_without_evidence_is_called_so():
+    known = {"tier": "undecided", "tier_label": "persona_shift"}
+    frame = outcomes({"tier": "undecided"}, {"tier": "undecided"}, known, {})
+    variants = [{"variant": TUNED}]
+    for role, said in (("benign", True), ("base", False)):
+        table = variant_table([variants[0] | {"role": role}])
+        cells = count_cells(frame.lazy(), SETTINGS.strict_counts)
+        found = summarize_rates(cells, table, SETTINGS).filter(pl.col("headline"))
+        warned = dict(zip(found["metric"], found["warning"], strict=True))
+        words = "2 misaligned answers have neither a topic score nor a tier verdict"
+        assert (words in warned["strict"]) == said
+        assert words not in warned["standard"]
+        assert found["without_evidence"].to_list() == [2, 2, 2]
