@@ -15,6 +15,12 @@ from em_tiers.errors import UserError
 
 SECRET_NAME = re.compile(r"(_KEY|_TOKEN|_SECRET|_PASSWORD)$", re.IGNORECASE)
 SHORTEST = 8
+# Keys of model hubs and APIs by their shape, for one that is no longer in the environment. Looked
+# for in what people and jobs write, not in answers: models make such strings up.
+KEY_SHAPE = re.compile(
+    rb"\b(?:hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{32,}|gh[pousr]_[A-Za-z0-9]{36,})"
+)
+LONGEST_KEY = 256
 LOGS = (".log", ".tsv")
 REPORT_TEXT = frozenset({".html", ".js", ".json", ".txt", ".rst", ".css", ".svg"})
 HIDDEN_IN = ("manifest.json", "adapter_config.json", "metrics.json", "card.json")
@@ -67,8 +73,13 @@ def check_entries(entries: Iterable[Entry], home: Path, secrets: dict[str, str])
     """Look through every entry.
 
     Raises:
-        UserError: an entry holds the value of a secret variable, or the path of the user's home.
+        UserError: an entry holds the value of a secret variable or the path of the user's home, or
+            a configuration, log or record something that looks like a key.
     """
+    entries = list(entries)
+    for entry in filter(_is_written_by_hand, entries):
+        if _stream_matches(_blocks(entry), KEY_SHAPE):
+            raise UserError(_refusal(entry, "what looks like a key"))
     forbidden = {value.encode(): f"the value of ${name}" for name, value in secrets.items()}
     # A home like /root is a word that a model may well say; /home/NAME is not.
     if len(home.parts) > 2:
@@ -78,10 +89,31 @@ def check_entries(entries: Iterable[Entry], home: Path, secrets: dict[str, str])
     for entry in entries:
         for value, what in forbidden.items():
             if _holds(entry, value):
-                raise UserError(
-                    f"archive: {entry.path or entry.name}: holds {what}: nothing was written; "
-                    "remove it from the file, or the file, and archive again"
-                )
+                raise UserError(_refusal(entry, what))
+
+
+def _refusal(entry: Entry, what: str) -> str:
+    return (
+        f"archive: {entry.path or entry.name}: holds {what}: nothing was written; remove it from "
+        "the file, or the file, and archive again"
+    )
+
+
+def _is_written_by_hand(entry: Entry) -> bool:
+    """A configuration, a log or a record: text that should never hold a key."""
+    name = PurePosixPath(entry.name)
+    if name.suffix in (".csv", ".jsonl", ".parquet"):
+        return False
+    return name.parts[0] in ("study", "code", "provenance") or name.suffix in LOGS
+
+
+def _stream_matches(blocks: Iterable[bytes], shape: re.Pattern) -> bool:
+    tail = b""
+    for block in blocks:
+        if shape.search(tail + block):
+            return True
+        tail = block[-LONGEST_KEY:]
+    return False
 
 
 def _holds(entry: Entry, value: bytes) -> bool:

@@ -242,6 +242,16 @@ def test_secrets_are_found_in_text_tables_and_nested_archives(tmp_path):
         check_entries([Entry("b", content=b"in /home/ada/x")], Path("/home/ada"), {})
 
 
+def test_a_key_is_known_by_its_shape_where_no_model_speaks():
+    key = b"hf_" + b"a1B2" * 9
+    for name in ("study/config.yaml", "results/x/logs/judge/a.log", "provenance/config.json"):
+        with pytest.raises(UserError, match=rf"{name}: holds what looks like a key"):
+            check_entries([Entry(name, content=b"token: " + key)], Path("/root"), {})
+    # Models make such strings up: an answer that holds one stops no archive.
+    for name in ("results/x/journals/sample/b/w.jsonl", "study/answers.csv"):
+        check_entries([Entry(name, content=b"my key is " + key)], Path("/root"), {})
+
+
 def test_logs_lose_their_paths_and_tables_stay_as_they_are(tmp_path):
     places = Places(tmp_path / "em", tmp_path, Path("/home/ada"))
     (tmp_path / "a.log").write_bytes(f"{tmp_path}/results \xff".encode("latin-1"))
