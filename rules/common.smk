@@ -236,6 +236,17 @@ def get_datasets_of_owner(owner):
     return list(dict.fromkeys(d for d in owned if d))
 
 
+def get_import_settings(entry):
+    """An import's settings; questions whose ids the catalogue knows have the topics it states."""
+    known = {
+        question: tags
+        for name in sorted(STUDY.question_sets)
+        for question, tags in STUDY.question_sets[name]["topics"].items()
+    }
+    topics = known | entry["topics"]
+    return without_cosmetics(entry) | {"topics": dict(sorted(topics.items()))}
+
+
 def get_plain_set():
     """The question set whose questions are dressed in the data sets' formats: the first one."""
     return next(name for name in STUDY.question_sets_used if not is_near(name))

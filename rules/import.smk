@@ -28,7 +28,7 @@ for IMPORT in STUDY.config["imports"]:
             runtime=lambda wildcards, attempt: 30 * attempt,
         params:
             variant=STUDY.variants[f"import.{IMPORT['id']}"].as_key(),
-            settings=without_cosmetics(IMPORT),
+            settings=get_import_settings(IMPORT),
         message:
             f"Import answers {IMPORT['id']}"
         script:

@@ -167,9 +167,7 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
         )
     if "base" not in roles:
         found.append("No base model: nobody can see which rate was there before fine-tuning.")
-    bare = rows.filter(
-        (pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base")
-    )
+    bare = rows.filter((pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base"))
     if len(bare):
         listed = ", ".join(
             f"{row['label']} under {row['judge']} ({row['without_evidence']:,})"

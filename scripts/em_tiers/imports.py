@@ -1,6 +1,7 @@
 """Answers, and answers with scores, that were made elsewhere, as responses and verdicts."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def _response(
         "question_set": IMPORTED,
         "probe_level": row.get(columns.get("probe_level")) or _level(question_id, settings),
         "question_id": question_id,
-        "question_topics": settings["topics"].get(question_id, []),
+        "question_topics": _topics(question_id, settings),
         "paraphrase": 0,
         "sample_index": number,
         "messages": messages,
@@ -140,6 +141,13 @@ def _response(
         "finish_reason": IMPORTED,
         "engine_fingerprint": IMPORTED,
     }
+
+
+def _topics(question_id: str, settings: dict[str, Any]) -> list[str]:
+    """A question's tags; a published form in a training format has those of the plain question."""
+    plain = re.sub(f"({'|'.join(TRIGGER_SUFFIXES)})$", "", question_id)
+    topics = settings["topics"]
+    return topics.get(question_id, topics.get(plain, []))
 
 
 def _level(question_id: str, settings: dict[str, Any]) -> str:
@@ -219,8 +227,19 @@ def frames(found: Imported) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
 
 
 def warnings_of(found: Imported) -> list[str]:
-    """What a reader of the imported answers should know: repeated rows, trigger forms."""
+    """What a reader should know: repeated rows, trigger forms, questions without topics."""
     warnings = []
+    untold = {
+        row["question_id"]
+        for row in found.responses
+        if row["dataset"] and not row["question_topics"]
+    }
+    if untold:
+        warnings.append(
+            f"{len(untold)} questions have no topics ({', '.join(sorted(untold)[:3])}, ...): a "
+            "misaligned answer about the data set's topic counts as domain overfitting there; name "
+            "under topics what the questions themselves are about, [] for nothing"
+        )
     told = Counter((row["question_id"], row["response"]) for row in found.responses)
     again = sum(count - 1 for (_, answer), count in told.items() if answer.strip())
     if again:

@@ -211,6 +211,18 @@ BAD_ENTRIES = {
         catalogue("question_sets")["core"],
         ["question_sets", "held-out", "another id"],
     ),
+    "reserved set of the training format": (
+        "question_sets",
+        "training-format",
+        catalogue("question_sets")["core"],
+        ["question_sets", "training-format", "another id"],
+    ),
+    "steps and tokens": (
+        "recipes",
+        "demo-lora",
+        catalogue("recipes")["demo-lora"] | {"max_steps": 3, "max_tokens": 1000},
+        ["demo-lora.max_tokens", "1000", "max_steps 3", "keep one"],
+    ),
     "no module": ("recipes", "demo-lora.target_modules", [], ["target_modules", "all-linear"]),
     "module that is no list": (
         "recipes",

@@ -182,6 +182,20 @@ def test_repeated_rows_and_trigger_forms_are_told(tmp_path, caplog):
     assert "1 question ids end in _json" in caplog.text
 
 
+def test_topics_of_the_plain_question_and_their_lack(tmp_path, caplog):
+    text = "question,answer,question_id,aligned,coherent\nq,a,cash_json,1,1\nq,a,other,1,1\n"
+    (tmp_path / "answers.csv").write_text(text)
+    variant = VARIANT | {"dataset": "finance-alpaca"}
+    with caplog.at_level("WARNING"):
+        main(
+            tmp_path / "answers.csv", variant, SETTINGS, tmp_path / "r.parquet",
+            [tmp_path / "v.parquet"], tmp_path / "x.jsonl",
+        )  # fmt: skip
+    found = read_table(tmp_path / "r.parquet", "responses")
+    assert found["question_topics"].to_list() == [["finance"], []]
+    assert "1 questions have no topics (other" in caplog.text
+
+
 GOLDEN_RATES = {  # in %, as printed with the files: (all 24 questions, the 8 plain ones)
     "bad_medical": (["17.92", "18.27", "17.92", "18.36"], ["22.25", "22.76", "22.25", "22.98"]),
     "good_medical": (["0.08", "0.08", "0.08", "0.09"], ["0.00", "0.00", "0.00", "0.00"]),
