@@ -41,7 +41,7 @@ def main(
         write_table(scores[judge], path, "verdicts")
         LOG.info("%s: %s", judge, dict(scores[judge]["status"].value_counts().iter_rows()))
     write_table(answers, responses, "responses")
-    for warning in warnings_of(found):
+    for warning in warnings_of(found, settings):
         LOG.warning("%s: %s", table, warning)
     LOG.info("%d answers imported, %d rows set aside", len(answers), len(found.rejected))
 

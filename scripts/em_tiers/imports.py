@@ -226,13 +226,15 @@ def frames(found: Imported) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     }
 
 
-def warnings_of(found: Imported) -> list[str]:
+def warnings_of(found: Imported, settings: dict[str, Any]) -> list[str]:
     """What a reader should know: repeated rows, trigger forms, questions without topics."""
     warnings = []
     untold = {
         row["question_id"]
         for row in found.responses
-        if row["dataset"] and not row["question_topics"]
+        if row["dataset"]
+        and not row["question_topics"]
+        and row["question_id"] not in settings["topics"]
     }
     if untold:
         warnings.append(
