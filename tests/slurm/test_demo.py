@@ -1,10 +1,10 @@
-"""The workflow itself on the cluster: the smallest case, with the real model and every stage."""
+"""The workflow itself on the cluster: the demo and the smallest case, every stage for real."""
 
-import re
+import json
 
 import pytest
 
-from slurm.driver import ROOT, Folder
+from slurm.driver import ROOT, Folder, stop
 from workdir import Workdir
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.e2e, pytest.mark.heavy]
@@ -18,6 +18,7 @@ NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http:/
 def study(cluster, tmp_path_factory, embedded_model):
     """A working folder in which the case ran once, and the folder as a user's."""
     work = Workdir(tmp_path_factory.mktemp("study"), "smallest", embedded_model)
+    work.config["judges"] = ["tiny-judge", "second-judge"]
     folder = Folder(work.folder, cluster)
     run(work, folder)
     return work, folder
@@ -41,17 +42,6 @@ def get_rule(job):
     return job.comment.removeprefix("rule_").partition("_wildcards_")[0]
 
 
-def read_requests(output):
-    """What each rule asked for, from the `resources:` line of its last job in the log."""
-    blocks = re.findall(r"^\s*rule (\S+):\n(.*?)\n(?=\[|\S)", output, re.MULTILINE | re.DOTALL)
-    requests = {}
-    for rule, block in blocks:
-        line = re.search(r"resources: (.*)", block)
-        pairs = (pair.split("=", 1) for pair in line[1].split(", "))
-        requests[rule] = {key: value for key, value in pairs if value.isdigit()}
-    return requests
-
-
 def test_the_case_comes_out(study):
     work, _ = study
     for table in ("rates", "outcomes", "thresholds"):
@@ -59,22 +49,26 @@ def test_the_case_comes_out(study):
 
 
 def test_gpu_rules_ran_on_gpu_nodes_with_what_they_asked_for(study):
+    """A model of 0.135 billion parameters: 8000 + 4000 x 0.135 MB, four hours, one GPU."""
     _, folder = study
-    requests = read_requests(folder.output())
     jobs = [job for job in folder.jobs() if get_rule(job).startswith(GPU_RULES)]
-    assert [get_rule(job) for job in jobs] == [
-        "finetune",
-        "sample_tiny-0",
+    assert [get_rule(job) for job in jobs[:2]] == ["finetune", "sample_tiny-0"]
+    assert {get_rule(job) for job in jobs[2:]} == {
         "judge_tiny-judge_tiny-0",
-    ]
+        "judge_second-judge_tiny-0",
+    }
+    check_gpu_jobs(jobs)
+
+
+def check_gpu_jobs(jobs):
     for job in jobs:
-        asked = requests[get_rule(job)]
         assert job.partition == "gpu"
         assert job.node in ("gpu01", "gpu02")
         assert job.state == "COMPLETED"
-        assert job.granted["gres/gpu"] == asked["gpu"] == "1"
-        assert job.granted["mem"].removesuffix("M") == asked["mem_mb"]
-        assert job.minutes == int(asked["runtime"])
+        assert job.granted["gres/gpu"] == "1"
+        assert job.granted["cpu"] == "8"
+        assert job.granted["mem"] == "8540M"
+        assert job.minutes == 240
 
 
 def test_all_other_jobs_ran_on_cpu_nodes_and_statistics_as_one(study):
@@ -86,10 +80,62 @@ def test_all_other_jobs_ran_on_cpu_nodes_and_statistics_as_one(study):
     assert not [job for job in others if get_rule(job).startswith("download_")]
 
 
-def test_a_further_judge_submits_its_own_job_and_the_statistics(study):
+def test_a_changed_judge_submits_its_own_job_and_the_statistics(study):
     work, folder = study
-    work.config["judges"] = ["tiny-judge", "second-judge"]
+    judges = work.read("catalogue/judges.yaml")
+    judges["second-judge"]["rubrics"]["alignment"] = "short-alignment"
+    work.write("catalogue/judges.yaml", judges)
     run(work, folder)
     submitted = [get_rule(job) for job in folder.jobs()]
     assert submitted[0] == "judge_second-judge_tiny-0"
     assert [rule.startswith("statistics_") for rule in submitted[1:]] == [True]
+
+
+def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(
+    cluster, tmp_path, embedded_model
+):
+    work = Workdir(tmp_path, "smallest", embedded_model)
+    recipes = work.read("catalogue/recipes.yaml")
+    recipes["six-steps"] |= {"max_steps": 24, "save_steps": 2}
+    work.write("catalogue/recipes.yaml", recipes)
+    folder = Folder(work.folder, cluster)
+    name = "tiny.tales.six-steps.s0"
+    metrics = work.results / "training" / name / "metrics.json"
+    process = folder.start(
+        *(str(metrics.relative_to(work.folder)), "--configfile", "config.yaml"),
+        snakefile=ROOT / "Snakefile",
+    )
+    try:
+        checkpoint = work.results / "checkpoints" / name / "checkpoint-4" / "complete.json"
+        cluster.wait_until(checkpoint.exists, 180, "a checkpoint of step 4")
+        job = folder.jobs()[-1]
+        cluster.control("kill-node", job.node)
+        assert process.wait(400) == 0, folder.output()
+        first, second = (j for j in folder.jobs() if j.partition == "gpu")
+        assert (first.state, second.state) == ("NODE_FAIL", "COMPLETED")
+        assert first.node != second.node
+    finally:
+        stop(process)
+        cluster.repair()
+    assert json.loads(metrics.read_text())["steps"] == 24
+    # The second job's log: it began where the first one's checkpoint was, and its curve is whole.
+    log = (work.results / "logs" / "finetune" / f"{name}.log").read_text()
+    assert "training goes on after step" in log
+    curve = (metrics.parent / "loss.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in curve[1:]] == [str(step) for step in range(1, 25)]
+
+
+def test_the_demo_runs_end_to_end(cluster, tmp_path):
+    """The README's command, its model from the package: five preparations, four GPU jobs, tables."""
+    folder = Folder(tmp_path, cluster)
+    demo = ROOT / "config" / "demo.yaml"
+    arguments = {"snakefile": ROOT / "Snakefile", "timeout": 1500}
+    assert folder.run("--configfile", demo, **arguments) == 0, folder.output()
+    jobs = folder.jobs()
+    assert sorted(get_rule(job).partition("_")[0] for job in jobs) == sorted(
+        ["prepare"] * 5 + ["finetune"] * 2 + ["sample", "judge", "statistics"]
+    )
+    check_gpu_jobs([job for job in jobs if get_rule(job).startswith(GPU_RULES)])
+    assert (tmp_path / "results" / "demo" / "figures" / "rates.pdf").stat().st_size > 100
+    assert folder.run("--configfile", demo, **arguments) == 0
+    assert "Nothing to be done" in folder.output()
