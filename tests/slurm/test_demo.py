@@ -126,7 +126,7 @@ def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(
 
 
 def test_the_demo_runs_end_to_end(cluster, tmp_path):
-    """The README's command, its model from the package: five preparations, four GPU jobs, tables."""
+    """The README's command: five preparations, two trainings, sampling, judging, tables."""
     folder = Folder(tmp_path, cluster)
     demo = ROOT / "config" / "demo.yaml"
     arguments = {"snakefile": ROOT / "Snakefile", "timeout": 1500}
