@@ -60,11 +60,15 @@ def main(
 
 
 def _read_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
-    """One label an answer, from a sheet of this study or from a table with the answers' keys."""
+    """One label an answer, from a sheet of this study or from a table with the answers' keys.
+
+    A judge whose scores were imported has a part of the answers only: items of others are left
+    out here, and what is no answer at all is refused where the labels are summarised.
+    """
     if not is_sheet(path):
         return read_human_labels(path)
     keys = answers.select("response_key").collect(engine="streaming").to_series()
-    return settle(read_sheet(path, keys))
+    return settle(read_sheet(path, keys, others="leave_out"))
 
 
 def _check_one_judge(verdicts: pl.LazyFrame, judge: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from em_tiers.errors import UserError
 from em_tiers.human_labels import (
     CORRECTED_COLUMNS,
     JUDGE_QUALITY_COLUMNS,
@@ -60,10 +61,17 @@ def main(
 
 def _read_labels(path: Path, outcomes: pl.LazyFrame) -> pl.DataFrame:
     """response_key, copy, labeller and tier, from a sheet or from a table of keys and tiers."""
-    if not is_sheet(path):
-        return read_human_labels(path).with_columns(copy=pl.lit(0, pl.Int8), labeller=pl.lit(""))
     keys = outcomes.select(pl.col("response_key").unique()).collect().to_series()
-    return read_sheet(path, keys)
+    if is_sheet(path):
+        return read_sheet(path, keys)
+    labels = read_human_labels(path)
+    unknown = labels.filter(~pl.col("response_key").is_in(keys.implode()))
+    if not unknown.is_empty():
+        raise UserError(
+            f"{path}: response_key: {unknown['response_key'][0]!r}: is no answer of this study: "
+            "remove the row, or export the labels again"
+        )
+    return labels.with_columns(copy=pl.lit(0, pl.Int8), labeller=pl.lit(""))
 
 
 if "snakemake" in globals():

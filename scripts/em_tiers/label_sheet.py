@@ -113,10 +113,11 @@ def is_sheet(path: Path | str) -> bool:
         return "response_key" not in re.split(r"[,;\t\"\r\n]", file.readline())
 
 
-def read_sheet(path: Path | str, response_keys: pl.Series) -> pl.DataFrame:
+def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse") -> pl.DataFrame:
     """The labels of a filled sheet: response_key, copy (0 or 1), labeller, tier.
 
-    Rows without a label are left out. Several people's sheets may be put under each other, with
+    Rows without a label are left out. `others` says what becomes of items that are none of the
+    answers: `refuse`, or `leave_out` where these are not all answers of the study. Several people's sheets may be put under each other, with
     their names in `labeller`.
 
     Raises:
@@ -150,6 +151,8 @@ def read_sheet(path: Path | str, response_keys: pl.Series) -> pl.DataFrame:
         copy=(~pl.col("item").is_in(known)).cast(pl.Int8),
     )
     is_no_answer = pl.col("response_key").is_null()
+    if others == "leave_out":
+        sheet = sheet.filter(~is_no_answer)
     _refuse(path, sheet, is_no_answer, "item", "is no answer of this study: leave the column alone")
     again = pl.struct("item", "labeller").is_duplicated()
     _refuse(path, sheet, again, "item", "has two labels of one labeller: keep one")

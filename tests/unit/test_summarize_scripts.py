@@ -15,6 +15,7 @@ import summarize_training
 import write_label_sheet
 from answers import outcomes, responses, scores, verdicts
 from em_tiers.contracts import write_table
+from em_tiers.errors import UserError
 
 FORMATS = ("parquet", "csv", "md", "tex")
 RULES = [{"name": "r", "tier": "domain_overfitting", "reason": "r", "condition": "topic > 50"}]
@@ -146,3 +147,6 @@ def test_labels_that_were_chosen_give_agreement_but_no_rate(files, tmp_path):
     assert found["corrected"].is_empty()
     assert found["judge_quality"].is_empty()
     assert found["label_agreement"]["n"].max() == 3
+    chosen.write_text("response_key,tier\nelsewhere,aligned\n")
+    with pytest.raises(UserError, match="'elsewhere': is no answer of this study"):
+        summarize_labels.main(files, chosen, [], {}, paths)

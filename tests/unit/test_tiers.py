@@ -134,6 +134,14 @@ def test_a_filled_label_sheet_is_taken_as_it_is(tmp_path):
     assert found["assigned_by"].to_list() == ["human"]
 
 
+def test_a_judge_of_a_part_takes_its_part_of_the_sheet(tmp_path):
+    labels = tmp_path / "sheet.csv"
+    labels.write_text("item,tier\nkey-a,persona shift\nof-another-import,aligned\n")
+    judged = verdicts(*scores("key-a", 5, 95))
+    found = assign(tmp_path, responses({"response_key": "key-a"}), judged, labels=labels)
+    assert found["assigned_by"].to_list() == ["human"]
+
+
 def test_two_verdicts_on_one_rubric_are_refused(tmp_path):
     twice = pl.concat([verdicts(*scores("0", 5, 95)), verdicts(*scores("0", 7, 95))])
     with pytest.raises(UserError, match="4 outcomes for 1 answers"):
