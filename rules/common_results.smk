@@ -1,6 +1,17 @@
 # Helpers of the rules behind the verdicts: tables, figures, pages and plans. No rule stands here.
 from em_tiers.manifests import content_identity
 
+CATEGORIES = (
+    "Answer",
+    "Tiers",
+    "Probes",
+    "Judges",
+    "Sensitivity",
+    "Training",
+    "Cost",
+    "Method",
+)
+
 
 def get_parents():
     """Ids of all fine-tunes."""
@@ -59,7 +70,17 @@ def get_caption(name):
 def in_report(path, name, caption, category):
     """A path that the report shows."""
     labels = {"name": name.replace("_", " "), "kind": Path(path).suffix[1:]}
-    return report(path, caption=get_caption(caption), category=category, labels=labels)
+    return report(
+        path,
+        caption=get_caption(caption),
+        category=get_category(category),
+        labels=labels,
+    )
+
+
+def get_category(name):
+    """A category with its number in the order of reading; the report sorts by name."""
+    return f"{CATEGORIES.index(name) + 1} {name}"
 
 
 def get_tables(*names):

@@ -44,7 +44,7 @@ rule build_overview:
         page=report(
             "<results>/overview.html",
             caption=get_caption("overview"),
-            category="Answer",
+            category=get_category("Answer"),
             labels={"name": "answer (first page)", "kind": "html"},
         ),
     log:
@@ -89,7 +89,7 @@ rule build_method:
         html=report(
             "<results>/method.html",
             caption=get_caption("method"),
-            category="Method",
+            category=get_category("Method"),
             labels={"name": "method", "kind": "html"},
         ),
         markdown="<results>/method.md",

@@ -138,6 +138,8 @@ def _revision(archive: zipfile.ZipFile) -> str:
     if "provenance/revision.json" not in archive.namelist():
         return "none"
     found = json.loads(archive.read("provenance/revision.json"))
+    if not found["revision"]:
+        return "of no known revision"
     return f"{found['revision']}{' with changes' if found['dirty'] else ''}"
 
 
