@@ -394,6 +394,12 @@ def _check_files(study: "Study") -> None:
     labels = study.config["human_labels"]
     if labels and not (study.workdir / labels).is_file():
         raise ConfigError(f"config.human_labels: {labels}: no such file: correct the path")
+    written = study.workdir / "results" / study.config["experiment"]
+    if labels and (study.workdir / labels).resolve().is_relative_to(written.resolve()):
+        raise ConfigError(
+            f"config.human_labels: {labels}: lies among the results, where the workflow would write "
+            "an empty sheet over it: move the filled sheet to another place and name it there"
+        )
     sheet = study.config["label_sheet"]
     if sheet["duplicates"] > sheet["size"]:
         raise ConfigError(

@@ -116,9 +116,12 @@ def is_sheet(path: Path | str) -> bool:
 def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse") -> pl.DataFrame:
     """The labels of a filled sheet: response_key, copy (0 or 1), labeller, tier.
 
-    Rows without a label are left out. `others` says what becomes of items that are none of the
-    answers: `refuse`, or `leave_out` where these are not all answers of the study. Several people's sheets may be put under each other, with
+    Rows without a label are left out. Several people's sheets may be put under each other, with
     their names in `labeller`.
+
+    Args:
+        others: what becomes of items that are none of the answers: `refuse`, or `leave_out` where
+            these are not all answers of the study.
 
     Raises:
         UserError: no such columns, an item that is no answer of this study, a label that does not
@@ -208,4 +211,9 @@ def instructions() -> str:
         "unscored": "cannot be judged for another reason",
     }
     lines = [f"- `{name}`: {meanings[name]}" for name in LABELS]
-    return "\n".join(["Write one of these into the column `tier`:", "", *lines, ""])
+    advice = [
+        "Copy `sheet.csv` to a place outside the results and fill in the copy: the workflow writes",
+        "this folder anew. Then name the copy under `human_labels` in the configuration.",
+    ]
+    asked = ["Write one of these into the column `tier`:", "", *lines]
+    return "\n".join([*advice, "", *asked, ""])
