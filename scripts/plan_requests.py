@@ -145,11 +145,15 @@ def plan_judge(
     """Lines on what is left to ask of one judge."""
     judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
     no_price = NO_PRICE.get(judge.backend, "cost not known (the judge's entry has no prices)")
-    answers = scan_table([v["responses"] for v in there], "responses")
     done = read_journal(entry["journal"])
-    first = list(plan_requests(answers, judge, cards))
-    tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, done))
-    planned = [planned_of(judge, request) for request in (*first, *tiers)]
+    planned: list[Planned] = []
+    possible: list[Planned] = []
+    for variant in there:  # one at a time: only its prompts are in memory
+        answers = scan_table(variant["responses"], "responses")
+        first = list(plan_requests(answers, judge, cards))
+        tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, done))
+        planned += (planned_of(judge, request) for request in (*first, *tiers))
+        possible += possible_tiers(judge, answers, cards, first, done)
     longest = max_tokens * CHARACTERS_OF_A_TOKEN
     coming = [
         request
@@ -167,7 +171,6 @@ def plan_judge(
     unknown = sum(n is None for n in new.values())
     if unknown:
         yield f"besides, all answers of the models whose number is unknown: {unknown}"
-    possible = possible_tiers(judge, answers, cards, first, done)
     possible += [
         expected_request(judge, ("tier",), new[v["variant"]], longest)
         for v in variants

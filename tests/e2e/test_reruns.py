@@ -161,6 +161,10 @@ def test_a_new_judge_asks_only_itself(work):
 def test_a_new_data_set_trains_and_samples_only_itself(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["variants"][0]["datasets"] = ["tales", "desk"]
+    # Its held-out prompts are not known before it is prepared; the plan says how to know them.
+    unknown = work.run("plan_requests", "--quiet", "all").output
+    assert "unknown number of answers: 2: snakemake --until prepare_questions prepare" in unknown
+    work.run("--until", "prepare_questions", "prepare_dataset")
     assert plan(work)[0] == 7 + 2
     jobs = work.run().jobs
     assert jobs["finetune"] == 1
