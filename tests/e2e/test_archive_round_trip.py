@@ -4,6 +4,7 @@ The tests share two folders and run in the order of the file.
 """
 
 import copy
+import io
 import shutil
 import zipfile
 from pathlib import Path
@@ -40,6 +41,14 @@ def scored(tmp_path_factory):
     work.config |= {"experiment": "scored", "judges": []}
     work.run("archive")
     return work
+
+
+def test_the_report_is_archived_without_a_path_of_this_machine(scored):
+    with zipfile.ZipFile(scored.folder / "results" / "scored.archive.zip") as archive:
+        packed = io.BytesIO(archive.read("results/scored/report.zip"))
+    with zipfile.ZipFile(packed) as report:
+        for name in report.namelist():
+            assert str(scored.folder).encode() not in report.read(name), name
 
 
 def test_imported_answers_make_the_round_trip(scored, tmp_path):
