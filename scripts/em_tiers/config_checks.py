@@ -397,8 +397,8 @@ def _check_files(study: "Study") -> None:
     written = study.workdir / "results" / study.config["experiment"]
     if labels and (study.workdir / labels).resolve().is_relative_to(written.resolve()):
         raise ConfigError(
-            f"config.human_labels: {labels}: lies among the results, where the workflow would write "
-            "an empty sheet over it: move the filled sheet to another place and name it there"
+            f"config.human_labels: {labels}: lies among the results, where the workflow writes "
+            "anew: move the filled sheet to another place and name it there"
         )
     sheet = study.config["label_sheet"]
     if sheet["duplicates"] > sheet["size"]:
