@@ -30,8 +30,8 @@ def main(
         if fetch:
             for folder in fetch_placeholders(workdir):
                 print(f"{folder}: fetched, and as its manifest says")
-    except UserError as error:
-        print(error, file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(error if isinstance(error, UserError) else f"restore: {error}", file=sys.stderr)
         return 1
     return 0
 

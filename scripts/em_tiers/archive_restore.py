@@ -104,29 +104,41 @@ def restore_archive(
 
 
 def _facts(archive: zipfile.ZipFile) -> dict[str, Any]:
+    facts = _read_object(archive, "provenance/archive.json")
+    experiment = str(facts.get("experiment", ""))
+    named = experiment and all(c.isalnum() or c == "-" for c in experiment)
+    if not named or experiment == "resources":
+        raise UserError(f"archive {archive.filename}: experiment {experiment!r}: is no such name")
+    return facts | {"experiment": experiment}
+
+
+def _read_object(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     try:
-        facts = json.loads(archive.read("provenance/archive.json"))
-        experiment = facts["experiment"]
+        found = json.loads(archive.read(name))
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"archive {archive.filename}: provenance/archive.json: missing or unreadable: it is no "
-            "archive of this workflow"
+            f"archive {archive.filename}: {name}: missing or unreadable: it is no archive of this "
+            "workflow"
         ) from error
-    if not all(c.isalnum() or c == "-" for c in experiment) or experiment == "resources":
-        raise UserError(f"archive {archive.filename}: experiment {experiment!r}: is no such name")
-    return facts
+    if not isinstance(found, dict):
+        raise UserError(f"archive {archive.filename}: {name}: is no JSON object")
+    return found
 
 
 def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
     """Snakemake's records, and which outputs are folders; each is checked to lie in results/."""
-    try:
-        state = json.loads(archive.read("provenance/snakemake.json"))
-        folders, records = state["folders"], state["records"]
-    except (KeyError, ValueError) as error:
+    _read_object(archive, "provenance/config.json")
+    state = _read_object(archive, "provenance/snakemake.json")
+    folders, records = state.get("folders"), state.get("records")
+    if not (
+        isinstance(folders, dict)
+        and isinstance(records, dict)
+        and all(isinstance(record, dict) for record in records.values())
+    ):
         raise UserError(
-            f"archive {archive.filename}: provenance/snakemake.json: missing or unreadable: it is "
-            "no archive of this workflow"
-        ) from error
+            f"archive {archive.filename}: provenance/snakemake.json: holds no records: it is no "
+            "archive of this workflow"
+        )
     for name in [*folders, *records]:
         parts = PurePosixPath(name).parts
         if parts[:1] != ("results",) or ".." in parts:

@@ -29,6 +29,7 @@ FILES = {
     "results/x/logs/a.log": b"hello\n" * 50,
     "code/Snakefile": b"rule all:\n",
     "provenance/archive.json": b'{"experiment": "x"}',
+    "provenance/config.json": b"{}",
     "provenance/snakemake.json": b'{"records": {}, "folders": {}}',
 }
 
@@ -115,7 +116,7 @@ def test_verify_sees_one_flipped_bit_and_a_cut_file(tmp_path, capsys):
     assert verify_script.main([tmp_path / "cut.zip", path]) == 1
     output = capsys.readouterr()
     assert "cut off or no archive" in output.err
-    assert f"{path}: sound, 5 files" in output.out
+    assert f"{path}: sound, {len(FILES)} files" in output.out
 
 
 @pytest.mark.parametrize(
@@ -171,9 +172,22 @@ def test_folders_and_records_outside_of_results_are_refused(tmp_path, name):
         path = write(tmp_path / "a.zip", files)
         with pytest.raises(UserError, match="is no output in results"):
             restore_archive(path, tmp_path / "to", tmp_path / "to")
-    lacking = write(tmp_path / "b.zip", {k: v for k, v in FILES.items() if "snakemake" not in k})
-    with pytest.raises(UserError, match=r"snakemake\.json: missing or unreadable"):
-        restore_archive(lacking, tmp_path / "to", tmp_path / "to")
+    assert not list(tmp_path.glob("to/*"))
+
+
+@pytest.mark.parametrize("name", ["archive", "config", "snakemake"])
+@pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"records": [], "experiment": ""}'])
+def test_an_archive_of_something_else_is_refused_before_anything_is_written(
+    tmp_path, name, content
+):
+    files = {k: v for k, v in FILES.items() if k != f"provenance/{name}.json"}
+    if content:
+        files[f"provenance/{name}.json"] = content
+    path = write(tmp_path / "a.zip", files)
+    if name == "config" and content and b"records" in content:
+        return  # any object is a configuration
+    with pytest.raises(UserError, match=r"provenance/\w+\.json|is no such name"):
+        restore_archive(path, tmp_path / "to", tmp_path / "to")
     assert not list(tmp_path.glob("to/*"))
 
 
@@ -365,7 +379,6 @@ def contexts() -> dict:
 def write_crate(folder: Path) -> Path:
     """The files of an archive and their description, unpacked."""
     files = FILES | {
-        "provenance/config.json": b"{}",
         "results/resources/models/m/manifest.json": b"{}",
         "results/x/responses/a.parquet": b"0",
     }
