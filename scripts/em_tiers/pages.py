@@ -9,7 +9,8 @@ A block is a pair: ("h2", text), ("p", text), ("warn", text), ("warnings", [text
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def html_page(title: str, blocks: Iterable[Block]) -> str:
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'"
     body = "\n".join(_html(kind, content) for kind, content in blocks)
+    body = "\n".join(_short_lines(body))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -59,6 +61,17 @@ def html_page(title: str, blocks: Iterable[Block]) -> str:
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _short_lines(body: str) -> Iterator[str]:
+    """Lines that docutils takes, broken where a space stands: a list of many models is long."""
+    for line in body.split("\n"):
+        if len(line) <= LINE:
+            yield line
+        else:
+            yield from textwrap.wrap(
+                line, LINE, break_long_words=False, break_on_hyphens=False, expand_tabs=False
+            )
 
 
 def _html(kind: str, content: Any) -> str:

@@ -47,6 +47,7 @@ def test_caption_renders_without_complaint(path):
 def test_the_report_opens_on_the_first_page_whole(tmp_path):
     (tmp_path / "rates.svg").write_text(f"<svg>{'long ' * 5000}</svg>")
     blocks = [("p", 'A "quoted" <b> & more'), ("figure", (tmp_path / "rates.svg", "Rates"))]
+    blocks += [("warnings", ["a model (3), " * 3000])]
     page = html_page("Answer", blocks)
     (tmp_path / "overview.html").write_text(page)
     files = (tmp_path / "rates.svg", tmp_path / "overview.html")
