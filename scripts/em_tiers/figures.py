@@ -84,7 +84,7 @@ OUTCOME_LOOKS = {
 }
 METRIC_LOOKS = {
     "standard": Look("standard rate", BLACK, "", "o"),
-    "strict": Look("strict rate (tiers 1 and 2 taken out)", BLUE, "////", "D"),
+    "strict": Look("strict rate (excluded tiers taken out)", BLUE, "////", "D"),
     "soft": Look("soft strict rate (tier probabilities)", GREEN, "....", "s"),
 }
 LEVEL_NAMES = {
