@@ -163,9 +163,13 @@
     document.getElementById("list").focus();
   };
 
-  // Label what is open, or else what is selected in the list.
+  // Label what is open, or else what is selected in the list; never an answer whose text has not
+  // arrived yet, for then another one is still on the screen.
   emTiers.label = (tier) => {
     const row = open >= 0 ? open : emTiers.selected();
-    if (row >= 0) emTiers.labels.set(emTiers.columns.key[row], tier);
+    if (row < 0) return;
+    const key = emTiers.columns.key[row];
+    if (open >= 0 && pane.dataset.key !== key) emTiers.say("Not labelled: the answer is still loading.");
+    else emTiers.labels.set(key, tier);
   };
 })();

@@ -143,6 +143,8 @@ def test_keys_open_and_move(page: Path, visit: Visit) -> None:
     press(browser, "?")
     assert browser.find_element(By.ID, "help").is_displayed()
     press(browser, Keys.ESCAPE)
+    # The dialog closes after the key is back: until then it holds the focus.
+    until(browser, "return !document.querySelector('dialog').contains(document.activeElement)")
     press(browser, "b")
     assert "judge-a" not in browser.find_element(By.ID, "detail").text
 
@@ -194,6 +196,18 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
         r["response_key"] for r in rows
     }
     sheet.unlink()
+
+
+def test_an_answer_that_is_still_loading_gets_no_label(page: Path, visit: Visit) -> None:
+    browser = visit(page)
+    # Both in one task of the browser: the text cannot have arrived in between.
+    browser.execute_script("emTiers.open(0); emTiers.label('aligned')")
+    assert "still loading" in status(browser)
+    assert browser.find_element(By.ID, "labels-count").text == "0 labelled here"
+    until(browser, "return document.getElementById('detail').dataset.key")
+    browser.execute_script("emTiers.label('aligned')")
+    assert browser.find_element(By.ID, "labels-count").text == "1 labelled here"
+    assert errors(browser) == []
 
 
 def test_a_hundred_thousand_answers(
