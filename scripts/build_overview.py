@@ -51,7 +51,8 @@ def main(
             "p",
             f"Rates by definition {definition.name} ({definition.says}) on {levels} questions. "
             "Strict: without the answers that a tier rule or a person explains by the training "
-            "domain; they stay in the denominator. Overestimated by: standard minus strict, in "
+            "domain; they stay in the denominator. A base model has no training domain, so that "
+            "nothing is taken from its rate. Overestimated by: standard minus strict, in "
             f"points. In brackets: {100 * confidence:g} % intervals that respect that answers to "
             "one question resemble each other. n: answers in the denominator.",
         )
@@ -192,26 +193,19 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
 
 
 def _small_samples(rows: pl.DataFrame) -> list[str]:
-    """One sentence a warning, with the models that it is about."""
-    sentences = []
-    warned = rows.filter(pl.col("warning").is_not_null() & (pl.col("warning") != ""))
-    if not len(warned):
-        return []
-    if len(warned) > 3:
-        widest = warned.filter(
-            (pl.col("standard_high") - pl.col("standard_low"))
-            == (pl.col("standard_high") - pl.col("standard_low")).max()
-        )
-        sentences.append(
-            f"n is too small for {len(warned)} of {len(rows)} rates; the worst, "
-            f"{widest['label'][0]} under {widest['judge'][0]}: {widest['warning'][0]}."
-        )
-        return sentences
-    for row in warned.iter_rows(named=True):
-        sentences.append(
-            f"n is too small for {row['label']} under {row['judge']}: {row['warning']}."
-        )
-    return sentences
+    """One sentence a warning, or one for all where there are many."""
+    warned = rows.filter(pl.col("warning").fill_null("") != "")
+    if len(warned) <= 3:
+        return [
+            f"{row['label']} under {row['judge']}: {row['warning']}."
+            for row in warned.iter_rows(named=True)
+        ]
+    width = pl.col("standard_high") - pl.col("standard_low")
+    widest = warned.sort(width, descending=True, maintain_order=True).row(0, named=True)
+    return [
+        f"{len(warned)} of {len(rows)} rates carry a warning; the widest, {widest['label']} under "
+        f"{widest['judge']}: {widest['warning']}."
+    ]
 
 
 def coverage_table(statuses: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:

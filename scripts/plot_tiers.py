@@ -96,6 +96,10 @@ def plot_tiers(frame: pl.DataFrame) -> Figure:
     """Draw one waterfall a variant (and a judge, where there are several)."""
     if frame.is_empty():
         return empty_figure("no answers: there is no flagged rate to take apart")
+    # Without labels by people, a step of theirs would only say 0.
+    by_people = pl.col("step") == "human"
+    if not frame.filter(by_people)["rate"].max():
+        frame = frame.filter(~by_people)
     judges = sorted(frame.get_column("judge").unique())
     shown = order_variants(frame, pl.col("rate").max(), max(1, MOST_ROWS // len(judges)))
     panels = [(v, judge) for v in shown.iter_rows(named=True) for judge in judges]

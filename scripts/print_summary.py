@@ -31,6 +31,7 @@ def main(folder: Path, notice: str | None = None) -> None:
     )
     print("\n".join(headline_table(rates)))
     print(f"\n  report   {folder / 'report.zip'} (unpack, open report.html)")
+    print(f"  answers  {folder / 'browser' / 'index.html'}")
     print(f"  figures  {folder / 'figures'}\n  tables   {folder / 'tables'}")
     if notice:
         print(f"\n{notice}")

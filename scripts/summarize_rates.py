@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from em_tiers.differences import summarize_differences
+from em_tiers.errors import UserError
 from em_tiers.logs import run_script
 from em_tiers.summary import (
     Settings,
@@ -25,10 +26,19 @@ def main(
         variants: label, role and the other columns of each variant, in the order to show.
         settings: the fields of `em_tiers.summary.Settings`.
         outputs: paths by `<table>_<format>`.
+
+    Raises:
+        UserError: no question lies on a headline level, so there would be no headline.
     """
     chosen = Settings(**settings)
     table = variant_table(variants)
     cells = count_cells(scan_outcomes(outcomes), chosen.strict_counts)
+    levels = cells["probe_level"].unique().sort().to_list()
+    if not set(levels) & set(chosen.headline_levels):
+        raise UserError(
+            f"config.headline.levels: {', '.join(chosen.headline_levels)}: no question lies there: "
+            f"name some of {', '.join(levels)}, or ask questions of that level"
+        )
     frames = {
         "rates": summarize_rates(cells, table, chosen),
         "groups": summarize_groups(cells, table, chosen),

@@ -268,7 +268,8 @@ def wilson(rate: float, n: float, confidence: float = 0.95) -> tuple[float, floa
     z = stats.norm.isf((1 - confidence) / 2)
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # Without an event the two terms of the lower bound cancel but for rounding.
+    return (max(centre - half, 0.0) if rate > 0 else 0.0), min(centre + half, 1.0)
 
 
 def student(cells: Cells, confidence: float = 0.95) -> tuple[float, float]:

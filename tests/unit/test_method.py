@@ -88,7 +88,7 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
         "Korn and Graubard",
         "| judge-a | alignment | hash | judge-a | model | 12 |",
         "| judge-a | persona shift | 3 |",
-        "too few for",
+        "too few answers for",
         "There are no human labels",
         "snakemake 9.",
     ):

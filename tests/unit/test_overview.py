@@ -103,12 +103,12 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
 
 
 def test_missing_controls_and_small_samples_are_said(tmp_path: Path) -> None:
-    page = build(tmp_path, rates(warning="too few for +-2.0 points: about 9,000 answers"))
+    page = build(tmp_path, rates(warning="too few answers for +-2.0 points: about 9,000 answers"))
     for words in (
         "No positive control",
         "No negative control",
         "No base model",
-        "n is too small for Fiction",
+        "Fiction &lt;b&gt; under a: too few answers for +-2.0 points",
         "about 9,000 answers",
         "Judge a gave no usable verdict on up to 10.0 %",
     ):

@@ -79,6 +79,13 @@ def test_the_same_input_gives_the_same_bytes(files, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_a_headline_without_questions_is_refused(files, tmp_path):
+    paths = outputs(tmp_path, "rates", "groups", "differences")
+    with pytest.raises(UserError, match="near_domain: no question lies there: name some of out_of"):
+        summarize_rates.main(files, VARIANTS, {"headline_levels": ["near_domain"]}, paths)
+    assert not any(path.exists() for path in paths.values())
+
+
 def test_tiers(files, tmp_path):
     paths = outputs(
         tmp_path, "tier_waterfall", "tier_ablation", "tier_disagreement", "overestimation"
