@@ -1,5 +1,9 @@
-"""A headless Chromium that opens pages from disk; skips with a reason where there is none."""
+"""A headless Chromium that opens pages from disk.
 
+Where there is none the tests skip with the reason; in CI they fail.
+"""
+
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +27,8 @@ def chromium(
 ) -> Iterator[webdriver.Chrome]:
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:
-        pytest.skip("no Chromium: run tests/browser/install.sh")
+        stop = pytest.fail if os.environ.get("CI") else pytest.skip
+        stop("no Chromium: run tests/browser/install.sh")
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for flag in (
