@@ -12,6 +12,7 @@ if not workflow.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/common_judges.smk"
 include: "rules/common_results.smk"
 
 

@@ -1,6 +1,7 @@
 """Fixtures that several kinds of test share: the embedded model and the golden data."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,10 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no golden data: {folder}: set EM_TIERS_GOLDEN to the folder that holds it")
     return folder
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of config/ that a test may spoil."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    return tmp_path

@@ -1,13 +1,13 @@
 """What a JSON schema cannot say: references between entries, and values that exclude each other."""
 
-import difflib
 import os
 import re
 from typing import TYPE_CHECKING
 
 from em_tiers.chat_rows import row_reader
+from em_tiers.config_checks_judges import check_judge
+from em_tiers.config_known import known
 from em_tiers.errors import ConfigError, UserError
-from em_tiers.model_names import is_moving
 
 if TYPE_CHECKING:
     from em_tiers.config import Study
@@ -39,22 +39,12 @@ def check_references(study: "Study") -> None:
     _check_recipes(study)
     for name in study.config["judges"]:
         known(name, study.judges, "config.judges", "judge")
-        _check_judge(study, name)
+        check_judge(study, name)
     _check_tiers(study)
     _check_imports(study)
     _check_engine(study)
     _check_sources(study)
     _check_files(study)
-
-
-def known(name: str, catalogue: dict, where: str, kind: str) -> None:
-    """Raise unless `catalogue` holds `name`."""
-    if name in catalogue:
-        return
-    near = difflib.get_close_matches(str(name), list(catalogue), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(catalogue))}"
-    place = "this study" if kind == "variant" else "the catalogue"
-    raise ConfigError(f"{where}: {name}: is no {kind} of {place}: {hint}")
 
 
 def unpinned(study: "Study") -> list[str]:
@@ -245,68 +235,6 @@ def _check_recipes(study: "Study") -> None:
                 f"recipes.{name}.rank: {recipe['rank']}: is above max_lora_rank "
                 f"{engine['max_lora_rank']} of engine {study.config['engine']}: raise that"
             )
-
-
-def _check_judge(study: "Study", name: str) -> None:
-    judge, where = study.judges[name], f"judges.{name}"
-    for asks, rubric in judge["rubrics"].items():
-        known(rubric, study.rubrics, f"{where}.rubrics.{asks}", "rubric")
-        if study.rubrics[rubric]["asks"] != asks:
-            raise ConfigError(
-                f"{where}.rubrics.{asks}: {rubric}: that rubric asks for "
-                f"{study.rubrics[rubric]['asks']}: name one that asks for {asks}"
-            )
-        _check_rubric(study.rubrics[rubric], rubric)
-    if judge["engine"]:
-        known(judge["engine"], study.engines, f"{where}.engine", "engine")
-    if judge["backend"] == "vllm":
-        _check_local_judge(study, name)
-    else:
-        _check_api_judge(judge, where)
-
-
-def _check_rubric(rubric: dict, name: str) -> None:
-    needed = ["{question}", "{answer}"] + (["{topic}"] if rubric["asks"] == "topic" else [])
-    for placeholder in needed:
-        if placeholder not in rubric["prompt"]:
-            raise ConfigError(
-                f"rubrics.{name}.prompt: {placeholder}: is missing: put it where the judge reads it"
-            )
-    if rubric["kind"] == "choice" and len(rubric["labels"]) < 2:
-        raise ConfigError(
-            f"rubrics.{name}.labels: {rubric['labels']}: a choice needs at least two labels: "
-            "write {A: in_distribution, ...}"
-        )
-
-
-def _check_local_judge(study: "Study", name: str) -> None:
-    judge, where = study.judges[name], f"judges.{name}"
-    known(judge["model"], study.models, f"{where}.model", "model")
-    if "structured" in judge["method"].values():
-        raise ConfigError(
-            f"{where}.method: structured: works with backend openai only: use trie and label"
-        )
-
-
-def _check_api_judge(judge: dict, where: str) -> None:
-    if not judge["endpoint"]:
-        raise ConfigError(f"{where}.endpoint: null: an openai judge needs one: write base_url")
-    if judge["method"].get("number", "trie") == "trie":
-        raise ConfigError(
-            f"{where}.method.number: trie: needs the model's own weights (backend vllm): write "
-            "top_logprobs, sampled or structured"
-        )
-    if is_moving(judge) and not judge["endpoint"]["allow_alias"]:
-        raise ConfigError(
-            f"{where}.model: {judge['model']}: is an undated alias that its provider may change: "
-            "write the dated name (endpoint.signed_as where answers carry another name than the "
-            "asked one), or endpoint.allow_alias: true to have every table marked"
-        )
-    if judge["limits"] and "usd" in judge["limits"] and not judge["prices"]:
-        raise ConfigError(
-            f"{where}.limits.usd: {judge['limits']['usd']}: needs prices: write "
-            "input_per_million and output_per_million"
-        )
 
 
 def _check_tiers(study: "Study") -> None:

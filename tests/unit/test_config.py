@@ -1,48 +1,12 @@
 """A mistake in a configuration gives one message with key, value and remedy, and writes nothing."""
 
-import copy
-import shutil
-from pathlib import Path
-
 import pytest
 import yaml
 
-from em_tiers.config import load_study, without_cosmetics
+from configurations import ROOT, catalogue, demo, load, put
+from em_tiers.config import load_study
 from em_tiers.config_checks import check_ready
 from em_tiers.errors import ConfigError
-
-ROOT = Path(__file__).parents[2]
-
-
-def demo() -> dict:
-    return yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-
-
-def catalogue(name: str) -> dict:
-    return yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of config/ that a test may spoil."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    return tmp_path
-
-
-def load(root: Path, config: dict | None = None, **kwargs):
-    return load_study(demo() if config is None else config, root, root, **kwargs)
-
-
-def put(value: dict, path: str, new) -> dict:
-    """Set the value at a dotted path."""
-    value = copy.deepcopy(value)
-    *parents, last = path.split(".")
-    below = value
-    for key in parents:
-        below = below[int(key)] if isinstance(below, list) else below.setdefault(key, {})
-    below[int(last) if isinstance(below, list) else last] = new
-    return value
-
 
 # (what is set in the demo's configuration, to what, words that the message must hold)
 BAD_CONFIGS = {
@@ -391,36 +355,3 @@ def test_a_real_run_demands_revisions_and_says_how_to_find_them(checkout):
         caught, ["finance-alpaca", "gbharti/finance-alpaca", "40 hexadecimal", "History"]
     )
     check_ready(load(checkout))  # the demo takes nothing from the hub
-
-
-def test_variants_of_the_demo(checkout):
-    study = load(checkout)
-    assert list(study.variants) == [
-        "smollm2-135m",
-        "smollm2-135m.storyteller.demo-lora.s0",
-        "smollm2-135m.support-desk.demo-lora.s0",
-    ]
-    assert [v.label for v in study.variants.values()][1] == "Storyteller, seed 0"
-    assert list(study.batches) == ["smollm2-135m-0"]
-
-
-def test_a_variant_at_the_end_changes_the_last_batch_only(checkout):
-    config = put(demo(), "variants_per_job", 2)
-    before = load(checkout, config).batches
-    longer = put(config, "variants.0.training_seeds", [0, 1])
-    after = load(checkout, put(longer, "variants.0.datasets", ["storyteller"])).batches
-    assert before["smollm2-135m-0"] == after["smollm2-135m-0"]
-    assert set(after) == {"smollm2-135m-0", "smollm2-135m-1"}
-
-
-def test_checkpoints_are_variants_of_their_own(checkout):
-    study = load(checkout, put(demo(), "variants.0.checkpoints", [10]))
-    steps = {v.variant: v.checkpoint_step for v in study.variants.values() if v.dataset}
-    assert steps["smollm2-135m.storyteller.demo-lora.s0.step10"] == 10
-    assert steps["smollm2-135m.storyteller.demo-lora.s0"] is None
-
-
-def test_params_hold_no_cosmetics_and_one_key_order():
-    left = without_cosmetics({"b": {"label": "x", "z": 1, "a": 2}, "a": 1, "comment": "c"})
-    assert list(left) == ["a", "b"]
-    assert list(left["b"]) == ["a", "z"]
