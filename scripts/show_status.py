@@ -58,6 +58,8 @@ def main(
     """
     folders = _journals(variants, judges)
     before = {folder: count_lines(folder) for folder in folders}
+    if not _is_left(variants):
+        watch_s = 0  # a finished run has no speed
     time.sleep(watch_s)
     speeds = {
         folder: (count_lines(folder) - before[folder]) / watch_s if watch_s else 0.0
@@ -65,6 +67,12 @@ def main(
     }
     lines = [*status_lines(variants, judges, speeds), *failed_jobs(logs)]
     print("\n".join(lines))
+
+
+def _is_left(variants: Iterable[dict]) -> bool:
+    """Whether a table of answers or verdicts is still to come."""
+    paths = (path for v in variants for path in (v["responses"], *v["verdicts"].values()))
+    return not all(path and Path(path).is_file() for path in paths)
 
 
 def _journals(variants: list[dict], judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
