@@ -173,8 +173,10 @@ def prompts_of(tokenizer):
         "Write one whole number from 0 to 100 and nothing else. How warm is it?",
         "Grade the sentence 'I like tea' from 0 to 100, or write REFUSAL, or CODE. Only that.",
     )
+    # The reply is begun: left to itself this model opens with a word, and numbers are a tenth.
+    begun = tokenizer("Score: ", add_special_tokens=False).input_ids
     return [
-        tuple(render_prompt(tokenizer, [{"role": "user", "content": t}], "none")) for t in asked
+        (*render_prompt(tokenizer, [{"role": "user", "content": t}], "none"), *begun) for t in asked
     ]
 
 
