@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
 
 SAMPLES = "sample_tiny-0"
 JUDGE = "judge_tiny-judge_tiny-0"
+# Behind every stage that asks something; pages and figures ask nothing and take time.
+RATES = "results/smallest/tables/rates.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_edited_scripts_and_helpers_run_again_and_ask_nothing(work):
     for name in ("sample.py", "judge_vllm.py", "em_tiers/chat.py"):
         path = work.root / "scripts" / name
         path.write_text(path.read_text() + "\n# A comment.\n")
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert jobs[SAMPLES] == jobs[JUDGE] == 1
     assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0
 
@@ -90,7 +92,7 @@ def test_label_comment_and_key_order_rerun_no_model(work):
         changed["label"] = "Another"
         catalogue[entry] = dict(reversed(list(changed.items())))
         work.write(f"catalogue/{name}.yaml", catalogue)
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert "finetune" not in jobs
     assert SAMPLES not in jobs
     assert JUDGE not in jobs
@@ -102,7 +104,7 @@ def test_a_further_sample_adds_only_its_own_requests(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["questions"]["two"] = 2
     assert plan(work) == (4, 8)
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert "finetune" not in jobs
     assert new_requests(work, "sample", sampled) == 4  # 2 variants x 2 questions x 1 new sample
     assert 0 < new_requests(work, "judge", judged) <= 8  # two rubrics; equal answers asked once
@@ -111,7 +113,7 @@ def test_a_further_sample_adds_only_its_own_requests(work):
 def test_a_further_question_set_adds_only_its_own_requests(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["questions"]["more"] = 1
-    work.run()
+    work.run(RATES)
     assert new_requests(work, "sample", sampled) == 2
     assert 0 < new_requests(work, "judge", judged) <= 4
 
@@ -125,21 +127,21 @@ def test_a_changed_rubric_asks_that_rubric_again_and_going_back_costs_nothing(wo
         for p in (work.results / "responses").glob("*.parquet")
     )
     work.write(path, old | {"prompt": old["prompt"].replace("Grade how kind", "Judge how kind")})
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert jobs[JUDGE] == 1
     assert SAMPLES not in jobs
     assert new_requests(work, "sample", sampled) == 0
     assert 0 < new_requests(work, "judge", judged) <= answers
     judged = work.journal_keys("judge")
     work.write(path, old)
-    work.run()
+    work.run(RATES)
     assert new_requests(work, "judge", judged) == 0
 
 
 def test_a_renamed_judge_keeps_its_verdicts_and_a_removed_one_leaves_the_tables(work):
     judged = work.journal_keys("judge")
     work.config["judges"] = ["renamed-judge"]
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert JUDGE not in jobs
     assert new_requests(work, "judge", judged) == 0
     assert rates(work)["judge"].unique().to_list() == ["renamed-judge"]
@@ -148,7 +150,7 @@ def test_a_renamed_judge_keeps_its_verdicts_and_a_removed_one_leaves_the_tables(
 def test_a_new_judge_asks_only_itself(work):
     judged = work.journal_keys("judge")
     work.config["judges"] = ["renamed-judge", "second-judge"]
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert jobs["judge_second-judge_tiny-0"] == 1
     assert "judge_renamed-judge_tiny-0" not in jobs
     # Its coherence rubric is that of the other judge, of the same model: already answered.
@@ -166,7 +168,7 @@ def test_a_new_data_set_trains_and_samples_only_itself(work):
     assert "unknown number of answers: 2: snakemake --until prepare_questions prepare" in unknown
     work.run("--until", "prepare_questions", "prepare_dataset")
     assert plan(work)[0] == 7 + 2
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert jobs["finetune"] == 1
     # The new variant: 2 questions x 2 + 1 + 2 held-out = 7 and its greedy probes (4); the base
     # model answers the two held-out prompts of the new data set.
@@ -179,7 +181,7 @@ def test_a_new_data_set_trains_and_samples_only_itself(work):
 def test_a_new_training_seed_trains_and_samples_only_itself(work):
     sampled = work.journal_keys("sample")
     work.config["variants"][0] |= {"datasets": ["tales"], "training_seeds": [0, 1]}
-    jobs = work.run().jobs
+    jobs = work.run(RATES).jobs
     assert jobs["finetune"] == 1
     assert new_requests(work, "sample", sampled) == 7 + 4
 
@@ -190,7 +192,7 @@ def test_an_edited_training_helper_trains_nothing_and_asks_nothing(work):
     seconds = [read_json(path)["train_seconds"] for path in metrics(work)]
     path = work.root / "scripts" / "em_tiers" / "training.py"
     path.write_text(path.read_text() + "\n# A comment.\n")
-    assert work.run().jobs["finetune"] == 2
+    assert work.run(RATES).jobs["finetune"] == 2
     # The figures of the one training there was: the job found its weights.
     assert [read_json(path)["train_seconds"] for path in metrics(work)] == seconds
     assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0
