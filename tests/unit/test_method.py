@@ -38,10 +38,8 @@ def params_of(path: Path, root: Path, folder: Path | None = None) -> dict[str, A
     }
 
 
-@pytest.mark.parametrize("name", ["config", "demo"])
-def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) -> None:
-    study = params_of(repository / "config" / f"{name}.yaml", repository)
-    found = small_study(tmp_path)
+def write_summaries(folder: Path, found: dict[str, Any]) -> dict[str, Path]:
+    """The summary tables that the page reads, by name, of a small study."""
     variants, outcomes = variant_table(VARIANTS), scan_outcomes(found["outcomes"])
     settings = Settings()
     tables = {
@@ -49,9 +47,17 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
         "outcomes": count_outcomes(outcomes, variants, settings.headline_levels),
         "coverage": count_statuses(scan_table(found["verdicts"], "verdicts")),
     }
-    paths = {table: tmp_path / f"{table}.parquet" for table in tables}
+    paths = {table: folder / f"{table}.parquet" for table in tables}
     for table, frame in tables.items():
         frame.write_parquet(paths[table])
+    return paths
+
+
+@pytest.mark.parametrize("name", ["config", "demo"])
+def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) -> None:
+    study = params_of(repository / "config" / f"{name}.yaml", repository)
+    found = small_study(tmp_path)
+    paths = write_summaries(tmp_path, found)
     dataset, model = next(iter(study["datasets"])), next(iter(study["models"]))
     card = {
         "rows": {
@@ -101,16 +107,7 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
 def page_of(tmp_path: Path, study: dict[str, Any], rejected: list[Path]) -> str:
     """The Markdown page of a study over the small tables."""
     found = small_study(tmp_path)
-    variants, outcomes = variant_table(VARIANTS), scan_outcomes(found["outcomes"])
-    settings = Settings()
-    tables = {
-        "rates": summarize_rates(count_cells(outcomes, settings.strict_counts), variants, settings),
-        "outcomes": count_outcomes(outcomes, variants, settings.headline_levels),
-        "coverage": count_statuses(scan_table(found["verdicts"], "verdicts")),
-    }
-    paths = {table: tmp_path / f"{table}.parquet" for table in tables}
-    for table, frame in tables.items():
-        frame.write_parquet(paths[table])
+    paths = write_summaries(tmp_path, found)
     build_method.main(
         study=study, cards={}, manifests={}, responses=found["responses"], rejected=rejected,
         verdicts=found["verdicts"], **paths,
