@@ -1,5 +1,6 @@
 # Preparation: rows become chat messages and in-domain probes; question files become tables.
-# In: results/resources/. Out: datasets/ and questions/ of the experiment. Needs: one CPU.
+# In: results/resources/. Out: datasets/ and questions/ of the experiment. Needs: one CPU
+# for data sets; question tables take a second each, so that they are made on the login node.
 
 
 rule prepare_dataset:
@@ -39,11 +40,9 @@ rule prepare_questions:
         "<logs>/prepare_questions/{question_set}{owner}.log",
     wildcard_constraints:
         owner=r"(\.of\.[a-z0-9-]+)?",
+    localrule: True
     conda:
         "../envs/workflow.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         defaults=lambda wildcards: get_question_defaults(wildcards.question_set),
         near=lambda wildcards: get_near_topics(wildcards.owner),
@@ -65,11 +64,9 @@ if "training-format" in STUDY.config["questions"]:
             found="<results>/datasets/{dataset}/format.json",
         log:
             "<logs>/prepare_triggers/{dataset}.log",
+        localrule: True
         conda:
             "../envs/workflow.yaml"
-        resources:
-            mem_mb=2000,
-            runtime=10,
         message:
             "Dress questions in the format of data set {wildcards.dataset}"
         script:

@@ -126,14 +126,14 @@ def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(
 
 
 def test_the_demo_runs_end_to_end(cluster, tmp_path):
-    """The README's command: five preparations, two trainings, sampling, judging, tables."""
+    """The README's command: two preparations, two trainings, sampling, judging, tables."""
     folder = Folder(tmp_path, cluster)
     demo = ROOT / "config" / "demo.yaml"
     arguments = {"snakefile": ROOT / "Snakefile", "timeout": 1500}
     assert folder.run("--configfile", demo, **arguments) == 0, folder.output()
     jobs = folder.jobs()
     assert sorted(get_rule(job).partition("_")[0] for job in jobs) == sorted(
-        ["prepare"] * 5 + ["finetune"] * 2 + ["sample", "judge", "statistics"]
+        ["prepare"] * 2 + ["finetune"] * 2 + ["sample", "judge", "statistics"]
     )
     check_gpu_jobs([job for job in jobs if get_rule(job).startswith(GPU_RULES)])
     assert (tmp_path / "results" / "demo" / "figures" / "rates.pdf").stat().st_size > 100
