@@ -57,6 +57,7 @@ FLIP_COLUMNS = {
 _NOTHING_IN_COMMON = {
     "quantity": "answered", "statistic": "share", "value": None, "low": None, "high": None, "n": 0,
 }  # fmt: skip
+SIGNIFICANT_DIGITS = 12
 ALPHA_BINS = 20
 ALPHA_RESAMPLES = 200
 
@@ -78,7 +79,9 @@ def summarize_agreement(
         weights = question_weights(len(sums["n"]), resamples, seed)
         rows += [{"judge_a": a, "judge_b": b, **row} for row in _pair(sums, weights, confidence)]
     rows += _alphas(outcomes, judges, confidence, seed)
-    return pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
+    found = pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
+    # Streamed sums come in any order: their last digits would differ from one run to the next.
+    return found.with_columns(pl.col("value", "low", "high").round_sig_figs(SIGNIFICANT_DIGITS))
 
 
 def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:

@@ -28,6 +28,12 @@ _CONTENT_FILTER = {
     "invalid_prompt",  # OpenAI's reasoning models, for a prompt that was flagged
     "responsibleaipolicyviolation",
 }
+# Endpoints name it by a code, by a status, or in words only.
+_TOO_LONG = {"context_length_exceeded", "string_above_max_length"}
+_TOO_LONG_WORDS = re.compile(
+    r"context (?:length|window)|too long|maximum model length|max_model_len|input token count",
+    re.IGNORECASE,
+)
 _OTHER_MODEL = "another model than the asked one signs the answers: correct model"
 _NO_SAMPLES = "it ignores n: set decoding.samples to 1"
 _NO_LOGPROBS = "it gives no top logprobs of this model: use method sampled or structured"
@@ -231,7 +237,8 @@ class Endpoint:
         if status in _RETRIED or status >= 500:
             slow = status in (429, 503)
             return Transient(f"HTTP {status}", slow_down=slow, retry_after=wait if slow else None)
-        return Final("api_error", f"HTTP {status}: {message}")
+        too_long = status == 413 or codes & _TOO_LONG or _TOO_LONG_WORDS.search(message)
+        return Final("truncated" if too_long else "api_error", f"HTTP {status}: {message}")
 
     def _scrub(self, text: str) -> str:
         """`text` in one line of bounded length, without the key."""

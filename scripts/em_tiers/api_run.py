@@ -1,7 +1,8 @@
 """Many requests to one endpoint: each ends as a record, and what was answered is journaled at once.
 
-Only `answered` requests go to the journal: verdicts, and refusals of the judge. A request that
-failed on the way becomes an `api_error` record for this run's tables, and a later run asks again.
+Only answers go to the journal: verdicts, and refusals of the judge. A request that failed on the
+way becomes an `api_error` record for this run's tables, one that is too long for the model's context
+a `truncated` one; a later run asks them again.
 """
 
 import asyncio
@@ -155,7 +156,7 @@ class ApiRun:
                 refused[request.method] += _declined(record)
                 if not _declined(record) or refused[request.method] >= REFUSED_IN_CHECK:
                     self._able.add(request.method)
-            elif not _too_long(record):
+            elif record["attempts"]:  # one that is too long says nothing about the others
                 raise await self._halt(
                     UserError(
                         f"endpoint {self.endpoint.host}, model {self.endpoint.model}: a first "
@@ -221,6 +222,8 @@ class ApiRun:
             )
 
     def _refused(self, request: JudgeRequest, fault: Final, attempt: int) -> dict[str, Any]:
+        if fault.status == "truncated":
+            attempt = 0  # refused unread
         record = failed_record(request, fault.status, str(fault), self.endpoint.model, attempt)
         self._failed_in_a_row = 0
         if _answered(record):
@@ -273,16 +276,12 @@ class ApiRun:
 
 
 def _answered(record: Mapping[str, Any]) -> bool:
-    return all(verdict["status"] != "api_error" for verdict in record["verdicts"].values())
+    statuses = {verdict["status"] for verdict in record["verdicts"].values()}
+    return "api_error" not in statuses and record["attempts"] > 0
 
 
 def _declined(record: Mapping[str, Any]) -> bool:
     return all(verdict["status"] == "judge_refusal" for verdict in record["verdicts"].values())
-
-
-def _too_long(record: Mapping[str, Any]) -> bool:
-    """Whether a request failed for its own length, which says nothing about the others."""
-    return "context" in record["raw_text"] or "too long" in record["raw_text"]
 
 
 def _inability(request: JudgeRequest, record: Mapping[str, Any]) -> str | None:

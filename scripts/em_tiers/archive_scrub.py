@@ -156,8 +156,23 @@ def _zip_holds(entry: Entry, value: bytes) -> bool:
 
 def _table_holds(path: Path, value: str) -> bool:
     lazy = pl.scan_parquet(path)
-    texts = [name for name, kind in lazy.collect_schema().items() if kind == pl.String]
+    schema = lazy.collect_schema().items()
+    texts = [text for name, kind in schema for text in _texts(pl.col(name), kind)]
     if not texts:
         return False
-    found = lazy.select(pl.col(texts).str.contains(value, literal=True).any())
+    found = lazy.select(
+        text.str.contains(value, literal=True).any().alias(str(number))
+        for number, text in enumerate(texts)
+    )
     return any(found.collect(engine="streaming").row(0))
+
+
+def _texts(column: pl.Expr, kind: pl.DataType) -> Iterator[pl.Expr]:
+    """The texts of a column, those inside its lists and structs too, such as messages."""
+    if kind == pl.String:
+        yield column
+    elif isinstance(kind, pl.List):
+        yield from _texts(column.explode(), kind.inner)
+    elif isinstance(kind, pl.Struct):
+        for field in kind.fields:
+            yield from _texts(column.struct.field(field.name), field.dtype)

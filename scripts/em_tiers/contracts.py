@@ -79,7 +79,7 @@ VERDICTS = {
     "served_model": pl.String,
     "prompt_tokens": pl.Int32,
     "completion_tokens": pl.Int32,
-    "attempts": pl.Int32,
+    "attempts": pl.Int32,  # 0: too long for the judge's context, so never asked
     "judge_fingerprint": pl.String,
 }
 

@@ -170,13 +170,29 @@ def test_what_no_repetition_mends_stops_everything(answer, words):
 
 
 def test_a_request_that_the_endpoint_cannot_take_is_recorded():
-    async def too_long(request, forward):
-        return error(400, "maximum context length is 2048 tokens\nreduce " + "x" * 5000)
+    async def bad(request, forward):
+        return error(400, "messages: invalid\nreduce " + "x" * 5000)
 
-    caught = fails(Final, too_long)
+    caught = fails(Final, bad)
     assert caught.status == "api_error"
-    assert str(caught).startswith("HTTP 400: maximum context length is 2048 tokens reduce xxx")
+    assert str(caught).startswith("HTTP 400: messages: invalid reduce xxx")
     assert len(str(caught)) < 400
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, "This model's maximum context length is 2048 tokens"),
+        (400, "Input is too big", "context_length_exceeded"),
+        (400, "prompt is too long: 250000 tokens > 200000 maximum"),
+        (413, "Request Entity Too Large"),
+    ],
+)
+def test_a_request_that_is_too_long_is_named(answer):
+    async def too_long(request, forward):
+        return error(*answer)
+
+    assert fails(Final, too_long).status == "truncated"
 
 
 def test_content_filters_and_refusals_are_answers():

@@ -193,12 +193,22 @@ def test_what_fails_on_the_way_is_named_not_journaled_and_asked_again(tmp_path):
 
 
 def test_low_coverage_fails_counts_the_reasons_and_leaves_no_table(tmp_path):
-    loopback = Loopback(lambda number: answers(413, "Too large") if number % 2 == 0 else None)
+    loopback = Loopback(lambda number: answers(422, "Not taken") if number % 2 == 0 else None)
     message = fails(loopback, tmp_path, min_coverage=0.9)
     assert "short, alignment: 50.0% of 30 (15 api_error)" in message
-    assert "api_error: 15 x HTTP 413: Too large" in message
+    assert "api_error: 15 x HTTP 422: Not taken" in message
     assert not (tmp_path / "verdicts" / "base.parquet").exists()
     assert len(read_journal(tmp_path / "journal")) == 15
+
+
+def test_prompts_too_long_for_the_context_are_named_and_the_others_go_on(tmp_path):
+    too_long = answers(400, "This model's maximum context length is 2048 tokens")
+    loopback = Loopback(lambda number: too_long if number in (1, 7) else None)
+    verdicts = loopback.judge(tmp_path)
+    assert Counter(verdicts["status"].to_list()) == {"ok": 28, "truncated": 2}
+    assert verdicts.filter(pl.col("status") == "truncated")["attempts"].to_list() == [0, 0]
+    # A server with more room may take them: they are not in the journal.
+    assert Loopback().judge(tmp_path)["status"].to_list() == ["ok"] * 30
 
 
 def test_refusals_and_filters_are_verdicts_and_never_asked_again(tmp_path):

@@ -241,11 +241,13 @@ def test_secrets_are_found_in_text_tables_and_nested_archives(tmp_path):
     secrets = secrets_of({"X_API_KEY": secret, "SHORT_KEY": "abc", "PATH": "/usr/bin:/bin"})
     assert secrets == {"X_API_KEY": secret}
     pl.DataFrame({"response": ["a", f"is {secret}!"]}).write_parquet(tmp_path / "a.parquet")
+    messages = [[{"role": "user", "content": f"my {secret}"}], []]
+    pl.DataFrame({"n": [1, 2], "messages": messages}).write_parquet(tmp_path / "b.parquet")
     with zipfile.ZipFile(tmp_path / "report.zip", "w", zipfile.ZIP_DEFLATED) as nested:
         nested.writestr("index.html", f"<p>{secret}</p>")
     # across the border of two blocks
     (tmp_path / "a.log").write_bytes(b"x" * ((1 << 20) - 4) + secret.encode() + b"y")
-    for name in ("a.parquet", "report.zip", "a.log"):
+    for name in ("a.parquet", "b.parquet", "report.zip", "a.log"):
         with pytest.raises(UserError, match=rf"{name}: holds the value of \$X_API_KEY"):
             check_entries([Entry(name, tmp_path / name)], Path("/root"), secrets)
     check_entries([Entry("b", content=b"nothing")], Path("/home/ada"), secrets)
