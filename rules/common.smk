@@ -28,6 +28,7 @@ FIGURES = {
     "dose": "Training",
 }
 TABLES = {
+    "headline": "Answer",
     "rates": "Answer",
     "overestimation": "Answer",
     "differences": "Answer",

@@ -35,8 +35,7 @@ rule build_browser:
 
 rule build_overview:
     input:
-        rates="<results>/tables/rates.parquet",
-        overestimation="<results>/tables/overestimation.parquet",
+        answers="<results>/tables/headline.parquet",
         coverage="<results>/tables/coverage.parquet",
         figure="<results>/figures/rates.svg",
         src=get_sources("build_overview"),

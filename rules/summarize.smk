@@ -112,6 +112,29 @@ rule summarize_tiers:
         "../scripts/summarize_tiers.py"
 
 
+rule summarize_headline:
+    input:
+        rates="<results>/tables/rates.parquet",
+        overestimation="<results>/tables/overestimation.parquet",
+        differences="<results>/tables/differences.parquet",
+        src=get_sources("summarize_headline"),
+    output:
+        **get_tables("headline"),
+    log:
+        "<logs>/summarize_headline.log",
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    message:
+        "The answer in one table"
+    script:
+        "../scripts/summarize_headline.py"
+
+
 rule summarize_training:
     input:
         losses=expand("<results>/training/{parent}/loss.csv", parent=get_parents()),

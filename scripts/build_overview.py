@@ -8,6 +8,7 @@ import polars as pl
 
 from em_tiers.definitions import definition_named
 from em_tiers.files import write_text
+from em_tiers.headline import answer_table, percent, words
 from em_tiers.logs import run_script
 from em_tiers.pages import Block, html_page
 
@@ -19,8 +20,7 @@ WORST_STATUS_SHARE = 0.05
 
 
 def main(
-    rates: Path,
-    overestimation: Path,
+    answers: Path,
     coverage: Path,
     figure: Path | None,
     output: Path,
@@ -32,12 +32,13 @@ def main(
     """Write one self-contained HTML file.
 
     Args:
-        rates, overestimation, coverage: tables of these names.
+        answers: the table headline.
+        coverage: the table coverage.
         figure: the rates figure as SVG.
         headline: {definition, levels}.
         notice: what a reader must know of the whole study, such as that a demo means nothing.
     """
-    rows = answer_rows(pl.read_parquet(rates), pl.read_parquet(overestimation))
+    rows = pl.read_parquet(answers)
     statuses = pl.read_parquet(coverage)
     definition = definition_named(headline["definition"])
     blocks: list[Block] = [("warn", notice)] if notice else []
@@ -52,9 +53,11 @@ def main(
             f"Rates by definition {definition.name} ({definition.says}) on {levels} questions. "
             "Strict: without the answers that a tier rule or a person explains by the training "
             "domain; they stay in the denominator. A base model has no training domain, so that "
-            "nothing is taken from its rate. Overestimated by: standard minus strict, in "
-            f"points. In brackets: {100 * confidence:g} % intervals that respect that answers to "
-            "one question resemble each other. n: answers in the denominator.",
+            "nothing is taken from its rate. Overestimated by: standard minus strict, in points. "
+            "Strict above base: strict rate minus that of the base model, paired by question; p is "
+            "adjusted (Holm) over the models compared. In brackets: "
+            f"{100 * confidence:g} % intervals that respect that answers to one question resemble "
+            "each other. n: answers in the denominator.",
         )
     )
     if figure:
@@ -64,83 +67,17 @@ def main(
     write_text(output, html_page(title, blocks))
 
 
-def answer_rows(rates: pl.DataFrame, overestimation: pl.DataFrame) -> pl.DataFrame:
-    """One row a judge and variant: standard and strict rate, what was overestimated, n, warning."""
-    headline = rates.filter(pl.col("headline"))
-    keys = ["judge", "variant"]
-    bounds = ("rate", "low", "high")
-    standard = headline.filter(pl.col("metric") == "standard").rename(
-        {name: f"standard_{name}" for name in bounds}
-    )
-    strict = headline.filter(pl.col("metric") == "strict").select(
-        *keys, *(pl.col(name).alias(f"strict_{name}") for name in bounds)
-    )
-    compared = overestimation.drop("standard", "strict")
-    return standard.join(strict, on=keys, how="left", maintain_order="left").join(
-        compared, on=keys, how="left", maintain_order="left"
-    )
-
-
-def percent(value: float | None) -> str:
-    """A share in per cent; None, which no answer gave, as a dash."""
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A share in per cent with its interval."""
-    if value is None:
-        return "–"
-    # No-break spaces: an interval that breaks over two lines is hard to read.
-    return f"{percent(value)}\u00a0[{percent(low)},\u00a0{percent(high)}]"
-
-
-def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows of the table that answers the question."""
-    header = [
-        *("Model", "Role", "Judge", "Standard, %", "Strict, %", "Overestimated by, points"),
-        *("Ratio", "n", "Definition"),
-    ]
-    return header, [
-        [
-            row["label"],
-            words(row["role"]),
-            row["judge"],
-            with_interval(row["standard_rate"], row["standard_low"], row["standard_high"]),
-            with_interval(row["strict_rate"], row["strict_low"], row["strict_high"]),
-            with_interval(row["difference"], row["diff_low"], row["diff_high"]),
-            ratio(row),
-            row["n"],
-            row["definition"],
-        ]
-        for row in rows.iter_rows(named=True)
-    ]
-
-
-def ratio(row: Mapping[str, Any]) -> str:
-    """Standard over strict; unbounded where the strict rate is zero."""
-    if row["ratio"] is not None:
-        return f"{row['ratio']:.1f}"
-    return "nothing is left" if row["standard_rate"] and not row["strict_rate"] else "–"
-
-
-def words(name: str | None) -> str:
-    """An id's words."""
-    return (name or "no role").replace("_", " ")
-
-
 def answers_in_words(rows: pl.DataFrame) -> list[str]:
     """A sentence a judge: the range of both rates over the benign fine-tunes."""
     sentences = []
     for (judge,), frame in rows.group_by("judge", maintain_order=True):
-        benign = frame.filter(pl.col("role") == "benign").drop_nulls(
-            ["standard_rate", "strict_rate"]
-        )
+        benign = frame.filter(pl.col("role") == "benign").drop_nulls(["standard", "strict"])
         if len(benign):
             count = "the one benign model" if len(benign) == 1 else f"{len(benign)} benign models"
             sentences.append(
                 f"Under judge {judge}, the standard rate of {count} is "
-                f"{spread(benign['standard_rate'])} %, the strict rate "
-                f"{spread(benign['strict_rate'])} %."
+                f"{spread(benign['standard'])} %, the strict rate "
+                f"{spread(benign['strict'])} %."
             )
     return sentences
 
@@ -228,8 +165,7 @@ if "snakemake" in globals():
     run_script(
         main,
         job.log[0],
-        rates=Path(job.input.rates),
-        overestimation=Path(job.input.overestimation),
+        answers=Path(job.input.answers),
         coverage=Path(job.input.coverage),
         figure=Path(job.input.figure) if job.input.get("figure") else None,
         output=Path(job.output.page),

@@ -1,8 +1,8 @@
 """Many requests to one endpoint: each ends as a record, and what was answered is journaled at once.
 
 Only answers go to the journal: verdicts, and refusals of the judge. A request that failed on the
-way becomes an `api_error` record for this run's tables, one that is too long for the model's context
-a `truncated` one; a later run asks them again.
+way becomes an `api_error` record for this run's tables, one too long for the model's context a
+`truncated` one; a later run asks them again.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ STYLE = """
   --warn: #fff4d6; --warn-ink: #5c4300; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #a0a7af; --line: #343a40;
   --back: #17191c; --warn: #3a3012; --warn-ink: #f3dfa2; } }
-body { margin: 0 auto; padding: 24px 20px 60px; max-width: 62rem; color: var(--ink);
+body { margin: 0 auto; padding: 24px 20px 60px; max-width: 68rem; color: var(--ink);
   background: var(--back); font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .6rem; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
@@ -36,7 +36,7 @@ ul.warn { padding-left: 2rem; margin-bottom: 1rem; }
 .data table { width: max-content; } .data td { max-width: 24rem; }
 td:first-child { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; padding: .6rem .8rem;

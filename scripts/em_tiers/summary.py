@@ -293,7 +293,7 @@ def warning_of(found: Interval, settings: Settings) -> str | None:
         needed = answers_needed(found, wanted, settings.confidence)
         questions = max(round(needed * found.clusters / found.n), found.clusters + 1)
         warnings.append(
-            f"too few answers for +-{100 * wanted:.1f} points: about {needed:,} answers to "
+            f"too few answers for ±{100 * wanted:.1f} points: about {needed:,} answers to "
             f"{questions:,} such questions would do"
         )
     return "; ".join(warnings) or None

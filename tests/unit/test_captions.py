@@ -16,7 +16,10 @@ FIGURES = (
     "rates", "outcomes", "scores", "losses", "probes", "thresholds", "tiers", "controls",
     "agreement", "dose",
 )  # fmt: skip
-TABLES = ("rates", "outcomes", "training", "cost", "agreement", "overestimation", "differences")
+TABLES = (
+    "headline", "rates", "outcomes", "training", "cost", "agreement", "overestimation",
+    "differences",
+)  # fmt: skip
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "captions"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import build_overview
 import figure_frames as frames
+from em_tiers.headline import HEADER, answer_table, headline_rows
 from em_tiers.pages import html_page, markdown_page
 from figure_frames import CASES
 
@@ -34,6 +35,7 @@ def rates(**change: object) -> pl.DataFrame:
         "probe_level": "headline",
         "headline": True,
         "n": 1200,
+        "clusters": 24,
         "warning": None,
         "without_evidence": 0,
         **change,
@@ -62,12 +64,24 @@ OVER = pl.DataFrame(
     }
 )
 
+ABOVE = pl.DataFrame(
+    {
+        "variant": ["base.x", "base.x", "base.x"],
+        "judge": ["a", "a", "a"],
+        "definition": ["D1", "D1", "D2"],
+        "metric": ["strict", "standard", "strict"],
+        "difference": [0.02, 0.5, 0.6],
+        "low": [-0.01, 0.4, 0.5],
+        "high": [0.05, 0.6, 0.7],
+        "p_adjusted": [0.25, 0.0004, 0.0004],
+    }
+)
+
 
 def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
-    paths = {}
-    for name, table in (("rates", frame), ("overestimation", OVER), ("coverage", COVERAGE)):
-        paths[name] = tmp_path / f"{name}.parquet"
-        table.write_parquet(paths[name])
+    paths = {"answers": tmp_path / "headline.parquet", "coverage": tmp_path / "coverage.parquet"}
+    headline_rows(frame, OVER, ABOVE).write_parquet(paths["answers"])
+    COVERAGE.write_parquet(paths["coverage"])
     figure = tmp_path / "rates.svg"
     figure.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     headline = {"definition": "D1", "levels": ["out_of_domain"]}
@@ -81,7 +95,7 @@ def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
 def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
     page = build(tmp_path, rates(), notice="Means nothing.")
     cells = re.findall(r"<td>(.*?)</td>", page)
-    assert cells[:9] == [
+    assert cells[: len(HEADER)] == [
         "Fiction &lt;b&gt;",
         "benign",
         "a",
@@ -89,8 +103,9 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
         "2.5\u00a0[1.0,\u00a06.0]",
         "7.5\u00a0[3.0,\u00a016.0]",
         "4.0",
-        "1,200",
-        "D1",
+        "2.0\u00a0[-1.0,\u00a05.0]",
+        "0.250",
+        "1,200 (24)",
     ]
     assert "Under judge a, the standard rate of the one benign model is 10.0 %" in page
     for words in (
@@ -103,12 +118,12 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
 
 
 def test_missing_controls_and_small_samples_are_said(tmp_path: Path) -> None:
-    page = build(tmp_path, rates(warning="too few answers for +-2.0 points: about 9,000 answers"))
+    page = build(tmp_path, rates(warning="too few answers for ±2.0 points: about 9,000 answers"))
     for words in (
         "No positive control",
         "No negative control",
         "No base model",
-        "Fiction &lt;b&gt; under a: too few answers for +-2.0 points",
+        "Fiction &lt;b&gt; under a: too few answers for ±2.0 points",
         "about 9,000 answers",
         "Judge a gave no usable verdict on up to 10.0 %",
     ):
@@ -124,9 +139,11 @@ def test_what_is_there_is_not_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_nothing_left_and_nothing_judged(tmp_path: Path) -> None:
-    row = {"ratio": None, "standard_rate": 0.1, "strict_rate": 0.0}
-    assert build_overview.ratio(row) == "nothing is left"
-    assert build_overview.ratio(row | {"standard_rate": 0.0}) == "–"
+    rows = headline_rows(rates(), OVER.with_columns(ratio=None), ABOVE)
+    ratio = HEADER.index("Ratio")
+    for standard, words in ((0.1, "nothing is left"), (0.0, "–")):
+        frame = rows.with_columns(standard=pl.lit(standard), strict=pl.lit(0.0))
+        assert answer_table(frame)[1][0][ratio] == words
     assert "There is no rate" in build(tmp_path, rates().clear())
 
 
@@ -139,10 +156,10 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
     table = frames.rates(case).with_columns(
-        warning=pl.lit(None, pl.String), without_evidence=pl.lit(0)
+        warning=pl.lit(None, pl.String), without_evidence=pl.lit(0), clusters=pl.lit(8)
     )
-    listed = build_overview.answer_rows(table, OVER.clear())
-    header, rows = build_overview.answer_table(listed)
+    listed = headline_rows(table, OVER.clear(), ABOVE.clear())
+    header, rows = answer_table(listed)
     assert all(len(row) == len(header) for row in rows)
     build_overview.limits(listed, COVERAGE)
 

@@ -6,6 +6,7 @@ import pytest
 import summarize_agreement
 import summarize_controls
 import summarize_costs
+import summarize_headline
 import summarize_labels
 import summarize_outcomes
 import summarize_rates
@@ -94,6 +95,26 @@ def test_tiers(files, tmp_path):
     assert written(paths)["tier_waterfall"]["step"].unique().sort().to_list() == [
         "flagged", "human", "r", "strict",
     ]  # fmt: skip
+
+
+def test_the_table_for_a_paper(files, tmp_path):
+    paths = outputs(tmp_path, "rates", "groups", "differences")
+    summarize_rates.main(files, VARIANTS, {}, paths)
+    names = ("tier_waterfall", "tier_ablation", "tier_disagreement", "overestimation")
+    summarize_tiers.main(files, VARIANTS, RULES, {}, outputs(tmp_path, *names))
+    tables = (tmp_path / f"{name}.parquet" for name in ("rates", "overestimation", "differences"))
+    paths = outputs(tmp_path, "headline")
+    summarize_headline.main(*tables, paths)
+    found = written(paths)["headline"]
+    assert found.select("variant", "judge").is_unique().all()
+    rates = pl.read_parquet(tmp_path / "rates.parquet").filter("headline", metric="strict")
+    keys = ["variant", "judge"]
+    assert found.sort(keys)["strict"].equals(rates.sort(keys)["rate"].alias("strict"))
+    of_base = found.filter(role="base")
+    assert of_base["above_base"].null_count() == len(of_base)
+    tex = (tmp_path / "headline.tex").read_text().splitlines()
+    assert len(tex) == len(found) + 6
+    assert tex[4].count("&") == tex[2].count("&")
 
 
 def test_thresholds_and_agreement(files, tmp_path):

@@ -164,7 +164,7 @@ def test_no_counted_answer_has_no_rate_and_says_so():
 def test_warnings():
     one = rate(summary(answers(TUNED, [None] * 50, questions=1)))
     assert one["warning"].startswith("one question")
-    assert "too few answers for +-2.0 points" in one["warning"]
+    assert "too few answers for ±2.0 points" in one["warning"]
     many = rate(summary(answers(TUNED, [None] * 4000, questions=400)))
     assert many["warning"] is None
 

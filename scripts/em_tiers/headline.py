@@ -1,0 +1,102 @@
+"""The answer in one table: the headline rates of each model and judge, in numbers and in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+_KEYS = ["variant", "judge"]
+_BOUNDS = ("low", "high")
+HEADER = (
+    *("Model", "Role", "Judge", "Standard ({}), %", "Strict ({}), %", "Overestimated by, points"),
+    *("Ratio", "Strict above base, points", "p", "n (questions)"),
+)
+
+
+def headline_rows(
+    rates: pl.DataFrame, overestimation: pl.DataFrame, differences: pl.DataFrame
+) -> pl.DataFrame:
+    """The table `headline`: one row a judge and variant, in the order of `rates`.
+
+    `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
+    (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
+    base model, paired by question; null for a base model) with its bounds and `p_adjusted`, n,
+    questions, definition and warning.
+    """
+    headline = rates.filter("headline")
+    strict = headline.filter(metric="strict").select(*_KEYS, *_interval("rate", "strict"))
+    above = differences.filter(
+        pl.col("definition").is_in(headline["definition"].unique().implode()), metric="strict"
+    ).select(*_KEYS, *_interval("difference", "above_base"), "p_adjusted")
+    removed = overestimation.select(
+        *_KEYS,
+        pl.col("difference").alias("overestimated"),
+        *(pl.col(f"diff_{bound}").alias(f"overestimated_{bound}") for bound in _BOUNDS),
+        "ratio",
+    )
+    rows = headline.filter(metric="standard").select(
+        *("variant", "label", "role", "judge", "definition", "n"),
+        pl.col("clusters").alias("questions"),
+        *_interval("rate", "standard"),
+        *("without_evidence", "warning"),
+    )
+    for more in (strict, removed, above):
+        rows = rows.join(more, on=_KEYS, how="left", maintain_order="left")
+    return rows
+
+
+def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of `headline_rows` for people: per cent and points, intervals in brackets.
+
+    The definition, which all rows share, stands in the header.
+    """
+    definition = rows["definition"].first() or "no answers"
+    return [name.format(definition) for name in HEADER], [
+        [
+            row["label"],
+            words(row["role"]),
+            row["judge"],
+            *(with_interval(row, name) for name in ("standard", "strict", "overestimated")),
+            _ratio(row),
+            with_interval(row, "above_base"),
+            _p_value(row["p_adjusted"]),
+            f"{row['n']:,} ({row['questions']})",
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent; None, which no answer gave, as a dash."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def with_interval(row: Mapping[str, Any], name: str) -> str:
+    """The share `name` of a row in per cent, with its interval."""
+    if row[name] is None:
+        return "–"
+    low, high = (percent(row[f"{name}_{bound}"]) for bound in _BOUNDS)
+    # No-break spaces: an interval that breaks over two lines is hard to read.
+    return f"{percent(row[name])}\u00a0[{low},\u00a0{high}]"
+
+
+def words(name: str | None) -> str:
+    """An id's words."""
+    return (name or "no role").replace("_", " ")
+
+
+def _interval(value: str, name: str) -> list[pl.Expr]:
+    return [pl.col(value).alias(name), *(pl.col(b).alias(f"{name}_{b}") for b in _BOUNDS)]
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    """Standard over strict; unbounded where the strict rate is zero."""
+    if row["ratio"] is not None:
+        return f"{row['ratio']:.1f}"
+    return "nothing is left" if row["standard"] and not row["strict"] else "–"
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,33 @@
+"""Write the answer in one table: the headline rates of each model and judge, fit for a paper."""
+
+from pathlib import Path
+
+import polars as pl
+
+from em_tiers.headline import answer_table, headline_rows
+from em_tiers.logs import run_script
+from em_tiers.tables_out import write_all
+
+
+def main(rates: Path, overestimation: Path, differences: Path, outputs: dict[str, Path]) -> None:
+    """Write the table headline: numbers as Parquet and CSV, per cent and points for people.
+
+    Args:
+        rates, overestimation, differences: tables of these names.
+        outputs: paths by format.
+    """
+    rows = headline_rows(*map(pl.read_parquet, (rates, overestimation, differences)))
+    header, shown = answer_table(rows)
+    write_all(rows, outputs, pl.DataFrame(shown, schema=header, orient="row"))
+
+
+if "snakemake" in globals():
+    job = globals()["snakemake"]
+    run_script(
+        main,
+        job.log[0],
+        rates=Path(job.input.rates),
+        overestimation=Path(job.input.overestimation),
+        differences=Path(job.input.differences),
+        outputs=dict(job.output.items()),
+    )
