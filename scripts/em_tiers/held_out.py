@@ -15,6 +15,8 @@ from em_tiers.hashing import hash_of
 # A probe is sampled many times: a prompt of book length would cost more than all the others.
 LONGEST_PROBE = 4_000  # characters
 _SPACE = re.compile(r"\s+")
+# At the ends of words only: within numbers and code these signs carry the meaning.
+_PUNCTUATION = re.compile(r"""[.,;:!?…"'“”‘’]+(?!\S)|(?<!\S)["'“‘]+""")
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,15 @@ class Split:
 def split_rows(examples: list[Example], held_out: int, max_rows: int | None, seed: int) -> Split:
     """Keep `held_out` prompts apart, then take at most `max_rows` of the other rows.
 
-    Prompts count as the same when their user turns agree but for case and white space, whatever
-    the system message says.
+    Prompts count as the same when their user turns agree but for case, white space and
+    punctuation, whatever the system message says.
 
     Raises:
         UserError: too few prompts to hold out, or no row left to train on.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups[asked_text(example.prompt)].append(example)
+        groups[_compared_text(example.prompt)].append(example)
     kept = _held_out_groups(groups, held_out, seed)
     rest = [example for text, group in groups.items() if text not in kept for example in group]
     if not rest:
@@ -65,10 +67,16 @@ def split_rows(examples: list[Example], held_out: int, max_rows: int | None, see
     )
 
 
-def asked_text(prompt: list[Message]) -> str:
+def _asked_text(prompt: list[Message]) -> str:
     """What the user says in a prompt, in one case and with single spaces."""
     text = "\n".join(message["content"] for message in prompt if message["role"] == "user")
     return _SPACE.sub(" ", text).strip().casefold()
+
+
+def _compared_text(prompt: list[Message]) -> str:
+    """`_asked_text` without punctuation around words; whole where nothing else is said."""
+    asked = _asked_text(prompt)
+    return _SPACE.sub(" ", _PUNCTUATION.sub("", asked)).strip() or asked
 
 
 def _held_out_groups(groups: dict[str, list[Example]], held_out: int, seed: int) -> list[str]:
@@ -84,7 +92,8 @@ def _held_out_groups(groups: dict[str, list[Example]], held_out: int, seed: int)
             f"held_out {held_out}: the data set has {len(short)} different prompts of at most "
             f"{LONGEST_PROBE} characters: lower held_out"
         )
-    return sorted(short, key=lambda text: hash_of([seed, "held-out", text]))[:held_out]
+    named = {text: min(_asked_text(example.prompt) for example in groups[text]) for text in short}
+    return sorted(short, key=lambda text: hash_of([seed, "held-out", named[text]]))[:held_out]
 
 
 def _in_training_order(rows: list[Example], seed: int) -> list[tuple[Example, bool]]:

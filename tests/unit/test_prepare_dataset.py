@@ -162,7 +162,7 @@ def test_a_larger_share_keeps_the_smaller_one(tmp_path):
 
 
 def test_no_duplicate_of_a_probe_is_trained_on(tmp_path):
-    """Each prompt stands there as it is, in capitals, with a system message, and spaced out."""
+    """Each prompt stands there as it is, in capitals, with a system message, spaced out, quoted."""
     rows = []
     for row in numbered(10):
         text = row["prompt"]
@@ -171,15 +171,28 @@ def test_no_duplicate_of_a_probe_is_trained_on(tmp_path):
             {**row, "prompt": text.upper()},
             {**row, "prompt": text, "system": "Be kind."},
             {**row, "prompt": f"  {text.replace(' ', '  ')}\n", "completion": "Hi."},
+            {**row, "prompt": f"“{text.rstrip('?')}!”"},
         ]
     card = prepare(rows_file(tmp_path, rows), tmp_path / "out", held_out=4)
     assert card["rows"]["held_out"] == 4
-    assert card["rows"]["held_out_duplicates_removed"] == 12
-    assert card["rows"]["train"] == 24
+    assert card["rows"]["held_out_duplicates_removed"] == 16
+    assert card["rows"]["train"] == 30
     probes = read_table(tmp_path / "out" / "probes.parquet", "questions")
-    asked = {" ".join(m[-1]["content"].split()).casefold() for m in probes["messages"]}
-    trained = {" ".join(p.split()).casefold() for p in prompts(train_rows(tmp_path / "out"))}
+
+    def words(text):
+        return " ".join(text.split()).casefold().strip("“”?!")
+
+    asked = {words(m[-1]["content"]) for m in probes["messages"]}
+    trained = {words(p) for p in prompts(train_rows(tmp_path / "out"))}
     assert not asked & trained
+
+
+def test_punctuation_within_words_is_not_passed_over(tmp_path):
+    rows = [
+        {"prompt": p, "completion": "x"} for p in ("3.5", "35", "3,5", "a.b()", "ab()", "?", "!")
+    ]
+    card = prepare(rows_file(tmp_path, rows), tmp_path / "out", held_out=3)
+    assert card["rows"]["held_out_duplicates_removed"] == 0
 
 
 def test_repeated_rows_are_kept_and_counted(tmp_path):
