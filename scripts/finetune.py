@@ -17,7 +17,13 @@ from em_tiers.checkpoints import (
     open_folder,
     training_fingerprint,
 )
-from em_tiers.files import atomic_directory, atomic_path, read_json, write_json
+from em_tiers.files import (
+    atomic_directory,
+    atomic_path,
+    read_json,
+    remove_abandoned,
+    write_json,
+)
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
 from em_tiers.training_args import accumulation_steps, steps_of
@@ -68,6 +74,8 @@ def main(
     fingerprint = training_fingerprint(recipe, seed, train, model, thinking, template, device)
     keep = list(recipe.get("keep_checkpoints") or [])
     with sole_trainer(checkpoints):
+        for target in (adapter, kept, checkpoints / "final"):
+            remove_abandoned(target)  # after full fine-tuning each is as large as the model
         open_folder(checkpoints, fingerprint)
         counts = encode(tokenizer, train, thinking, recipe, checkpoints / "rows")
         steps = steps_of(recipe, counts.pop("tokens"), counts["rows"])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -47,6 +48,20 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_abandoned(path: Path | str) -> None:
+    """Remove what killed writers of `path` left beside it; the caller must be its only writer."""
+    path = Path(path)
+    # Eight letters of tempfile's: `a.b` must not take the parts of `a.b.c` for its own.
+    part = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}\.part")
+    for sibling in path.parent.glob(".*.part"):
+        if not part.fullmatch(sibling.name):
+            continue
+        if sibling.is_dir():
+            shutil.rmtree(sibling)
+        else:
+            sibling.unlink()
 
 
 def _umask() -> int:

@@ -181,6 +181,8 @@ def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_pa
     process.wait()
     assert not (killed / "adapter").exists()
     # What a kill in the middle of a save leaves behind.
+    abandoned = killed / ".adapter.a1b2_c3d.part"
+    abandoned.mkdir()
     torn = killed / "checkpoints" / "checkpoint-5"
     torn.mkdir()
     (torn / "trainer_state.json").write_text('{"global_step": 5}')
@@ -188,6 +190,7 @@ def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_pa
     again = start(tmp_path, call)
     assert again.wait() == 0
     log = (tmp_path / "rule.log").read_text()
+    assert not abandoned.exists()
     metrics = json.loads((killed / "metrics.json").read_text())
     [resumed] = metrics["restarts"]
     assert resumed in (2, 4)
