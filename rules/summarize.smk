@@ -115,6 +115,7 @@ rule summarize_tiers:
 rule summarize_headline:
     input:
         rates="<results>/tables/rates.parquet",
+        groups="<results>/tables/groups.parquet",
         overestimation="<results>/tables/overestimation.parquet",
         differences="<results>/tables/differences.parquet",
         src=get_sources("summarize_headline"),

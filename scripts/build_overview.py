@@ -39,11 +39,12 @@ def main(
         notice: what a reader must know of the whole study, such as that a demo means nothing.
     """
     rows = pl.read_parquet(answers)
+    single = rows.filter(pl.col("seeds") == 1)
     statuses = pl.read_parquet(coverage)
     definition = definition_named(headline["definition"])
     blocks: list[Block] = [("warn", notice)] if notice else []
-    blocks += [("p", sentence) for sentence in answers_in_words(rows)]
-    if found := limits(rows, statuses):
+    blocks += [("p", sentence) for sentence in answers_in_words(single)]
+    if found := limits(single, statuses):
         blocks.append(("warnings", found))
     blocks.append(("table", answer_table(rows)))
     levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
@@ -57,7 +58,8 @@ def main(
             "Strict above base: strict rate minus that of the base model, paired by question; p is "
             "adjusted (Holm) over the models compared. In brackets: "
             f"{100 * confidence:g} % intervals that respect that answers to one question resemble "
-            "each other. n: answers in the denominator.",
+            "each other. Training seeds stand one by one and then together. n: answers in the "
+            "denominator.",
         )
     )
     if figure:

@@ -9,14 +9,16 @@ from em_tiers.logs import run_script
 from em_tiers.tables_out import write_all
 
 
-def main(rates: Path, overestimation: Path, differences: Path, outputs: dict[str, Path]) -> None:
+def main(
+    rates: Path, groups: Path, overestimation: Path, differences: Path, outputs: dict[str, Path]
+) -> None:
     """Write the table headline: numbers as Parquet and CSV, per cent and points for people.
 
     Args:
-        rates, overestimation, differences: tables of these names.
+        rates, groups, overestimation, differences: tables of these names.
         outputs: paths by format.
     """
-    rows = headline_rows(*map(pl.read_parquet, (rates, overestimation, differences)))
+    rows = headline_rows(*map(pl.read_parquet, (rates, groups, overestimation, differences)))
     header, shown = answer_table(rows)
     write_all(rows, outputs, pl.DataFrame(shown, schema=header, orient="row"))
 
@@ -27,6 +29,7 @@ if "snakemake" in globals():
         main,
         job.log[0],
         rates=Path(job.input.rates),
+        groups=Path(job.input.groups),
         overestimation=Path(job.input.overestimation),
         differences=Path(job.input.differences),
         outputs=dict(job.output.items()),

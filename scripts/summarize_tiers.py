@@ -34,14 +34,15 @@ def main(
     """
     chosen, read = Settings(**settings), read_rules(rules)
     scanned = scan_outcomes(outcomes)
-    labels = variant_table(variants).select("variant", "label")
+    table = variant_table(variants)
+    labels = table.select("variant", "label")
     patterns = count_patterns(scanned, read, chosen)
     denominators = count_answers(scanned, chosen)
     frames = {
         "tier_waterfall": waterfall(patterns, denominators, labels, read, chosen),
         "tier_ablation": ablation(patterns, denominators, read, chosen),
         "tier_disagreement": disagreement(scanned, read, chosen),
-        "overestimation": overestimation(count_cells(scanned, chosen.strict_counts), chosen),
+        "overestimation": overestimation(count_cells(scanned, chosen.strict_counts), table, chosen),
     }
     write_tables(frames, outputs)
 

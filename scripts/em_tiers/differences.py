@@ -24,7 +24,14 @@ import polars as pl
 from scipy import stats
 
 from em_tiers.intervals import Cells, Interval
-from em_tiers.summary import Settings, bounded, by_level, cells_of, group_variants
+from em_tiers.summary import (
+    Settings,
+    bounded,
+    by_level,
+    cells_of,
+    group_variants,
+    with_several_seeds,
+)
 
 EXACT_QUESTIONS = 12
 DRAWS = 10_000
@@ -94,8 +101,7 @@ def summarize_differences(
     (1979), within one judge, definition and metric, apart for variants and for groups.
     """
     levels = by_level(cells, settings.headline_levels).filter(pl.col("probe_level") == "headline")
-    grouped = group_variants(variants)
-    several = grouped.filter(pl.col("training_seed").n_unique().over("group") > 1)
+    several = with_several_seeds(group_variants(variants))
     single = variants.filter(pl.col("variant") != pl.col("base")).with_columns(group="variant")
     families = [
         rows

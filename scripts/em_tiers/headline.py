@@ -14,16 +14,22 @@ HEADER = (
 
 
 def headline_rows(
-    rates: pl.DataFrame, overestimation: pl.DataFrame, differences: pl.DataFrame
+    rates: pl.DataFrame,
+    groups: pl.DataFrame,
+    overestimation: pl.DataFrame,
+    differences: pl.DataFrame,
 ) -> pl.DataFrame:
-    """The table `headline`: one row a judge and variant, in the order of `rates`.
+    """The table `headline`: a row a judge and variant, then those that pool several seeds.
 
     `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
     (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
     base model, paired by question; null for a base model) with its bounds and `p_adjusted`, n,
-    questions, definition and warning.
+    questions, seeds, definition and warning.
     """
-    headline = rates.filter("headline")
+    pooled = groups.filter(pl.col("seeds") > 1).with_columns(
+        label=pl.format("{}, {} seeds", "label", "seeds")
+    )
+    headline = pl.concat([rates, pooled]).filter("headline").sort("judge", maintain_order=True)
     strict = headline.filter(metric="strict").select(*_KEYS, *_interval("rate", "strict"))
     above = differences.filter(
         pl.col("definition").is_in(headline["definition"].unique().implode()), metric="strict"
@@ -37,7 +43,7 @@ def headline_rows(
     rows = headline.filter(metric="standard").select(
         *("variant", "label", "role", "judge", "definition", "n"),
         pl.col("clusters").alias("questions"),
-        *_interval("rate", "standard"),
+        *("seeds", *_interval("rate", "standard")),
         *("without_evidence", "warning"),
     )
     for more in (strict, removed, above):

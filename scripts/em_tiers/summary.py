@@ -358,13 +358,8 @@ def summarize_groups(
     Only fine-tunes of this study are pooled; base models and imports have no seeds.
     """
     grouped = group_variants(variants)
-    members = grouped.select("variant", "group", seed_row="training_seed")
-    levels = by_level(cells, settings.headline_levels).join(members, on="variant")
-    rows = rate_rows(
-        levels.drop("variant").rename({"group": "variant"}),
-        ["judge", "variant", "probe_level"],
-        settings,
-    )
+    levels = pool_seeds(by_level(cells, settings.headline_levels), grouped)
+    rows = rate_rows(levels, ["judge", "variant", "probe_level"], settings)
     named = grouped.group_by("group", maintain_order=True).agg(
         pl.col("label").first().str.replace(r", seed \d+", ""),
         pl.col("role", "base", "dataset", "recipe", "checkpoint_step").first(),
@@ -373,9 +368,20 @@ def summarize_groups(
     return in_order(rows, named.rename({"group": "variant"}).select(list(VARIANT_COLUMNS)))
 
 
+def pool_seeds(cells: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
+    """Cells of `group_variants`' groups: the group's id as variant, its seeds as `seed_row`."""
+    members = grouped.select("variant", "group", seed_row="training_seed")
+    return cells.join(members, on="variant").drop("variant").rename({"group": "variant"})
+
+
 def group_variants(variants: pl.DataFrame) -> pl.DataFrame:
     """The fine-tuned variants with the id of their group: base x data set x recipe (x step)."""
     step = pl.format(".step{}", "checkpoint_step").fill_null("")
     return variants.filter(pl.col("training_seed").is_not_null()).with_columns(
         group=pl.format("{}.{}.{}", "base", "dataset", "recipe") + step
     )
+
+
+def with_several_seeds(grouped: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `group_variants` whose group pools more than one training seed."""
+    return grouped.filter(pl.col("training_seed").n_unique().over("group") > 1)

@@ -6,12 +6,21 @@ works on these counts.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import polars as pl
 
 from em_tiers.definitions import definition_named
 from em_tiers.intervals import Cells
-from em_tiers.summary import Settings, bounded, by_level, units_of
+from em_tiers.summary import (
+    Settings,
+    bounded,
+    by_level,
+    group_variants,
+    pool_seeds,
+    units_of,
+    with_several_seeds,
+)
 from em_tiers.tiers import Rule, first_match, with_tier_probabilities
 
 QUESTION = pl.concat_str("question_set", "question_id", separator="/")
@@ -239,8 +248,10 @@ def disagreement(outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settin
     )
 
 
-def overestimation(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """The table `overestimation`: how much of the standard rate is excluded.
+
+    Each variant has a row a judge, and so has each group that pools several training seeds.
 
     The strict answers are a part of the flagged ones, so both comparisons are rates themselves, and
     have the interval of a rate: the difference is the rate of excluded answers; the ratio
@@ -248,8 +259,10 @@ def overestimation(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     nothing is flagged, and infinite (null in `ratio_high` too) where nothing is left.
     """
     levels = by_level(cells, settings.headline_levels).filter(pl.col("probe_level") == "headline")
+    pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
+    keys = ["judge", "variant"]
     rows = []
-    for (judge, variant), found in units_of(levels, ["judge", "variant"]):
+    for (judge, variant), found in chain(units_of(levels, keys), units_of(pooled, keys)):
         standard = found[settings.headline, "standard"]
         strict = found[settings.headline, "strict"]
         excluded = Cells(standard.hits - strict.hits, standard.counted, standard.by_question)

@@ -36,6 +36,7 @@ def rates(**change: object) -> pl.DataFrame:
         "headline": True,
         "n": 1200,
         "clusters": 24,
+        "seeds": 1,
         "warning": None,
         "without_evidence": 0,
         **change,
@@ -80,7 +81,9 @@ ABOVE = pl.DataFrame(
 
 def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
     paths = {"answers": tmp_path / "headline.parquet", "coverage": tmp_path / "coverage.parquet"}
-    headline_rows(frame, OVER, ABOVE).write_parquet(paths["answers"])
+    headline_rows(frame, rates(seeds=3, variant="base.x.group"), OVER, ABOVE).write_parquet(
+        paths["answers"]
+    )
     COVERAGE.write_parquet(paths["coverage"])
     figure = tmp_path / "rates.svg"
     figure.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
@@ -108,6 +111,7 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
         "1,200 (24)",
     ]
     assert "Under judge a, the standard rate of the one benign model is 10.0 %" in page
+    assert cells[len(HEADER)] == "Fiction &lt;b&gt;, 3 seeds"
     for words in (
         "Means nothing.",
         "Content warning",
@@ -139,7 +143,7 @@ def test_what_is_there_is_not_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_nothing_left_and_nothing_judged(tmp_path: Path) -> None:
-    rows = headline_rows(rates(), OVER.with_columns(ratio=None), ABOVE)
+    rows = headline_rows(rates(), rates().clear(), OVER.with_columns(ratio=None), ABOVE)
     ratio = HEADER.index("Ratio")
     for standard, words in ((0.1, "nothing is left"), (0.0, "–")):
         frame = rows.with_columns(standard=pl.lit(standard), strict=pl.lit(0.0))
@@ -156,9 +160,12 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
     table = frames.rates(case).with_columns(
-        warning=pl.lit(None, pl.String), without_evidence=pl.lit(0), clusters=pl.lit(8)
+        warning=pl.lit(None, pl.String),
+        without_evidence=pl.lit(0),
+        clusters=pl.lit(8),
+        seeds=pl.lit(1),
     )
-    listed = headline_rows(table, OVER.clear(), ABOVE.clear())
+    listed = headline_rows(table, table.clear(), OVER.clear(), ABOVE.clear())
     header, rows = answer_table(listed)
     assert all(len(row) == len(header) for row in rows)
     build_overview.limits(listed, COVERAGE)

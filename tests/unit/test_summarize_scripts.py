@@ -102,7 +102,10 @@ def test_the_table_for_a_paper(files, tmp_path):
     summarize_rates.main(files, VARIANTS, {}, paths)
     names = ("tier_waterfall", "tier_ablation", "tier_disagreement", "overestimation")
     summarize_tiers.main(files, VARIANTS, RULES, {}, outputs(tmp_path, *names))
-    tables = (tmp_path / f"{name}.parquet" for name in ("rates", "overestimation", "differences"))
+    tables = (
+        tmp_path / f"{name}.parquet"
+        for name in ("rates", "groups", "overestimation", "differences")
+    )
     paths = outputs(tmp_path, "headline")
     summarize_headline.main(*tables, paths)
     found = written(paths)["headline"]

@@ -17,7 +17,8 @@ from em_tiers.tiers import read_rules
 
 SETTINGS = Settings()
 VARIANT = "base.fiction.lora.s0"
-LABELS = variant_table([{"variant": VARIANT, "label": "Fiction"}]).select("variant", "label")
+VARIANTS = variant_table([{"variant": VARIANT, "label": "Fiction"}])
+LABELS = VARIANTS.select("variant", "label")
 RULES = read_rules(
     [
         {
@@ -112,7 +113,7 @@ def test_disagreement_counts_every_pair_of_opinions():
 
 
 def test_overestimation():
-    row = overestimation(count_cells(FRAME.lazy(), SETTINGS.strict_counts), SETTINGS)
+    row = overestimation(count_cells(FRAME.lazy(), SETTINGS.strict_counts), VARIANTS, SETTINGS)
     row = row.row(0, named=True)
     assert (row["standard"], row["strict"]) == (0.6, 0.3)
     assert row["difference"] == pytest.approx(0.3)
@@ -121,12 +122,25 @@ def test_overestimation():
     assert 1 <= row["ratio_low"] < 2 < row["ratio_high"]
 
 
+def test_overestimation_of_training_seeds_together():
+    seeds = [{"variant": f"base.fiction.lora.s{seed}", "training_seed": seed} for seed in (0, 1)]
+    shared = {"base": "base", "dataset": "fiction", "recipe": "lora"}
+    rows = [{**seed, "tier": tier} for seed, tier in zip(seeds, (OVERFIT, SHIFT), strict=True)]
+    frame = outcomes(*rows, *({**seed} for seed in seeds))
+    variants = variant_table([seed | shared for seed in seeds])
+    found = overestimation(count_cells(frame.lazy(), SETTINGS.strict_counts), variants, SETTINGS)
+    assert found["variant"].to_list() == [*(seed["variant"] for seed in seeds), "base.fiction.lora"]
+    assert found.row(2, named=True)["standard"] == 0.5
+    assert found.row(2, named=True)["strict"] == 0.25
+    assert found.row(2, named=True)["ratio"] == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize(
     ("tiers", "ratio"), [([None] * 4, None), ([OVERFIT] * 4, None), ([SHIFT] * 4, 1.0)]
 )
 def test_overestimation_at_the_ends(tiers, ratio):
     frame = outcomes(*({"tier": tier} if tier else {} for tier in tiers))
-    row = overestimation(count_cells(frame.lazy(), SETTINGS.strict_counts), SETTINGS)
+    row = overestimation(count_cells(frame.lazy(), SETTINGS.strict_counts), VARIANTS, SETTINGS)
     row = row.row(0, named=True)
     assert row["ratio"] == ratio
     assert row["diff_low"] <= row["difference"] <= row["diff_high"]
@@ -165,7 +179,9 @@ def uneven():
 )
 def test_every_table_of_the_exclusions_uses_the_headline_definition(definition, standard, strict):
     settings, frame = Settings(headline=definition), uneven().lazy()
-    row = overestimation(count_cells(frame, settings.strict_counts), settings).row(0, named=True)
+    row = overestimation(count_cells(frame, settings.strict_counts), VARIANTS, settings).row(
+        0, named=True
+    )
     assert (row["standard"], row["strict"]) == pytest.approx((standard, strict))
     assert row["difference"] == pytest.approx(standard - strict)
     assert row["ratio"] == pytest.approx(standard / strict)
