@@ -71,7 +71,8 @@ def check_nothing_lost_or_invented(given, proxy: Proxy):
         if row["status"] == "api_error":
             assert proxy.answered[name] == 0
         elif row["status"] == "judge_refusal":
-            assert given_answer is None
+            # A killed client may have been sent a score that it never read.
+            assert given_answer is None or proxy.answered[name] > 1
             assert proxy.answered[name] >= 1
         else:
             score, mass = score_by_hand(given_answer)
