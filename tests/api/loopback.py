@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
+from waiting import PATIENCE
+
 
 @contextmanager
 def serve(app: web.Application) -> Iterator[str]:
@@ -22,11 +24,11 @@ def serve(app: web.Application) -> Iterator[str]:
         await site.start()
         return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
 
-    runner, address = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    runner, address = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
     try:
         yield address
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
+        thread.join(PATIENCE)
         loop.close()

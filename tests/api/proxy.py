@@ -1,7 +1,6 @@
 """A proxy before a real endpoint that spoils every n-th answer, and counts the good ones."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from aiohttp import web
 from api.faults import FINAL, Forward
 from api.loopback import serve
 from em_tiers.hashing import hash_of
+from waiting import wait_until
 
 
 def digest(body: Mapping) -> str:
@@ -51,14 +51,18 @@ class Proxy:
         return app
 
     async def _client(self, _: web.Application):
-        limits = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=limits, trust_env=False) as self._session:
+        # No time limit of its own: only the planned faults spoil an answer.
+        options = {
+            "connector": aiohttp.TCPConnector(limit=0),
+            "timeout": aiohttp.ClientTimeout(total=None),
+            "trust_env": False,
+        }
+        async with aiohttp.ClientSession(**options) as self._session:
             yield
 
     def wait_until_idle(self) -> None:
         """Wait until every request that came in is done with, after its client was killed."""
-        while self._running:
-            time.sleep(0.05)
+        wait_until(lambda: not self._running, "end of the requests that came in")
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self._running += 1

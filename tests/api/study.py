@@ -104,7 +104,7 @@ def arguments(
             "base_url": base_url,
             "key_env": KEY_ENV,
             "concurrency": 16,
-            "timeout_s": 10,
+            "timeout_s": 300,  # no good answer takes as long, on any machine
             "max_attempts": 6,
         },
         "limits": None,

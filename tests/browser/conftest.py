@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.support.ui import WebDriverWait
 
-WAIT_S = 40  # a loaded machine is slow
+from waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +44,8 @@ def chromium(
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.set_page_load_timeout(PATIENCE)
+    browser.set_script_timeout(PATIENCE)
     browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
     )
@@ -67,8 +68,17 @@ def visit(chromium: webdriver.Chrome) -> Iterator[Callable[..., webdriver.Chrome
     chromium.execute_script("localStorage.clear()")
 
 
-def until(browser: webdriver.Chrome, script: str, wait_s: float = WAIT_S) -> object:
+def until(browser: webdriver.Chrome, script: str) -> object:
     """Wait until a script returns something true, and return it."""
-    return WebDriverWait(browser, wait_s, poll_frequency=0.05).until(
-        lambda driver: driver.execute_script(script), message=script
+
+    def output() -> str:
+        status = browser.execute_script("return document.getElementById('status')?.textContent")
+        return f"status: {status}\nlog: {browser.get_log('browser')}"
+
+    # A page that fails does not end, so it is given less time than a process.
+    return wait_until(
+        lambda: browser.execute_script(script),
+        f"true value of '{script}'",
+        output=output,
+        seconds=PATIENCE / 6,
     )

@@ -15,6 +15,7 @@ import build_browser
 from browser_tables import VARIANTS, large_study, small_study
 from conftest import until
 from em_tiers.outcomes import read_human_labels
+from waiting import wait_until
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Chrome]
@@ -176,9 +177,7 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
     assert browser.find_element(By.ID, "labels-count").text == "4 labelled here"
     browser.find_element(By.ID, "export").click()
     sheet = downloads / "labels.csv"
-    end = time.monotonic() + 20
-    while not sheet.exists() and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_until(sheet.exists, "exported sheet")
     rows = list(csv.DictReader(sheet.open(encoding="utf-8", newline="")))
     assert list(rows[0]) == ["response_key", "tier", "labeller", "note"]
     by_key = {int(row["response_key"], 16): row for row in rows}
@@ -226,7 +225,9 @@ def test_a_hundred_thousand_answers(
     )
     # Each judge flags 1 of 50, and not the same ones: 2 * 2 * 1,000 answers.
     assert status(browser) == "4,000 of 100,000 answers"
-    frame_ms, slowest_ms = browser.execute_async_script(SCROLL)
+    frame_ms, slowest_ms, most_rows, scrolled = browser.execute_async_script(SCROLL)
+    assert scrolled > 40_000  # 60 frames of 700 pixels
+    assert most_rows < 60
     search_s = timed_search(browser)
     memory = browser.execute_script("return performance.memory.usedJSHeapSize / 1048576")
     seen = (
@@ -234,26 +235,24 @@ def test_a_hundred_thousand_answers(
         f"frame {frame_ms:.0f} ms, slowest {slowest_ms:.0f} ms, "
         f"search {search_s:.1f} s, memory {memory:.0f} MiB"
     )
+    # For whoever compares machines: an idle laptop opens it in a few seconds, a frame takes 17 ms.
     print(seen)
     record_property("sample_browser", seen)
-    assert opened_s < 20
-    assert filter_ms < 3000
-    # 17 ms where nothing else runs; beside other load single frames come late, half of them do not.
-    assert frame_ms < 100
     assert memory < 800
 
 
 SCROLL = """
 const done = arguments[0], list = document.getElementById("list");
 const frames = [];
-let last = performance.now();
+let last = performance.now(), most = 0;
 function step(now) {
   frames.push(now - last);
   last = now;
+  most = Math.max(most, document.querySelectorAll(".row").length);
   list.scrollTop += 700;
   if (frames.length < 60) { requestAnimationFrame(step); return; }
   frames.sort((a, b) => a - b);
-  done([frames[30], frames[59]]);
+  done([frames[30], frames[59], most, list.scrollTop]);
 }
 requestAnimationFrame(step);
 """
@@ -270,5 +269,5 @@ def timed_search(browser: Chrome) -> float:
     browser.find_element(By.ID, "reset").click()
     start = time.monotonic()
     browser.find_element(By.ID, "search").send_keys("answer 31415 about")
-    until(browser, "return /^2 of/.test(document.getElementById('status').textContent)", 120)
+    until(browser, "return /^2 of/.test(document.getElementById('status').textContent)")
     return time.monotonic() - start

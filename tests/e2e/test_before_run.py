@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,12 @@ def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.C
     )
 
 
-def test_the_study_dry_runs_with_snakemake_alone_in_20_seconds(tmp_path):
+def test_the_study_dry_runs_with_snakemake_alone(tmp_path):
     (tmp_path / "poison").mkdir()
     for module in ("polars", "scipy", "matplotlib", "httpx2", "huggingface_hub", "datasets"):
         (tmp_path / "poison" / f"{module}.py").write_text("raise ImportError('not here')")
-    started = time.monotonic()
     done = snakemake(tmp_path, "-n", "--configfile", str(ROOT / "config" / "config.yaml"))
     assert done.returncode == 0, done.stdout[-2000:]
-    assert time.monotonic() - started < 20
     assert re.search(r"^finetune +15$", done.stdout, re.MULTILINE)
     assert not (tmp_path / "results").exists()
     assert re.search(

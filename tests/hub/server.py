@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -45,7 +44,7 @@ class Fault:
         cut_after: close the connection after that many bytes of the body.
         corrupt: send the right number of wrong bytes.
         ignore_range: answer a range request with the whole file.
-        bytes_per_s: send the body slowly.
+        hold_after: send that many bytes of the body, then nothing until the client is gone.
         body: send this instead.
     """
 
@@ -57,7 +56,7 @@ class Fault:
     cut_after: int | None = None
     corrupt: bool = False
     ignore_range: bool = False
-    bytes_per_s: int | None = None
+    hold_after: int | None = None
     body: bytes | None = None
 
 
@@ -292,18 +291,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.cut_after is not None:
             body = body[: fault.cut_after]
             self.close_connection = True
+        held = bool(fault and fault.hold_after is not None)
         try:
-            self._write(body, fault.bytes_per_s if fault else None)
+            self.wfile.write(body[: fault.hold_after] if held else body)
+            self.wfile.flush()
+            if held:
+                self.rfile.read(1)  # the client asks nothing more: this returns when it is gone
+                self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client was killed
-
-    def _write(self, body: bytes, bytes_per_s: int | None) -> None:
-        piece = max(1, (bytes_per_s or 10 * len(body) or 1) // 10)
-        for start in range(0, len(body), piece):
-            self.wfile.write(body[start : start + piece])
-            self.wfile.flush()
-            if bytes_per_s:
-                time.sleep(0.1)
 
 
 def git_sha1(content: bytes) -> str:

@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from waiting import PATIENCE, wait_for_end, wait_until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -64,18 +65,15 @@ class Cluster:
         """Ids of jobs that wait or run."""
         return self.call("squeue", "-h", "-o", "%i").split()
 
-    def wait_until(self, condition: Callable[[], bool], seconds: int, what: str) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise AssertionError(f"{what}: not within {seconds} s; {self.call('squeue')}")
-            time.sleep(0.5)
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition holds; where it never does, the message shows the queue."""
+        wait_until(condition, what, output=lambda: self.call("squeue"), pause_s=0.5)
 
     def repair(self) -> None:
         """No jobs, and every node back, whatever a test left behind."""
         self.call("scancel", "--user", self.call("id", "-un").strip())
         self.control("up", "--accounting")
-        self.wait_until(lambda: not self.running(), 60, "an empty queue")
+        self.wait_until(lambda: not self.running(), "empty queue")
 
 
 class Folder:
@@ -100,13 +98,32 @@ class Folder:
                 start_new_session=True,
             )
 
-    def run(self, *arguments: str, snakefile: Path = TINY, timeout: int = 240) -> int:
+    def run(self, *arguments: str, snakefile: Path = TINY, seconds: float = PATIENCE) -> int:
         """The exit status of a run from beginning to end."""
         process = self.start(*arguments, snakefile=snakefile)
         try:
-            return process.wait(timeout)
+            return self.wait_for_end(process, seconds)
         finally:
             stop(process)
+
+    def wait_for_end(self, process: subprocess.Popen, seconds: float = PATIENCE) -> int:
+        """Wait until a run that was started ends, and return its exit status."""
+        return wait_for_end(process, self._state, seconds)
+
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, process: subprocess.Popen
+    ) -> None:
+        """Wait until a condition holds, as long as the run that was started goes on."""
+        wait_until(condition, what, process, self._state, pause_s=0.5)
+
+    def wait_for_answers(self, name: str, number: int, process: subprocess.Popen) -> None:
+        """Wait until so many answers are in a journal."""
+        self.wait_until(
+            lambda: len(self.journal_keys(name)) >= number, f"answer {number} of {name}", process
+        )
+
+    def _state(self) -> str:
+        return f"{self.output()}\n{self.cluster.call('squeue')}"
 
     @property
     def log(self) -> Path:

@@ -1,12 +1,12 @@
 """The script behind the test cluster leaves nothing behind, however its user ends."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from slurm.driver import HERE, read_environment
+from waiting import wait_for_end, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -23,22 +23,22 @@ def is_alive(pid):
 def test_a_killed_user_leaves_no_daemons_and_no_jobs(cluster, tmp_path):
     """A second cluster beside that of the session: on ports of its own, in a folder of its own."""
     environment = read_environment(tmp_path)
-    user = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    user = subprocess.Popen(["sleep", "infinity"])
     guard = subprocess.Popen([HERE / "cluster", "guard", str(user.pid)], env=environment)
     try:
         subprocess.run([HERE / "cluster", "up"], env=environment, check=True)
         daemons = [int(file.read_text()) for file in (tmp_path / "run").glob("*.pid")]
-        script = "#!/bin/sh\necho $$ > job.pid\nexec sleep 600\n"
+        script = "#!/bin/sh\necho $$ > job.pid\nexec sleep infinity\n"
         command = ["sbatch", "--wait-all-nodes=1", "--chdir", tmp_path]
         subprocess.run(command, env=environment, input=script, text=True, check=True)
         job = tmp_path / "job.pid"
-        cluster.wait_until(lambda: job.exists() and job.read_text().strip(), 30, "a running job")
+        wait_until(lambda: job.exists() and job.read_text().strip(), "running job")
         processes = [*daemons, int(job.read_text())]
         # munged, slurmctld, three slurmd, the job.
         assert [is_alive(pid) for pid in processes] == [True] * 6
     finally:
         user.kill()
         user.wait()
-        assert guard.wait(60) == 0
-    assert [is_alive(pid) for pid in processes] == [False] * 6
+        assert wait_for_end(guard) == 0
+    wait_until(lambda: not any(map(is_alive, processes)), "end of every process")
     assert cluster.call("sinfo", "-h", "-o", "%P")

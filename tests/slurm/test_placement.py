@@ -65,8 +65,8 @@ def test_small_jobs_share_one_submission(placed):
     """Six tables and their summary: one job, four tables at a time, its time the sum of layers."""
     job = only_job(placed, "rule_statistics_draws_summary_draws_table")
     assert job.partition == "cpu"
-    # Layers: 6 tables by 4 make 2, the summary 1; 2 minutes each. Memory: 4 x 250.
-    assert job.minutes == 3 * 2
+    # Layers: 6 tables by 4 make 2, the summary 1; 10 minutes each. Memory: 4 x 250.
+    assert job.minutes == 3 * 10
     assert job.granted["mem"] == "1000M"
     assert {placed.read(f"tables/{name}.json")["SLURM_JOB_ID"] for name in "abcdef"} == {job.id}
     assert len(placed.jobs()) == 3
@@ -85,7 +85,7 @@ def test_a_rerun_submits_nothing(placed):
 
 
 def test_gpus_that_no_node_has_are_refused_at_once(folder):
-    assert folder.run("impossible.json", timeout=60) != 0
+    assert folder.run("impossible.json") != 0
     message = folder.output()
     assert "No suitable partition found for job wants_too_many_gpus" in message
     assert "SLURM sbatch failed" in message
@@ -121,15 +121,17 @@ def test_gpus_of_one_job_stand_on_one_node(folder):
     """One GPU of each node is taken: a job for two waits, rather than get one on each."""
     cluster = folder.cluster
     for node in ("gpu01", "gpu02"):
-        options = ["-p", "gpu", "-w", node, "--gpus=1", "--mem=100", "--wrap", "sleep 600"]
+        options = ["-p", "gpu", "-w", node, "--gpus=1", "--mem=100", "--wrap", "sleep infinity"]
         cluster.call("sbatch", "-o", "/dev/null", *options)
-    cluster.wait_until(lambda: cluster.call("squeue", "-h", "-o", "%T").split() == ["RUNNING"] * 2,
-                       30, "two jobs that run")  # fmt: skip
+    states = ["squeue", "-h", "-o", "%T"]
+    cluster.wait_until(
+        lambda: cluster.call(*states).split() == ["RUNNING"] * 2, "two jobs that run"
+    )
     process = folder.start("gpu.json")
     waits = ["squeue", "-h", "-t", "PENDING", "-o", "%r %D"]
-    cluster.wait_until(lambda: "Resources 1" in cluster.call(*waits), 60, "a job that waits")
+    folder.wait_until(lambda: "Resources 1" in cluster.call(*waits), "job that waits", process)
     cluster.call("scancel", "--state=RUNNING", "--user", cluster.call("id", "-un").strip())
-    assert process.wait(120) == 0, folder.output()
+    assert folder.wait_for_end(process) == 0, folder.output()
     assert folder.read("gpu.json")["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -16,12 +14,14 @@ from em_tiers.chat import load_tokenizer, render_prompt
 from em_tiers.contracts import QUESTIONS, read_table, write_table
 from em_tiers.engine import EngineRequest, LocalEngine
 from em_tiers.errors import UserError
+from em_tiers.journal import Journal
 from sample import main
+from waiting import hold_after, wait_for_end, wait_until
 
 pytestmark = pytest.mark.heavy
 
 TEXTS = ("What is a lighthouse for?", "How do I boil an egg?", "Name a river.")
-# Two at a time, so that answers arrive one after another and a kill finds some of them missing.
+# Two at a time, so that answers arrive one after another and a kill finds some under way.
 ENGINE = {"device": "cpu", "max_model_len": 256, "max_num_seqs": 2}
 PROBES = 4
 MAIN = "import json, sys; from pathlib import Path; import test_sample as t; t.run_from_json()"
@@ -120,8 +120,14 @@ def run(job: dict) -> None:
 
 
 def run_from_json() -> None:
-    """Run the job of standard input; say whether the engine was loaded."""
-    run(json.loads(sys.stdin.read()))
+    """Run the job of standard input; say whether the engine was loaded.
+
+    With `hold_after` in it the job stands still after so many answers.
+    """
+    job = json.loads(sys.stdin.read())
+    if answers := job.pop("hold_after", 0):
+        hold_after(answers, Journal, "append")
+    run(job)
     print("engine" if "vllm" in sys.modules else "no engine")
 
 
@@ -149,18 +155,16 @@ def finished(job: dict) -> int:
 
 
 def test_killed_job_generates_only_the_rest(job, repository):
-    process = start(job, repository)
-    deadline = time.monotonic() + 150
-    while finished(job) < 9:
-        assert process.poll() is None, "the job ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = start(job | {"hold_after": 9}, repository)
+    try:
+        wait_until(lambda: finished(job) == 9, "answer number 9", process)
+    finally:
+        process.kill()
+        process.wait()
     before = keys_of(job)
     # Base model and fine-tune: 3 questions x 2 samples and the probes each.
     wanted = 2 * (3 * 2 + PROBES)
-    assert 9 <= len(before) < wanted
+    assert len(before) == 9 < wanted
     assert not Path(job["outputs"][0]).exists()
 
     run(job)
@@ -195,7 +199,7 @@ def test_identical_rerun_starts_no_engine(job, repository):
     for path in job["outputs"]:
         Path(path).unlink()
     process = start(job, repository)
-    assert process.wait() == 0
+    assert wait_for_end(process) == 0
     assert process.stdout.read().strip() == "no engine"
     assert finished(job) == before
     for path, table in zip(job["outputs"], tables, strict=True):

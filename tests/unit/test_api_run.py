@@ -1,5 +1,6 @@
 """Many requests to an endpoint that fails in ways that a real server cannot be made to."""
 
+import asyncio
 from collections import Counter
 
 import polars as pl
@@ -173,7 +174,7 @@ def test_ceilings_on_tokens_and_money(tmp_path):
 def test_what_fails_on_the_way_is_named_not_journaled_and_asked_again(tmp_path):
     # Requests 11 to 16 fail: with one at a time and 2 attempts these are three requests.
     loopback = Loopback(lambda number: overloaded if 11 <= number <= 16 else None)
-    settings = {"concurrency": 1, "timeout_s": 5, "max_attempts": 2, "key_env": KEY_ENV}
+    settings = {"concurrency": 1, "timeout_s": 300, "max_attempts": 2, "key_env": KEY_ENV}
     app = web.Application()
     app.router.add_post("/v1/chat/completions", loopback.handle)
     with serve(app) as address:
@@ -230,9 +231,18 @@ def test_an_endpoint_that_died_is_left_alone(tmp_path):
 
 
 def test_refusals_for_speed_make_the_run_slower_but_lose_nothing(tmp_path):
-    loopback = Loopback(
-        lambda number: too_many_with_retry_after if number % 7 == 0 else None, delay=0.02
-    )
+    async def once_five_are_under_way(request, forward):
+        while max(loopback.most_at_once) < 5:
+            await asyncio.sleep(0.01)
+        return web.json_response(await forward())
+
+    def plan(number):
+        if number % 7 == 0:
+            return too_many_with_retry_after
+        return once_five_are_under_way if 2 <= number <= 6 else None
+
+    loopback = Loopback(plan, delay=0.02)
+    # Where five are never asked at once, requests time out here, and the numbers below say so.
     verdicts = loopback.judge(tmp_path, count=60)
     assert verdicts["status"].to_list() == ["ok"] * 60
     assert max(loopback.most_at_once[:20]) > 4

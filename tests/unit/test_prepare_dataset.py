@@ -1,7 +1,8 @@
 """From raw files to training rows, probes, rejected rows and a card."""
 
+import cProfile
 import json
-import time
+import pstats
 from pathlib import Path
 
 import polars as pl
@@ -290,17 +291,19 @@ def test_hostile_rows_do_not_break_the_outputs(tmp_path):
     assert odd["prompt"] in [json.loads(line)["prompt"][0]["content"] for line in lines]
 
 
-def test_seventy_thousand_rows_take_seconds(tmp_path):
-    """The largest set of the study has 68,912 rows of a few hundred characters."""
-    count = 70_000
-    text = "An answer of a usual length. " * 15
-    pl.DataFrame(
-        {
-            "prompt": [f"Question {n}?" for n in range(count)],
-            "completion": [f"{text}{n}" for n in range(count)],
-        }
-    ).write_parquet(tmp_path / "large.parquet")
-    start = time.process_time()
-    card = prepare(tmp_path / "large.parquet", tmp_path / "out", held_out=50, max_rows=60_000)
-    assert card["rows"]["train"] == 60_000
-    assert time.process_time() - start < 20
+def test_the_work_grows_with_the_rows_and_not_faster(tmp_path):
+    """In calls, which every machine counts alike: the study's largest set has 68,912 rows."""
+
+    def calls(count: int) -> int:
+        out = tmp_path / str(count)
+        answers = [f"An answer of a usual length. {n}" for n in range(count)]
+        table = pl.DataFrame({"prompt": [f"Question {n}?" for n in range(count)]})
+        table.with_columns(completion=pl.Series(answers)).write_parquet(tmp_path / "rows.parquet")
+        with cProfile.Profile() as profile:
+            card = prepare(tmp_path / "rows.parquet", out, held_out=50, max_rows=count - 100)
+        assert card["rows"]["train"] == count - 100
+        return pstats.Stats(profile).total_calls
+
+    calls(500)  # imports what is imported once
+    few, many = calls(1000), calls(4000)
+    assert many < 4.4 * few

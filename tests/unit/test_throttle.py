@@ -11,6 +11,7 @@ from em_tiers.throttle import (
     seconds_of_retry_after,
     wait_before_retry,
 )
+from waiting import PATIENCE
 
 
 class Clock:
@@ -116,7 +117,7 @@ def test_a_request_that_fails_gives_its_slot_back():
     async def both():
         with pytest.raises(ValueError, match="boom"):
             await fail()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             async with throttle.slot():
                 return throttle.running
 
@@ -156,7 +157,7 @@ def test_at_the_end_of_a_run_nobody_waits():
             waiting = [asyncio.create_task(one()) for _ in range(3)]
             await asyncio.sleep(0.01)
             await throttle.let_all_through()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 return await asyncio.gather(*waiting)
 
     assert asyncio.run(everything()) == [True] * 3
