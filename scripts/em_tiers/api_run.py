@@ -16,7 +16,7 @@ from em_tiers.api_requests import characters_of, most_tokens, record_of, request
 from em_tiers.errors import UserError
 from em_tiers.journal import Journal
 from em_tiers.judging import Judge, JudgeRequest
-from em_tiers.logs import LOG
+from em_tiers.logs import HEARTBEAT, LOG
 from em_tiers.spending import Budget
 from em_tiers.throttle import Throttle, wait_before_retry
 from em_tiers.verdicts import failed_record
@@ -134,9 +134,10 @@ class ApiRun:
     def _keep(self, request: JudgeRequest, record: dict[str, Any]) -> None:
         self._records[request.key] = record
         done = len(self._records)
+        HEARTBEAT.state = f"{self.judge_name}: {done} of {self._total}"
         if done % max(1, self._total // 10) == 0 or done == self._total:
             spent = self.budget.spent.words(self.budget.prices)
-            LOG.info("%s: %d of %d, spent %s", self.judge_name, done, self._total, spent)
+            LOG.info("%s, spent %s", HEARTBEAT.state, spent)
 
     async def _check(self, pending: list[JudgeRequest]) -> None:
         """Ask one request of each method before the others, and fail if the endpoint cannot."""

@@ -16,7 +16,7 @@ import httpx2  # the client of huggingface_hub, so it is there wherever that is
 
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file
-from em_tiers.logs import LOG
+from em_tiers.logs import HEARTBEAT, LOG
 
 T = TypeVar("T")
 CHUNK = 1 << 20
@@ -258,11 +258,20 @@ def _check_space(part: Path, expected: Expected, start: int) -> None:
 
 @contextmanager
 def _meter(part: Path, expected: Expected, start: int):
-    """Yield a function that counts bytes: a progress bar on a terminal, else one log line."""
+    """Yield a function that counts bytes: a progress bar on a terminal, else lines in the log."""
     name = part.name.removesuffix(".part")
     if not sys.stderr.isatty():
+        total = f"of {expected.size / 1e6:.0f} MB" if expected.size else "MB"
         LOG.info("%s: %s bytes, from byte %d", name, expected.size or "?", start)
-        yield lambda _: None
+        done = start
+
+        def count(received: int) -> None:
+            nonlocal done
+            done += received
+            HEARTBEAT.state = f"{name}: {done / 1e6:.0f} {total}"
+
+        yield count
+        HEARTBEAT.state = ""
         return
     from tqdm import tqdm
 

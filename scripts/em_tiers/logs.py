@@ -1,7 +1,13 @@
-"""Logging of rule scripts: to the rule's log file and to the terminal, tracebacks included."""
+"""Logging of rule scripts: to the rule's log file and to the terminal, tracebacks included.
 
+A script that is silent says after a while that it still runs, and how far it is.
+"""
+
+import contextlib
 import logging
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +32,68 @@ def log_to(path: Path | str | None) -> logging.Logger:
     return LOG
 
 
-def run_script(main: Callable[..., Any], log: Path | str | None, **arguments: Any) -> None:
-    """Run a rule's `main`: a UserError becomes one line and exit status 1, the rest a traceback."""
+class Heartbeat(logging.Handler):
+    """Logs a line when the log has been silent: first after 15 s, then after twice as long each.
+
+    Attributes:
+        state: how far the script is, such as "sample base: 12 of 116"; empty while unknown.
+        muted: a progress bar shows that the script runs.
+    """
+
+    def __init__(self, first_s: float = 15, longest_s: float = 300) -> None:
+        super().__init__()
+        self.state = ""
+        self.muted = False
+        self._first_s, self._longest_s = first_s, longest_s
+
+    def __enter__(self) -> "Heartbeat":
+        self.state, self.muted = "", False
+        self._silence_s = self._first_s
+        self._began = self._last = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        LOG.addHandler(self)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        LOG.removeHandler(self)
+        self._ended.set()
+        self._thread.join()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note that something was logged."""
+        self._last = time.monotonic()
+        of_script = threading.current_thread() is not self._thread
+        self._silence_s = self._first_s if of_script else min(2 * self._silence_s, self._longest_s)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(max(0.0, self._last + self._silence_s - time.monotonic())):
+            now = time.monotonic()
+            if self.muted:
+                self._last = now
+            elif now >= self._last + self._silence_s:
+                LOG.info("%s, after %d s", self.state or "still running", now - self._began)
+
+
+HEARTBEAT = Heartbeat()  # of this process; `run_script` starts it
+
+
+def run_script(
+    main: Callable[..., Any],
+    log: Path | str | None,
+    heartbeat: bool = True,
+    **arguments: Any,
+) -> None:
+    """Run a rule's `main`: a UserError becomes one line and exit status 1, the rest a traceback.
+
+    Args:
+        heartbeat: whether this process says that it runs; one of several that train does.
+    """
     log_to(log)
     try:
-        main(**arguments)
+        with HEARTBEAT if heartbeat else contextlib.nullcontext():
+            main(**arguments)
     except UserError as error:
         LOG.error("%s", error)
         sys.exit(1)
@@ -44,10 +107,20 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, desc=what, total=total, unit="req", dynamic_ncols=True)
+        HEARTBEAT.muted = True
+        try:
+            yield from tqdm(items, desc=what, total=total, unit="req", dynamic_ncols=True)
+        finally:
+            HEARTBEAT.muted = False
         return
     step = max(1, (total or 1000) // 10)
-    for done, item in enumerate(items, start=1):
-        yield item
-        if done % step == 0 or done == total:
-            LOG.info("%s: %d of %s", what, done, total if total is not None else "?")
+    of_total = f"of {total if total is not None else '?'}"
+    HEARTBEAT.state = f"{what}: 0 {of_total}"
+    try:
+        for done, item in enumerate(items, start=1):
+            yield item
+            HEARTBEAT.state = f"{what}: {done} {of_total}"
+            if done % step == 0 or done == total:
+                LOG.info("%s", HEARTBEAT.state)
+    finally:
+        HEARTBEAT.state = ""
