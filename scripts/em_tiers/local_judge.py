@@ -140,7 +140,8 @@ class LocalJudge:
         yield from too_long
         prompts = [prompt for _, prompt in fitting]
         found = walk(trie, prompts, self._logprobs, self.judge.tolerance)
-        for (request, prompt), distribution in zip(fitting, found, strict=True):
+        for number, distribution in found:
+            request, prompt = fitting[number]
             yield self._record(
                 request,
                 rubric,
@@ -155,8 +156,8 @@ class LocalJudge:
         fitting, too_long = self._prompts(requests, room=1, start=trie.start)
         yield from too_long
         tokens = trie.children[()]
-        replies = self._logprobs([(prompt, tokens) for _, prompt in fitting])
-        for (request, prompt), reply in zip(fitting, replies, strict=True):
+        for number, reply in self._logprobs([(prompt, tokens) for _, prompt in fitting]):
+            request, prompt = fitting[number]
             shares = {trie.terminal[(t,)]: math.exp(reply[t]) for t in tokens}
             yield self._record(
                 request, rubric, shares, prompt_tokens=len(prompt), completion_tokens=1
@@ -178,16 +179,16 @@ class LocalJudge:
         )
         return request, record
 
-    def _logprobs(self, wanted: list[tuple[Prefix, Prefix]]) -> list[Mapping[int, float]]:
-        """Log-probabilities of the tokens asked for after each prompt, in its order."""
+    def _logprobs(
+        self, wanted: list[tuple[Prefix, Prefix]]
+    ) -> Iterator[tuple[int, Mapping[int, float]]]:
+        """Log-probabilities of the tokens asked for after each prompt, by its place in the list."""
         requests = (
             EngineRequest(str(number), prompt, max_tokens=1, logprob_token_ids=tokens)
             for number, (prompt, tokens) in enumerate(wanted)
         )
-        replies: list[Mapping[int, float]] = [{}] * len(wanted)
         for answer in self.engine.stream(requests):
-            replies[int(answer.key)] = answer.logprobs or {}
-        return replies
+            yield int(answer.key), answer.logprobs or {}
 
     def _sample(self, rubric: Rubric, requests: list[JudgeRequest]) -> Iterator[Answered]:
         decoding = self.judge.decoding

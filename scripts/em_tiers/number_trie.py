@@ -15,15 +15,17 @@ stand for all 101 numbers, and an engine's prefix cache pays for the prompt once
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from em_tiers.errors import UserError
 
 Prefix = tuple[int, ...]
-# (prompt ids followed by a prefix's ids, ids of the tokens asked for) -> their log-probabilities.
-Provider = Callable[[list[tuple[Prefix, Prefix]]], list[Mapping[int, float]]]
+# [(prompt ids followed by a prefix's ids, ids of the tokens asked for)] -> for each, as it comes,
+# its position in the list and the log-probabilities of those tokens.
+Provider = Callable[[list[tuple[Prefix, Prefix]]], Iterable[tuple[int, Mapping[int, float]]]]
 
 NUMBERS = tuple(str(number) for number in range(101))
 
@@ -153,8 +155,8 @@ def tokens_after(tokenizer: Any, text: str, before: str = "\n") -> Prefix:
 
 def walk(
     trie: Trie, prompts: Sequence[Prefix], provider: Provider, tolerance: float = 0.0
-) -> list[Distribution]:
-    """The distribution over the trie's candidates after each prompt.
+) -> Iterator[tuple[int, Distribution]]:
+    """Yield (index of a prompt, distribution over the trie's candidates after it), as each is done.
 
     Args:
         trie: the candidates.
@@ -165,20 +167,19 @@ def walk(
             stays within that many points of the exact one. The mass of a branch that was left
             out goes to the number in its middle.
     """
-    walks = [_Walk(trie) for _ in prompts]
-    while True:
-        asked = [
-            (prompt, state, prefix)
-            for prompt, state in zip(prompts, walks, strict=True)
-            for prefix in state.choose(tolerance)
-        ]
-        if not asked:
-            return [state.distribution() for state in walks]
-        replies = provider(
-            [(p + trie.start + prefix, trie.children[prefix]) for p, _, prefix in asked]
-        )
-        for (_, state, prefix), reply in zip(asked, replies, strict=True):
-            state.known[prefix] = {token: math.exp(value) for token, value in reply.items()}
+    walks = {number: _Walk(trie) for number in range(len(prompts))}
+    while walks:
+        asked = [(n, prefix) for n, state in walks.items() for prefix in state.choose(tolerance)]
+        open_prefixes = Counter(number for number, _ in asked)
+        for number in [n for n in walks if n not in open_prefixes]:
+            yield number, walks.pop(number).distribution()
+        replies = provider([(prompts[n] + trie.start + p, trie.children[p]) for n, p in asked])
+        for position, reply in replies:
+            number, prefix = asked[position]
+            walks[number].known[prefix] = {token: math.exp(p) for token, p in reply.items()}
+            open_prefixes[number] -= 1
+            if tolerance <= 0 and not open_prefixes[number]:
+                yield number, walks.pop(number).distribution()
 
 
 @dataclass

@@ -2,10 +2,8 @@
 
 import json
 import math
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from answers import responses
 from em_tiers.contracts import read_table, write_table
 from em_tiers.errors import UserError
 from em_tiers.files import write_json
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/nonexistent/model")  # a run that must not ask anything gets no model
@@ -261,12 +260,10 @@ def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model
     model = AutoModelForCausalLM.from_pretrained(embedded_model, dtype=torch.float32).eval()
 
     def provider(wanted):
-        replies = []
-        for prompt, tokens in wanted:
+        for number, (prompt, tokens) in enumerate(wanted):
             with torch.no_grad():
                 last = model(torch.tensor([prompt])).logits[0, -1].double().log_softmax(-1)
-            replies.append({token: float(last[token]) for token in tokens})
-        return replies
+            yield number, {token: float(last[token]) for token in tokens}
 
     rubric = load_rubric(RUBRICS["alignment"])
     rows = run(study, NOWHERE).filter(rubric="alignment", variant="base").iter_rows(named=True)
@@ -275,7 +272,7 @@ def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model
         messages = render_messages(rubric, [{"role": "user", "content": "A wish?"}], answer)
         prompt = tuple(render_prompt(tokenizer, messages, "none"))
         trie = build_trie(tokenizer, [*NUMBERS, *rubric.labels], OPENING)
-        (exact,) = walk(trie, [prompt], provider)
+        ((_, exact),) = walk(trie, [prompt], provider)
         for shown in row["probabilities"]:
             assert math.isclose(
                 shown["probability"], exact.probabilities[shown["label"]], abs_tol=2e-5
@@ -293,17 +290,17 @@ def test_a_kill_costs_only_what_was_not_answered(study, embedded_model, tmp_path
         "import json, sys; from pathlib import Path\n"
         "sys.path[:0] = ['scripts', 'tests', 'tests/stages']\n"
         "import test_judge_vllm as stage\n"
+        "from em_tiers.journal import Journal\n"
+        "from waiting import hold_after\n"
+        "hold_after(1, Journal, 'append')\n"
         f"given = json.loads(Path({str(folder / 'arguments.json')!r}).read_text())\n"
         f"stage.run(Path({str(folder)!r}), given.pop('model'), **given)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     try:
-        deadline = time.monotonic() + 200
-        while not journal_keys(folder):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: journal_keys(folder), "answer", process)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     answered = journal_keys(folder)
     assert 0 < len(answered) < len(journal_keys(study))

@@ -23,14 +23,17 @@ def provider_of(table):
 
     def provide(wanted):
         calls.append(len(wanted))
-        replies = []
-        for prompt, tokens in wanted:
+        for number, (prompt, tokens) in reversed(list(enumerate(wanted))):
             row = table.get("".join(map(chr, prompt)), {})
-            replies.append({t: math.log(row.get(chr(t), 1e-300)) for t in tokens})
-        return replies
+            yield number, {t: math.log(row.get(chr(t), 1e-300)) for t in tokens}
 
     provide.calls = calls
     return provide
+
+
+def distributions(*arguments):
+    """What a walk found, in the order of the prompts."""
+    return [found for _, found in sorted(walk(*arguments), key=lambda pair: pair[0])]
 
 
 TABLE = {
@@ -49,7 +52,7 @@ def test_stops_leaves_and_labels_by_hand():
     # The empty prefix, 1 to 9, 10, C, CO, COD.
     assert len(trie.children) == 1 + 9 + 1 + 3
     provider = provider_of(TABLE)
-    (found,) = walk(trie, [()], provider)
+    (found,) = distributions(trie, [()], provider)
     seen = {text: p for text, p in found.probabilities.items() if p > 1e-9}
     assert seen == pytest.approx(
         {"1": 0.25, "10": 0.05, "100": 0.15, "15": 0.05, "27": 0.2, "CODE": 0.05}
@@ -61,9 +64,26 @@ def test_stops_leaves_and_labels_by_hand():
 def test_prompts_stand_before_the_prefixes_and_are_kept_apart():
     trie = build_trie(spell, NUMBERS)
     table = {"a": {"3": 1.0}, "b": {"4": 1.0}}
-    first, second = walk(trie, [(ord("a"),), (ord("b"),)], provider_of(table))
+    first, second = distributions(trie, [(ord("a"),), (ord("b"),)], provider_of(table))
     assert first.probabilities["3"] == pytest.approx(1.0)
     assert second.probabilities["4"] == pytest.approx(1.0)
+
+
+def test_a_distribution_comes_when_its_last_prefix_is_known():
+    trie = build_trie(spell, NUMBERS)
+    prompts = [(ord("a"),), (ord("b"),)]
+    given = []
+
+    def provide(wanted):
+        for pair in provider_of({})(wanted):
+            given.append(pair)
+            yield pair
+
+    found = walk(trie, prompts, provide)
+    assert next(found)[0] == 1  # this provider answers the last prompt first
+    assert len(given) == len(trie.children)
+    assert next(found)[0] == 0
+    assert len(given) == 2 * len(trie.children)
 
 
 def test_a_tokenizer_with_whole_numbers_needs_one_question():
@@ -80,7 +100,9 @@ def test_an_opening_stands_before_the_candidates_with_its_space():
     trie = build_trie(spell, NUMBERS, "Score:")
     assert "".join(map(chr, trie.start)) == "Score: "
     assert len(trie.children) == 11
-    (found,) = walk(trie, [()], provider_of({"Score: ": {"6": 1.0}, "Score: 6": {"4": 1.0}}))
+    (found,) = distributions(
+        trie, [()], provider_of({"Score: ": {"6": 1.0}, "Score: 6": {"4": 1.0}})
+    )
     assert found.probabilities["64"] == pytest.approx(1.0)
     assert build_trie(spell, NUMBERS, "Score: ").start == trie.start
 
@@ -113,8 +135,8 @@ def test_pruning_keeps_its_bound_and_the_numeric_mass(tolerance):
         "8": {"0": 0.5, "5": 0.4},
     }
     trie = build_trie(spell, [*NUMBERS, "CODE"])
-    exact_mean, exact_mass = mean(walk(trie, [()], provider_of(table))[0])
-    (found,) = walk(trie, [()], provider_of(table), tolerance)
+    exact_mean, exact_mass = mean(distributions(trie, [()], provider_of(table))[0])
+    (found,) = distributions(trie, [()], provider_of(table), tolerance)
     pruned_mean, pruned_mass = mean(found)
     assert found.error_bound <= tolerance
     assert abs(pruned_mean - exact_mean) <= found.error_bound + 1e-12
@@ -128,15 +150,14 @@ def test_whatever_the_model_says_the_bound_holds(seed, tolerance, sharpness):
     trie = build_trie(spell, [*NUMBERS, "CODE", "REFUSAL"])
 
     def provide(wanted):
-        replies = []
-        for prompt, tokens in wanted:
+        for number, (prompt, tokens) in enumerate(wanted):
             draw = random.Random(f"{seed} {prompt}")  # the same model in both walks
             weights = [draw.random() ** sharpness for _ in range(len(tokens) + 1)]
             chances = [weight / sum(weights) for weight in weights]
-            replies.append({t: math.log(c) for t, c in zip(tokens, chances, strict=False)})
-        return replies
+            yield number, {t: math.log(c) for t, c in zip(tokens, chances, strict=False)}
 
-    (exact,), (found,) = walk(trie, [()], provide), walk(trie, [()], provide, tolerance)
+    (exact,) = distributions(trie, [()], provide)
+    (found,) = distributions(trie, [()], provide, tolerance)
     assert sum(exact.probabilities.values()) <= 1 + 1e-9
     assert min(exact.probabilities.values()) >= 0
     assert mean(found)[1] == pytest.approx(mean(exact)[1])
@@ -217,15 +238,13 @@ def test_the_walk_equals_brute_force_over_all_candidates(loaded):
     prompts = prompts_of(tokenizer)
 
     def provider(wanted):
-        replies = []
-        for prompt, tokens in wanted:
+        for number, (prompt, tokens) in enumerate(wanted):
             last = log_softmax_after(model, list(prompt))[-1]
-            replies.append({token: float(last[token]) for token in tokens})
-        return replies
+            yield number, {token: float(last[token]) for token in tokens}
 
     trie = build_trie(tokenizer, candidates)
     assert len(trie.children) < 20  # the tokenizer spells numbers digit by digit
-    for prompt, found in zip(prompts, walk(trie, prompts, provider), strict=True):
+    for prompt, found in zip(prompts, distributions(trie, prompts, provider), strict=True):
         exact = brute_force(tokenizer, model, prompt, candidates)
         differences = [abs(found.probabilities[text] - exact[text]) for text in candidates]
         assert max(differences) < 1e-6
