@@ -10,7 +10,11 @@ EXPERIMENT = $(shell sed -n 's/^experiment: *//p' $(CONFIG))
 BIN = $(VENV)/bin
 # Not `--quiet all`, which hides error messages too.
 WORDS_ONLY = --quiet rules progress host reason
-PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL = scripts/install_packages.py
+# One line where there is no Python 3.11 to build an environment with.
+CHECK_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2> /dev/null \
+  || { echo "set-up: PYTHON=$(PYTHON) is missing or is not Python 3.11: install Python 3.11," \
+  "or pass PYTHON=/path/to/python3.11 to make" >&2; exit 1; }
 # What a kill interrupted is made again.
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 # Threads that wait must not spin: beside any other load that slows training tenfold.
@@ -29,14 +33,14 @@ help:  ## list the targets
 setup: $(VENV)/.ready  ## everything on this machine: CPU training, sampling, judging, tests
 
 $(VENV)/.ready: envs/cpu.txt
+	$(CHECK_PYTHON)
+	@$(PYTHON) scripts/check_cpu.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' envs/cpu.txt | sed 's/+cpu//')"
-	grep -v '^torch==' envs/cpu.txt > $(VENV)/without-torch.txt
-	$(PIP) install --no-deps -r $(VENV)/without-torch.txt
+	$(BIN)/python $(INSTALL) envs/cpu.txt $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 	$(BIN)/python scripts/check_environment.py
 	touch $@
 
-demo: setup  ## the whole workflow on the embedded model, about ten minutes on two cores
+demo: setup  ## the whole workflow on the embedded model, within ten minutes on two cores
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters is no judge."
 
@@ -57,8 +61,9 @@ test-tools:
 
 # The public RO-Crate validator, whose pins do not go together with the workflow's.
 .venv-validate/.ready: envs/validate.txt
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv-validate
-	.venv-validate/bin/python -m pip --disable-pip-version-check --quiet install -r envs/validate.txt
+	.venv-validate/bin/python $(INSTALL) envs/validate.txt --resolve
 	touch $@
 
 cluster-up: setup  ## a SLURM cluster of three nodes on this machine, to try things on
@@ -70,13 +75,15 @@ cluster-down:  ## take it down
 setup-login: $(VENV)/.login  ## a login node: the workflow alone, without torch and vLLM
 
 $(VENV)/.login: envs/workflow.txt
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -r envs/workflow.txt
+	$(BIN)/python $(INSTALL) envs/workflow.txt --resolve
 	touch $@
 
 setup-gpu: envs/cuda.txt  ## a cluster with GPUs: everything, with CUDA (several gigabytes)
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --no-deps -r envs/cuda.txt
+	$(BIN)/python $(INSTALL) envs/cuda.txt
 	$(BIN)/python -c "import torch, vllm, trl, peft"
 	touch $(VENV)/.login
 

