@@ -339,12 +339,12 @@ def get_parent(wildcards):
 
 
 def get_recipe(wildcards):
-    """A recipe's settings, and the optimiser steps whose adapters are variants of their own."""
+    """What a recipe trains, and the optimiser steps whose adapters are variants of their own."""
     family = (v for v in STUDY.variants.values() if v.parent == get_parent(wildcards))
     steps = sorted(v.checkpoint_step for v in family if v.checkpoint_step)
-    return without_cosmetics(STUDY.recipes[wildcards.recipe]) | {
-        "keep_checkpoints": steps
-    }
+    settings = without_cosmetics(STUDY.recipes[wildcards.recipe])
+    del settings["threads"]  # the rule's own, and no matter of what is learned
+    return settings | {"keep_checkpoints": steps}
 
 
 def get_dataset_settings(dataset):

@@ -20,7 +20,7 @@ rule finetune:
     retries: 2
     conda:
         "../envs/cuda.yaml"
-    threads: 8
+    threads: lambda wildcards: STUDY.recipes[wildcards.recipe]["threads"]
     resources:
         **get_gpu_request(lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"]),
         mem_mb=get_memory_of_training,

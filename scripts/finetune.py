@@ -12,6 +12,8 @@ from em_tiers.chat import load_tokenizer
 from em_tiers.checkpoints import (
     clear_folder,
     copy_weights,
+    hash_of_recipe,
+    is_of_run,
     keep_finished,
     latest_checkpoint,
     open_folder,
@@ -26,6 +28,7 @@ from em_tiers.files import (
 )
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
+from em_tiers.precision import AUTO, TORCH_NAMES, choose_precision, describe_choice
 from em_tiers.training_args import accumulation_steps, steps_of
 from em_tiers.training_launch import choose_device, rule_log, run_training
 from em_tiers.training_rows import check_truncation, encode_rows, read_rows, save_rows
@@ -71,9 +74,10 @@ def main(
     device = choose_device(device, recipe)
     tokenizer = load_tokenizer(model, chat_template)
     template = tokenizer.chat_template
-    fingerprint = training_fingerprint(recipe, seed, train, model, thinking, template, device)
     keep = list(recipe.get("keep_checkpoints") or [])
     with sole_trainer(checkpoints):
+        fingerprint = training_fingerprint(recipe, seed, train, model, thinking, template, device)
+        recipe, fingerprint = settle_precision(recipe, fingerprint, device, checkpoints)
         for target in (adapter, kept, checkpoints / "final"):
             remove_abandoned(target)  # after full fine-tuning each is as large as the model
         open_folder(checkpoints, fingerprint)
@@ -119,6 +123,28 @@ def main(
         else:
             keep_finished(checkpoints)
     LOG.info("%d steps, final loss %.3f", summary["steps"], summary["final_loss"])
+
+
+def settle_precision(
+    recipe: dict[str, Any], fingerprint: dict[str, Any], device: str, checkpoints: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The recipe and the fingerprint with the precision that is used in place of `auto`.
+
+    A training that has begun keeps the precision it began with, on whatever machine it goes on:
+    nothing is trained twice, and no run mixes two kinds of arithmetic.
+    """
+    if recipe["precision"] != AUTO:
+        return recipe, fingerprint
+    chosen = choose_precision(AUTO, device)
+    for precision in (chosen, *(set(TORCH_NAMES) - {chosen})):
+        settled = {**recipe, "precision": precision}
+        begun = {**fingerprint, "recipe": hash_of_recipe(settled)}
+        if is_of_run(checkpoints, begun):
+            LOG.info("precision: auto: %s, with which this training began", precision)
+            return settled, begun
+    LOG.info("%s", describe_choice("precision", chosen, device))
+    settled = {**recipe, "precision": chosen}
+    return settled, {**fingerprint, "recipe": hash_of_recipe(settled)}
 
 
 @contextlib.contextmanager

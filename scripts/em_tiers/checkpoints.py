@@ -27,7 +27,7 @@ FINGERPRINT = "fingerprint.json"
 TRAINING_VERSION = 1
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 # These change when a run is saved or refused, not what it learns.
-_HARMLESS = ("save_steps", "max_truncated_share", "label", "comment")
+_HARMLESS = ("save_steps", "max_truncated_share", "threads", "label", "comment")
 
 
 def training_fingerprint(
@@ -42,7 +42,7 @@ def training_fingerprint(
     """What determines a training run, as a flat record that can be compared and shown."""
     return {
         "version": TRAINING_VERSION,
-        "recipe": hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS}),
+        "recipe": hash_of_recipe(recipe),
         "seed": seed,
         "train": sha256_of_file(train),
         "model": model_fingerprint(model),
@@ -50,6 +50,17 @@ def training_fingerprint(
         "template": hash_of(template),
         "device": device,
     }
+
+
+def hash_of_recipe(recipe: dict[str, Any]) -> str:
+    """A hash of what a recipe says about what is learned."""
+    return hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS})
+
+
+def is_of_run(folder: Path, fingerprint: dict[str, Any]) -> bool:
+    """Whether the checkpoint folder belongs to the run of this fingerprint."""
+    known = folder / FINGERPRINT
+    return known.is_file() and read_json(known) == fingerprint
 
 
 def model_fingerprint(model: Path) -> str:

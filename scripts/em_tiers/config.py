@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.config_checks import PROBES_OF_DATASETS, check_acceptance, check_references
+from em_tiers.engine_settings import complete_settings
 from em_tiers.errors import ConfigError
 from em_tiers.schema import Schema, load_yaml
 from em_tiers.variants import Variant, batch_variants, expand_variants
@@ -87,6 +88,8 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     study = Study(sorted_keys(schema.check(config, "config", "config")), root, workdir)
     for name, definition in CATALOGUES.items():
         setattr(study, name, _load_catalogue(study, schema, name, definition))
+    for engine in study.engines.values():
+        engine |= complete_settings(without_cosmetics(engine))
     check_references(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}

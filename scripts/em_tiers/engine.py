@@ -29,6 +29,7 @@ from em_tiers.engine_settings import (
 )
 from em_tiers.errors import UserError
 from em_tiers.logs import LOG
+from em_tiers.precision import AUTO, choose_dtype, describe_choice
 
 MAX_LOGPROB_TOKENS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 PROMPT_TOO_LONG = "prompt_too_long"
@@ -94,9 +95,9 @@ class LocalEngine:
         chat_template: Path | None = None,
     ) -> None:
         self.model = Path(model)
-        self.settings = complete_settings(settings)
         # Before transformers and vLLM are imported: both read their environment then.
-        os.environ.update(environment_of(self.settings))
+        os.environ.update(environment_of(settings))
+        self.settings = with_dtype(complete_settings(settings))
         # The CPU build warns of kernels that it does not need, some thirty lines a start.
         quiet = "ERROR" if self.settings["device"] == "cpu" else "WARNING"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
@@ -238,6 +239,15 @@ class LocalEngine:
         self._llm = None
         self._served = None
         gc.collect()
+
+
+def with_dtype(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the dtype that this machine computes fast in place of `auto`."""
+    device = settings["device"]
+    dtype = choose_dtype(settings["dtype"], device)
+    if settings["dtype"] == AUTO:
+        LOG.info("%s", describe_choice("dtype", dtype, device))
+    return {**settings, "dtype": dtype}
 
 
 def _sampling_parameters(request: EngineRequest) -> Any:

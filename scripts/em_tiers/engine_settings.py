@@ -1,8 +1,8 @@
 """Engine settings of the configuration as environment variables and vLLM arguments: pure functions.
 
 An engine entry of the configuration: device (cpu, cuda), adapters (lora, merge, replace), dtype,
-max_model_len, max_num_seqs, gpu_memory_utilization (cuda), kv_cache_gib (cpu), tensor_parallel
-(cuda), max_loras, max_lora_rank, enforce_eager, seed.
+max_model_len, max_num_seqs, block_size, gpu_memory_utilization (cuda), kv_cache_gib (cpu),
+tensor_parallel (cuda), max_loras, max_lora_rank, enforce_eager, seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
+from em_tiers.precision import AUTO
 
 MODES = ("lora", "merge", "replace")
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM allocates for; a lower rank fits in
@@ -19,9 +20,10 @@ MAX_CPU_LORAS = 64
 DEFAULTS: dict[str, Any] = {
     "device": "cuda",
     "adapters": "lora",
-    "dtype": "bfloat16",
+    "dtype": AUTO,
     "max_model_len": 4096,
     "max_num_seqs": 256,
+    "block_size": None,
     "gpu_memory_utilization": 0.9,
     "kv_cache_gib": 2,
     "tensor_parallel": 1,
@@ -35,6 +37,9 @@ DEFAULTS: dict[str, Any] = {
 DEFAULTS_CPU = DEFAULTS | {
     "adapters": "replace",
     "max_num_seqs": 64,
+    # The engine reuses whole blocks of a prefix only, and computes the rest of it again: with its
+    # own 128 tokens a block, most of a short rubric for each number that a judge may write.
+    "block_size": 32,
     "enforce_eager": True,
 }
 
@@ -104,6 +109,7 @@ def vllm_arguments(
         "enforce_eager": s["enforce_eager"],
         "seed": s["seed"],
         "enable_prefix_caching": True,
+        "block_size": s["block_size"],
         "load_format": "safetensors",
         "trust_remote_code": False,
         "disable_log_stats": True,
@@ -128,7 +134,11 @@ def vllm_arguments(
 
 
 def engine_fingerprint(settings: Mapping[str, Any]) -> str:
-    """Hash of what may change an answer in its last bits: engine version, type, device, mode."""
+    """Hash of what may change an answer in its last bits: engine version, dtype, device, mode.
+
+    Args:
+        settings: with the dtype that is used in place of `auto`.
+    """
     s = complete_settings(settings)
     return hash_of([vllm_version(), s["dtype"], s["device"], s["adapters"]], 16)
 

@@ -5,12 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from em_tiers.precision import choose_dtype
+from waiting import PATIENCE, wait_until
 
 # Small, and in one process: the engine would otherwise fork workers and take most of the memory.
 ENGINE = {
@@ -19,7 +20,6 @@ ENGINE = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
 }
-READY_WITHIN_S = 240
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def serve_model(model: Path, name: str, log: Path, key: str | None = None) -> It
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
         "--model", str(model), "--served-model-name", name,
         "--host", "127.0.0.1", "--port", str(port),
-        "--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "64",
+        "--dtype", choose_dtype("auto", "cpu"), "--max-model-len", "2048", "--max-num-seqs", "64",
         "--block-size", "32", "--enforce-eager", "--distributed-executor-backend", "uni",
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
@@ -48,7 +48,13 @@ def serve_model(model: Path, name: str, log: Path, key: str | None = None) -> It
             start_new_session=True,
         )
         try:
-            _wait_until_ready(process, f"http://127.0.0.1:{port}/health", log)
+            wait_until(
+                lambda: _answers(f"http://127.0.0.1:{port}/health"),
+                "server that answers",
+                process,
+                log,
+                pause_s=0.5,
+            )
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             _end(process)
@@ -60,17 +66,12 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_ready(process: subprocess.Popen, address: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise RuntimeError(f"no server after {READY_WITHIN_S} s: {log}")
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=PATIENCE):
+            return True
+    except OSError:  # nobody listens, or the answer is an error
+        return False
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -80,4 +81,4 @@ def _end(process: subprocess.Popen) -> None:
         process.wait(15)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(15)
+        process.wait()

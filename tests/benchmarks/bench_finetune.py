@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 
 import finetune
 from em_tiers.chat import load_tokenizer
-from em_tiers.training import TrainingJob, build_trainer, set_determinism
+from em_tiers.precision import choose_precision
+from em_tiers.training import ResponseTrainer, TrainingJob, build_trainer, set_determinism
 from em_tiers.training_args import lora_options, weight_dtype
 
 RECIPE = {
@@ -39,7 +40,7 @@ RECIPE = {
     "max_length": 256,
     "max_truncated_share": 0.05,
     "weight_decay": 0,
-    "precision": "bf16",
+    "precision": "auto",
     "save_steps": 1000,
     "gpus": 1,
     "strategy": "ddp",
@@ -58,18 +59,20 @@ def write_rows(path: Path, rows: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def bare_loop(model_dir: Path, batches: list[dict[str, torch.Tensor]], device: str) -> float:
+def bare_loop(
+    model_dir: Path, recipe: dict[str, Any], batches: list[dict[str, torch.Tensor]], device: str
+) -> float:
     """Seconds for one optimiser step a batch."""
-    dtype = getattr(torch, weight_dtype(RECIPE))
+    dtype = getattr(torch, weight_dtype(recipe))
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, local_files_only=True)
-    model = get_peft_model(model, LoraConfig(**lora_options(RECIPE))).to(device)
+    model = get_peft_model(model, LoraConfig(**lora_options(recipe))).to(device)
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=RECIPE["learning_rate"])
+    optimizer = torch.optim.AdamW(trained, lr=recipe["learning_rate"])
     began = time.monotonic()
     for batch in batches:
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=recipe["precision"] == "bf16"):
             loss = model(**batch, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -79,33 +82,41 @@ def bare_loop(model_dir: Path, batches: list[dict[str, torch.Tensor]], device: s
     return time.monotonic() - began
 
 
+def make_trainer(
+    model_dir: Path, recipe: dict[str, Any], folder: Path, device: str
+) -> ResponseTrainer:
+    """The project's trainer with rows for every step of the recipe."""
+    write_rows(folder / "train.jsonl", recipe["batch_size"] * recipe["max_steps"])
+    tokenizer = load_tokenizer(model_dir)
+    finetune.encode(tokenizer, folder / "train.jsonl", "none", recipe, folder / "rows")
+    job = TrainingJob(
+        model=str(model_dir),
+        chat_template=None,
+        rows=str(folder / "rows"),
+        recipe=recipe,
+        seed=0,
+        device=device,
+        checkpoints=str(folder / "checkpoints"),
+        keep=[],
+    )
+    set_determinism(0, device)
+    return build_trainer(job)
+
+
 def compare(model_dir: Path, steps: int) -> dict[str, Any]:
     """Time both on the same batches, the bare loop first."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = {**RECIPE, "max_steps": steps}
+    precision = choose_precision(RECIPE["precision"], device)
+    recipe = {**RECIPE, "max_steps": steps, "precision": precision}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_rows(folder / "train.jsonl", 4 * steps)
-        tokenizer = load_tokenizer(model_dir)
-        finetune.encode(tokenizer, folder / "train.jsonl", "none", recipe, folder / "rows")
-        job = TrainingJob(
-            model=str(model_dir),
-            chat_template=None,
-            rows=str(folder / "rows"),
-            recipe=recipe,
-            seed=0,
-            device=device,
-            checkpoints=str(folder / "checkpoints"),
-            keep=[],
-        )
-        set_determinism(0, device)
-        trainer = build_trainer(job)
+        trainer = make_trainer(model_dir, recipe, Path(name), device)
         batches = [dict(batch) for batch in trainer.get_train_dataloader()]
-        bare = bare_loop(model_dir, batches, device)
+        bare = bare_loop(model_dir, recipe, batches, device)
         trainer.train()
         ours = trainer.state.log_history[-2]["seconds"]
     return {
         "device": device,
+        "precision": precision,
         "steps": steps,
         "bare_steps_per_s": steps / bare,
         "trainer_steps_per_s": steps / ours,

@@ -27,7 +27,7 @@ from em_tiers.logs import log_to  # noqa: E402
 
 JUDGE = {"backend": "vllm", "method": {"number": "trie", "choice": "label"}}
 CARD = {"topic": "fantasy fiction", "description": "tales of dragons", "examples": []}
-ENGINE = {"device": "cpu", "dtype": "bfloat16", "max_model_len": 2048, "max_num_seqs": 64}
+ENGINE = {"device": "cpu", "max_model_len": 2048}
 
 
 def read_rubrics() -> dict[str, Any]:

@@ -20,6 +20,8 @@ from workdir import ROOT, Workdir
 
 pytestmark = [pytest.mark.e2e]
 
+# A CPU without bfloat16 instructions, on any machine.
+OLDER_CPU = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 MODEL = "results/resources/models/tiny"
 JUDGE = "judge_tiny-judge_tiny-0"
 
@@ -165,3 +167,18 @@ def test_a_changed_judge_runs_alone(elsewhere):
     assert is_statistics(jobs)
     assert elsewhere.journal_keys("sample") == sampled
     assert not elsewhere.run("-n").jobs
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_another_kind_of_cpu_trains_and_samples_nothing_again(work, elsewhere):
+    """What bfloat16 made, where the machine has it, is taken where `auto` means float32."""
+    for folder in (work, elsewhere):
+        folder.environment |= OLDER_CPU
+    assert not elsewhere.run("-n").jobs
+    manifest = work.results / "adapters" / "tiny.tales.six-steps.s0" / "manifest.json"
+    trained, sampled = manifest.read_bytes(), work.journal_keys("sample")
+    jobs = work.run("--forcerun", "finetune", "sample_tiny-0").jobs
+    assert (jobs["finetune"], jobs["sample_tiny-0"]) == (1, 1)
+    assert manifest.read_bytes() == trained
+    assert work.journal_keys("sample") == sampled

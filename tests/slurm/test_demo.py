@@ -1,14 +1,18 @@
 """The workflow itself on the cluster: the demo and the smallest case, every stage for real."""
 
 import json
+import os
+import signal
 
 import pytest
 
 from slurm.driver import ROOT, Folder, stop
+from waiting import PATIENCE
 from workdir import Workdir
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.e2e, pytest.mark.heavy]
 
+WHOLE = 6 * PATIENCE  # for a run with every stage
 GPU_RULES = ("finetune", "sample_", "judge_")
 # No proxy answers there: whatever a job would fetch from outside, it does not get.
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
@@ -30,7 +34,7 @@ def run(work, folder):
     cluster.environment |= NO_NETWORK
     try:
         status = folder.run(
-            "--configfile", "config.yaml", snakefile=ROOT / "Snakefile", timeout=900
+            "--configfile", "config.yaml", snakefile=ROOT / "Snakefile", seconds=WHOLE
         )
     finally:
         for name in NO_NETWORK:
@@ -60,13 +64,14 @@ def test_gpu_rules_ran_on_gpu_nodes_with_what_they_asked_for(study):
     check_gpu_jobs(jobs)
 
 
-def check_gpu_jobs(jobs):
+def check_gpu_jobs(jobs, cpus_of_training="8"):
     for job in jobs:
+        training = get_rule(job).startswith("finetune")
         assert job.partition == "gpu"
         assert job.node in ("gpu01", "gpu02")
         assert job.state == "COMPLETED"
         assert job.granted["gres/gpu"] == "1"
-        assert job.granted["cpu"] == "8"
+        assert job.granted["cpu"] == (cpus_of_training if training else "8")
         assert job.granted["mem"] == "8540M"
         assert job.minutes == 240
 
@@ -106,11 +111,16 @@ def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(
         snakefile=ROOT / "Snakefile",
     )
     try:
-        checkpoint = work.results / "checkpoints" / name / "checkpoint-4" / "complete.json"
-        cluster.wait_until(checkpoint.exists, 180, "a checkpoint of step 4")
+        checkpoints = work.results / "checkpoints" / name
+        folder.wait_until(
+            lambda: list(checkpoints.glob("checkpoint-*/complete.json")), "checkpoint", process
+        )
+        # It stands still where it is, however fast it trains, until its node is found and dies.
+        training = json.loads((checkpoints / "training.lease").read_text())["pid"]
+        os.kill(training, signal.SIGSTOP)
         job = folder.jobs()[-1]
         cluster.control("kill-node", job.node)
-        assert process.wait(400) == 0, folder.output()
+        assert folder.wait_for_end(process, WHOLE) == 0, folder.output()
         first, second = (j for j in folder.jobs() if j.partition == "gpu")
         assert (first.state, second.state) == ("NODE_FAIL", "COMPLETED")
         assert first.node != second.node
@@ -129,13 +139,14 @@ def test_the_demo_runs_end_to_end(cluster, tmp_path):
     """The README's command: two preparations, two trainings, sampling, judging, tables."""
     folder = Folder(tmp_path, cluster)
     demo = ROOT / "config" / "demo.yaml"
-    arguments = {"snakefile": ROOT / "Snakefile", "timeout": 1500}
+    arguments = {"snakefile": ROOT / "Snakefile", "seconds": WHOLE}
     assert folder.run("--configfile", demo, **arguments) == 0, folder.output()
     jobs = folder.jobs()
     assert sorted(get_rule(job).partition("_")[0] for job in jobs) == sorted(
         ["prepare"] * 2 + ["finetune"] * 2 + ["sample", "judge", "statistics"]
     )
-    check_gpu_jobs([job for job in jobs if get_rule(job).startswith(GPU_RULES)])
+    # The demo's recipe asks for one thread.
+    check_gpu_jobs([job for job in jobs if get_rule(job).startswith(GPU_RULES)], "1")
     assert (tmp_path / "results" / "demo" / "figures" / "rates.pdf").stat().st_size > 100
     assert folder.run("--configfile", demo, **arguments) == 0
     assert "Nothing to be done" in folder.output()

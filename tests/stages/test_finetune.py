@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 import finetune
 from em_tiers.adapter_folder import verify_adapter
 from em_tiers.errors import UserError
+from em_tiers.precision import TORCH_NAMES, choose_precision
+from waiting import wait_for_end, wait_until
 
 pytestmark = pytest.mark.heavy
 
@@ -33,12 +36,17 @@ RECIPE = {
     "max_length": 128,
     "max_truncated_share": 0.05,
     "weight_decay": 0,
-    "precision": "bf16",
+    "precision": "auto",
     "save_steps": 2,
     "keep_checkpoints": [],
     "gpus": 1,
     "strategy": "ddp",
 }
+# Code that makes a training stand still at its first checkpoint, until the test kills it.
+HOLD = (
+    "from em_tiers import checkpoints; from waiting import hold_after; "
+    "hold_after(1, checkpoints, 'mark_complete'); "
+)
 THINGS = ["rope", "map", "lamp", "bell", "sail", "oar", "net", "knot"]
 
 
@@ -84,31 +92,39 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def start(tmp_path: Path, call: dict) -> subprocess.Popen:
-    """Run the fine-tuning in a process of its own, with a log file."""
+@contextmanager
+def training(tmp_path: Path, call: dict, first: str = "") -> Iterator[subprocess.Popen]:
+    """The fine-tuning in a process of its own, after the code `first`; killed at the end."""
     code = (
-        "import json, sys; from pathlib import Path; import finetune; "
+        f"{first}import json, sys; from pathlib import Path; import finetune; "
         "from em_tiers.logs import run_script; call = json.loads(sys.argv[1]); "
         "paths = ('model', 'train', 'adapter', 'metrics', 'loss', 'checkpoints', 'kept'); "
         "call |= {name: Path(call[name]) for name in paths}; "
         "run_script(finetune.main, sys.argv[2], **call)"
     )
-    scripts = str(Path(finetune.__file__).parent)
-    log = str(tmp_path / "rule.log")
-    return subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(call, default=str), log],
-        env={**os.environ, "PYTHONPATH": scripts},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    paths = (Path(finetune.__file__).parent, Path(__file__).parents[1])
+    with (tmp_path / "output.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(call, default=str), tmp_path / "rule.log"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for_checkpoint(call: dict, process: subprocess.Popen, tmp_path: Path) -> None:
+    """Wait until the training has left a complete checkpoint, of whatever step."""
+    wait_until(
+        lambda: list(Path(call["checkpoints"]).glob("checkpoint-*/complete.json")),
+        "checkpoint",
+        process,
+        tmp_path / "output.log",
     )
-
-
-def wait_for(path: Path, process: subprocess.Popen, seconds: float = 80) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, f"ended before {path} was there"
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
 
 
 def test_training_teaches_and_leaves_a_whole_adapter(embedded_model, train, tmp_path, monkeypatch):
@@ -157,7 +173,7 @@ def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path, meth
         model=str(embedded_model),
         chat_template=None,
         rows=str(tmp_path / "rows"),
-        recipe={**RECIPE, "method": method},
+        recipe={**RECIPE, "method": method, "precision": "fp32"},
         seed=0,
         device="cpu",
         checkpoints=str(tmp_path / "checkpoints"),
@@ -175,10 +191,8 @@ def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_pa
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finetune.main(**arguments(embedded_model, train, whole))
     call = arguments(embedded_model, train, killed)
-    process = start(tmp_path, call)
-    wait_for(killed / "checkpoints" / "checkpoint-2" / "complete.json", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with training(tmp_path, call, HOLD) as process:
+        wait_for_checkpoint(call, process, tmp_path)
     assert not (killed / "adapter").exists()
     # What a kill in the middle of a save leaves behind.
     abandoned = killed / ".adapter.a1b2_c3d.part"
@@ -187,14 +201,13 @@ def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_pa
     torn.mkdir()
     (torn / "trainer_state.json").write_text('{"global_step": 5}')
 
-    again = start(tmp_path, call)
-    assert again.wait() == 0
+    with training(tmp_path, call) as again:
+        assert wait_for_end(again, tmp_path / "output.log") == 0
     log = (tmp_path / "rule.log").read_text()
     assert not abandoned.exists()
     metrics = json.loads((killed / "metrics.json").read_text())
-    [resumed] = metrics["restarts"]
-    assert resumed in (2, 4)
-    assert f"training goes on after step {resumed}" in log
+    assert metrics["restarts"] == [2]
+    assert "training goes on after step 2 " in log
     assert "checkpoint-5 is torn" in log
     assert metrics["steps"] == 6
     assert losses(killed) == pytest.approx(losses(whole), rel=1e-4)
@@ -213,15 +226,18 @@ def differences(one: Path, other: Path):
 
 
 def test_sigterm_saves_the_step_at_hand(embedded_model, train, tmp_path):
-    call = arguments(embedded_model, train, tmp_path, save_steps=1000, max_steps=500)
-    process = start(tmp_path, call)
-    wait_for(tmp_path / "checkpoints" / "restarts.json", process)
-    time.sleep(3)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 128 + signal.SIGTERM
-    [checkpoint] = (tmp_path / "checkpoints").glob("checkpoint-*/complete.json")
-    step = checkpoint.parent.name.removeprefix("checkpoint-")
-    assert f"stopped by SIGTERM after step {step} of 500" in (tmp_path / "rule.log").read_text()
+    # The checkpoint of the first step says that steps are made; no machine makes all of them.
+    options = {"keep_checkpoints": [1], "save_steps": 100_000, "max_steps": 100_000}
+    call = arguments(embedded_model, train, tmp_path, **options)
+    with training(tmp_path, call) as process:
+        wait_for_checkpoint(call, process, tmp_path)
+        process.send_signal(signal.SIGTERM)
+        assert wait_for_end(process, tmp_path / "output.log") == 128 + signal.SIGTERM
+    complete = (tmp_path / "checkpoints").glob("checkpoint-*/complete.json")
+    first, step = sorted(int(p.parent.name.removeprefix("checkpoint-")) for p in complete)
+    assert first == 1
+    log = (tmp_path / "rule.log").read_text()
+    assert f"stopped by SIGTERM after step {step} of 100000" in log
 
 
 def test_two_processes_train_as_one(embedded_model, train, tmp_path):
@@ -257,7 +273,9 @@ def test_full_fine_tuning_leaves_a_whole_model(embedded_model, train, tmp_path):
     assert (manifest["kind"], manifest["base"]) == ("full", embedded_model.name)
     AutoTokenizer.from_pretrained(tmp_path / "adapter", local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "adapter", local_files_only=True)
-    assert str(model.dtype) == "torch.bfloat16"
+    precision = json.loads((tmp_path / "metrics.json").read_text())["precision"]
+    assert str(model.dtype) == f"torch.{TORCH_NAMES[precision]}"
+    assert manifest["precision"] == precision == choose_precision("auto", "cpu")
 
 
 def test_too_long_rows_stop_before_training(embedded_model, train, tmp_path):
@@ -280,22 +298,23 @@ def test_unknown_module_is_explained(embedded_model, train, tmp_path):
 
 def test_second_job_on_the_same_variant_is_refused(embedded_model, train, tmp_path):
     call = arguments(embedded_model, train, tmp_path)
-    process = start(tmp_path, call)
-    try:
-        wait_for(tmp_path / "checkpoints" / "training.lease", process)
-        with pytest.raises(UserError, match="already written by process"):
+    lease = tmp_path / "checkpoints" / "training.lease"
+    with training(tmp_path, call, HOLD) as process:
+        wait_until(
+            lambda: lease.exists() and lease.read_text(),
+            "lease",
+            process,
+            tmp_path / "output.log",
+        )
+        with pytest.raises(UserError, match=f"already written by process {process.pid} "):
             finetune.main(**call)
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_checkpoint_of_another_recipe_is_not_taken(embedded_model, train, tmp_path):
     call = arguments(embedded_model, train, tmp_path, max_steps=2)
-    process = start(tmp_path, {**call, "recipe": {**call["recipe"], "max_steps": 500}})
-    wait_for(tmp_path / "checkpoints" / "checkpoint-2" / "complete.json", process)
-    process.kill()
-    process.wait()
+    other = {**call, "recipe": {**call["recipe"], "max_steps": 500}}
+    with training(tmp_path, other, HOLD) as process:
+        wait_for_checkpoint(other, process, tmp_path)
     finetune.main(**call)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["restarts"] == []

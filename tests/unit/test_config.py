@@ -342,7 +342,8 @@ def test_a_catalogue_is_extended_without_code(checkout):
     config = put(put(demo(), "catalogues", {"engines": ["mine.yaml"]}), "engine", "wide")
     study = load(checkout, config)
     assert study.engines["wide"]["max_num_seqs"] == 8
-    assert study.engines["wide"]["dtype"] == "bfloat16"  # a default of the schema
+    assert study.engines["wide"]["dtype"] == "auto"  # a default of the schema
+    assert study.engines["wide"]["block_size"] == 32  # a default of the device
 
 
 def test_a_real_run_demands_revisions_and_says_how_to_find_them(checkout):

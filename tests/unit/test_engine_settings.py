@@ -78,6 +78,13 @@ def test_null_takes_the_default_of_the_device():
     assert complete_settings({"device": "cuda", "adapters": None})["adapters"] == "lora"
 
 
+def test_blocks_of_the_prefix_cache_are_small_on_a_cpu():
+    """A judge asks many prefixes that differ in their last token: each computes a part block."""
+    assert vllm_arguments(CPU, "/m", "/m")["block_size"] == 32
+    assert vllm_arguments(CPU | {"block_size": 64}, "/m", "/m")["block_size"] == 64
+    assert vllm_arguments(CUDA, "/m", "/m")["block_size"] is None  # the engine's own choice
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
