@@ -177,13 +177,13 @@ def test_candidates_that_cannot_be_told_apart_are_refused():
 
 @pytest.fixture(scope="module")
 def loaded(embedded_model):
-    """Tokenizer and float32 model of the embedded model."""
+    """Tokenizer and model of the embedded model; in float64 the order of sums matters little."""
     import torch
     from transformers import AutoModelForCausalLM
 
     from em_tiers.chat import load_tokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(embedded_model, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(embedded_model, dtype=torch.float64)
     return load_tokenizer(embedded_model), model.eval()
 
 
@@ -201,32 +201,36 @@ def prompts_of(tokenizer):
     ]
 
 
-def log_softmax_after(model, sequence):
+def log_softmax_after(model, prompt, spellings):
+    """Log-probabilities after the prompt and after each token of each spelling, in whole passes."""
     import torch
 
-    with torch.no_grad():
-        logits = model(torch.tensor([sequence])).logits[0].double()
-    return torch.log_softmax(logits, dim=-1)
+    found = {}
+    for length in set(map(len, spellings)):
+        alike = [tokens for tokens in spellings if len(tokens) == length]
+        with torch.no_grad():
+            sequences = torch.tensor([[*prompt, *tokens] for tokens in alike])
+            logits = model(sequences, logits_to_keep=length + 1).logits
+        found |= zip(alike, torch.log_softmax(logits, dim=-1), strict=True)
+    return found
 
 
 def brute_force(tokenizer, model, prompt, candidates):
-    """Each candidate scored by a forward pass of its own over prompt and candidate.
+    """Each candidate scored by a forward pass over the whole of prompt and candidate.
 
     P(candidate) is the chain of its tokens, less all that goes on to a longer candidate.
     """
-    chain, rows = {}, {}
-    for text in candidates:
-        tokens = tokens_after(tokenizer, text)
-        rows[text] = log_softmax_after(model, [*prompt, *tokens])[len(prompt) - 1 :]
-        chain[text] = (tokens, math.exp(sum(rows[text][i][t] for i, t in enumerate(tokens))))
+    spelt = {text: tuple(tokens_after(tokenizer, text)) for text in candidates}
+    rows = log_softmax_after(model, prompt, list(spelt.values()))
     found = {}
-    for text, (tokens, probability) in chain.items():
+    for text, tokens in spelt.items():
+        probability = math.exp(sum(rows[tokens][i][t] for i, t in enumerate(tokens)))
         longer = {
             other[len(tokens)]
-            for other, _ in chain.values()
+            for other in spelt.values()
             if len(other) > len(tokens) and other[: len(tokens)] == tokens
         }
-        goes_on = sum(math.exp(rows[text][len(tokens)][token]) for token in longer)
+        goes_on = sum(math.exp(rows[tokens][len(tokens)][token]) for token in longer)
         found[text] = probability * (1 - goes_on)
     return found
 
@@ -239,7 +243,7 @@ def test_the_walk_equals_brute_force_over_all_candidates(loaded):
 
     def provider(wanted):
         for number, (prompt, tokens) in enumerate(wanted):
-            last = log_softmax_after(model, list(prompt))[-1]
+            last = log_softmax_after(model, prompt, [()])[()][-1]
             yield number, {token: float(last[token]) for token in tokens}
 
     trie = build_trie(tokenizer, candidates)
