@@ -17,6 +17,9 @@ CHECK_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 1
   "or pass PYTHON=/path/to/python3.11 to make" >&2; exit 1; }
 # What a kill interrupted is made again.
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
+# Two runs of pytest side by side, file by file; each takes up to 4 GiB of memory.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder
+WORKERS ?= 2
 # Threads that wait must not spin: beside any other load that slows training tenfold.
 export OMP_WAIT_POLICY = PASSIVE
 export KMP_BLOCKTIME = 0
@@ -48,10 +51,10 @@ report: setup  ## the report of a finished run anew; each run ends with one (CON
 	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
 
 test: setup test-tools .venv-validate/.ready  ## unit tests, the smallest case end to end, one case of each kind
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(PYTEST) -m "not slow" tests
 
 test-all: setup test-tools .venv-validate/.ready  ## the longest suites too
-	$(BIN)/python -m pytest tests
+	$(PYTEST) tests
 
 # SLURM's and Chromium's Debian packages; where they cannot be had, their tests skip with the reason
 # (and fail when CI is set).

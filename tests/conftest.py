@@ -6,8 +6,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Each file's tests stay together, and those that share the SLURM cluster too."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +49,10 @@ def embedded_model() -> Path:
     if named:
         return Path(named)
     folder = ROOT / ".cache" / "smollm2-135m"
-    if not (folder / "model.safetensors").is_file():
-        _convert_embedded_model(folder)
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "model.safetensors").is_file():
+            _convert_embedded_model(folder)
     return folder
 
 
@@ -45,7 +61,10 @@ def whole_number_model(embedded_model) -> Path:
     """The embedded model with a token for each number to 100, kept in `.cache`."""
     from api.whole_numbers import with_whole_numbers
 
-    return with_whole_numbers(embedded_model, ROOT / ".cache" / "smollm2-135m-numbers")
+    folder = ROOT / ".cache" / "smollm2-135m-numbers"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        return with_whole_numbers(embedded_model, folder)
 
 
 def _convert_embedded_model(folder: Path) -> None:
