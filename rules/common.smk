@@ -6,11 +6,11 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from em_tiers.config import load_study, without_cosmetics
-from em_tiers.config_checks import check_keys, check_ready, unpinned
+from em_tiers.study.load import load_study, without_cosmetics
+from em_tiers.study.checks import check_keys, check_ready, unpinned
 from em_tiers.errors import ConfigError
-from em_tiers.gpu_request import get_gpu_request
-from em_tiers.sources import SCRIPTS, imported_modules
+from em_tiers.study.gpu_request import get_gpu_request
+from em_tiers.study.script_imports import SCRIPTS, imported_modules
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 

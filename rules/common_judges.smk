@@ -1,6 +1,6 @@
 # Helpers of the rules: what is told of a judge, its rubrics and the tier rules. No rule stands here.
 from em_tiers.hashing import hash_of
-from em_tiers.model_names import is_moving
+from em_tiers.judge.model_names import is_moving
 
 
 def get_judges():

@@ -1,5 +1,5 @@
 # Helpers of the rules behind the verdicts: tables, figures, pages and plans. No rule stands here.
-from em_tiers.manifests import content_identity
+from em_tiers.download.manifests import content_identity
 
 CATEGORIES = (
     "Answer",

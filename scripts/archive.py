@@ -5,7 +5,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from em_tiers.archive_contents import (
+from em_tiers.archive.contents import (
     code_files,
     output_folders,
     resource_entries,
@@ -13,11 +13,11 @@ from em_tiers.archive_contents import (
     revision_of,
     study_files,
 )
-from em_tiers.archive_crate import NAME, crate_metadata
-from em_tiers.archive_io import Entry, json_bytes, write_archive
-from em_tiers.archive_places import Places
-from em_tiers.archive_records import read_records
-from em_tiers.archive_scrub import check_entries, hide_places, secrets_of
+from em_tiers.archive.crate import NAME, crate_metadata
+from em_tiers.archive.places import Places
+from em_tiers.archive.records import read_records
+from em_tiers.archive.scrub import check_entries, hide_places, secrets_of
+from em_tiers.archive.zip_file import Entry, json_bytes, write_archive
 from em_tiers.errors import UserError
 from em_tiers.logs import LOG, run_script
 

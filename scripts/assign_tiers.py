@@ -4,20 +4,20 @@ from pathlib import Path
 
 import polars as pl
 
-from em_tiers.contracts import OUTCOMES, scan_table
-from em_tiers.definitions import definition_named
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
-from em_tiers.label_sheet import is_sheet, read_sheet, settle
 from em_tiers.logs import LOG, run_script
-from em_tiers.outcomes import (
+from em_tiers.tables import OUTCOMES, scan_table
+from em_tiers.tiers.definitions import definition_named
+from em_tiers.tiers.label_sheet import is_sheet, read_sheet, settle
+from em_tiers.tiers.outcomes import (
     join_verdicts,
     read_human_labels,
     with_human_labels,
     with_outcomes,
     with_question_topic,
 )
-from em_tiers.tiers import read_rules
+from em_tiers.tiers.rules import read_rules
 
 
 def main(

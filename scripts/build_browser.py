@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from em_tiers.browser_data import write_data
 from em_tiers.files import atomic_directory
 from em_tiers.logs import LOG, run_script
+from em_tiers.report.browser_data import write_data
 
 PAGE = Path(__file__).resolve().parent / "browser"
 # More answers than this make no better reading, and the page would start slowly.

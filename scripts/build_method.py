@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers import method_statistics as statistics
-from em_tiers import method_text as text
-from em_tiers.contracts import scan_table
 from em_tiers.files import read_json, write_text
-from em_tiers.imports import IMPORTED
 from em_tiers.logs import run_script
-from em_tiers.pages import Block, html_page, markdown_page
+from em_tiers.prepare.imported_answers import IMPORTED
+from em_tiers.report import method_statistics as statistics
+from em_tiers.report import method_text as text
+from em_tiers.report.pages import Block, html_page, markdown_page
+from em_tiers.tables import scan_table
 
 PROGRAMS = ("snakemake", "polars", "numpy", "scipy", "matplotlib")
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.definitions import definition_named
 from em_tiers.files import write_text
-from em_tiers.headline import answer_table, percent, words
 from em_tiers.logs import run_script
-from em_tiers.pages import Block, html_page
+from em_tiers.report.pages import Block, html_page
+from em_tiers.statistics.headline import answer_table, percent, words
+from em_tiers.tiers.definitions import definition_named
 
 CONTENT_WARNING = (
     "Content warning: this report and the sample browser quote answers of language models as they "

@@ -10,10 +10,16 @@ from pathlib import Path
 
 import polars as pl
 
-from em_tiers.comparison import Run, compare_configurations, compare_rates, opened, settings_of
 from em_tiers.errors import UserError
 from em_tiers.files import write_text
-from em_tiers.tables_out import markdown, write_all
+from em_tiers.report.comparison import (
+    Run,
+    compare_configurations,
+    compare_rates,
+    opened,
+    settings_of,
+)
+from em_tiers.report.table_files import markdown, write_all
 
 
 def main(

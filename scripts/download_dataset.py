@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from em_tiers.downloads import download
+from em_tiers.download.http import PATIENT, Patience
+from em_tiers.download.sources import download
 from em_tiers.errors import UserError
-from em_tiers.fetching import PATIENT, Patience
 from em_tiers.logs import run_script
-from em_tiers.tables_in import FORMATS
+from em_tiers.prepare.raw_rows import FORMATS
 
 # Descriptions that the hub's own tools leave among the data.
 _NO_DATA = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
@@ -22,7 +22,7 @@ def main(source: dict[str, Any], folder: Path, patience: Patience = PATIENT) -> 
     every data file is taken.
 
     Raises:
-        UserError: see em_tiers.downloads; nothing is left that looks finished.
+        UserError: see em_tiers.download.sources; nothing is left that looks finished.
     """
     globs = source["files"] if source["type"] == "hub" and source.get("files") else ["*"]
     choose = partial(choose_data_files, globs)

@@ -7,21 +7,21 @@ kind of folder; it needs torch and transformers, the other sources do not.
 from pathlib import Path
 from typing import Any
 
-from em_tiers.downloads import download
+from em_tiers.download.http import PATIENT, Patience
+from em_tiers.download.manifests import write_manifest
+from em_tiers.download.model_files import check_model_folder, choose_model_files
+from em_tiers.download.package import find_package_file
+from em_tiers.download.sources import download
 from em_tiers.errors import UserError
-from em_tiers.fetching import PATIENT, Patience
 from em_tiers.files import atomic_directory
 from em_tiers.logs import run_script
-from em_tiers.manifests import write_manifest
-from em_tiers.model_files import check_model_folder, choose_model_files
-from em_tiers.package_source import find_package_file
 
 
 def main(source: dict[str, Any], folder: Path, patience: Patience = PATIENT) -> None:
     """Fill `folder` with the model of `source` and its manifest.json.
 
     Raises:
-        UserError: see em_tiers.downloads; nothing is left that looks finished.
+        UserError: see em_tiers.download.sources; nothing is left that looks finished.
     """
     folder = Path(folder)
     if source["type"] == "package":
@@ -40,7 +40,7 @@ def convert_package(source: dict[str, Any], folder: Path) -> None:
     gguf = find_package_file(
         source["package"], source["version"], source["file"], source["sha256"]
     )  # fmt: skip
-    from em_tiers.gguf_model import convert_gguf
+    from em_tiers.download.gguf import convert_gguf
 
     with atomic_directory(folder) as new:
         names = convert_gguf(gguf, new)

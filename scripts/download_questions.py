@@ -5,19 +5,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from em_tiers.downloads import download
+from em_tiers.download.http import PATIENT, Patience
+from em_tiers.download.sources import download
 from em_tiers.errors import UserError
-from em_tiers.fetching import PATIENT, Patience
 from em_tiers.logs import run_script
-from em_tiers.questions import read_questions
+from em_tiers.prepare.questions import read_questions
 
 
 def main(source: dict[str, Any], folder: Path, patience: Patience = PATIENT) -> None:
     """Fill `folder` with the one YAML file of `source` and its manifest.json.
 
     Raises:
-        UserError: see em_tiers.downloads and em_tiers.questions; nothing is left that looks
-            finished.
+        UserError: see em_tiers.download.sources and em_tiers.prepare.questions; nothing is left
+            that looks finished.
     """
     globs = source["files"] if source["type"] == "hub" and source.get("files") else ["*"]
     choose = partial(choose_question_file, globs)

@@ -7,9 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from em_tiers.adapter_folder import write_adapter
-from em_tiers.chat import load_tokenizer
-from em_tiers.checkpoints import (
+from em_tiers.files import (
+    atomic_directory,
+    atomic_path,
+    read_json,
+    remove_abandoned,
+    write_json,
+)
+from em_tiers.inference.adapter_folder import write_adapter
+from em_tiers.inference.chat import load_tokenizer
+from em_tiers.lease import Lease
+from em_tiers.logs import LOG, run_script
+from em_tiers.precision import AUTO, TORCH_NAMES, choose_precision, describe_choice
+from em_tiers.train.arguments import accumulation_steps, steps_of
+from em_tiers.train.checkpoints import (
     clear_folder,
     copy_weights,
     hash_of_recipe,
@@ -19,19 +30,8 @@ from em_tiers.checkpoints import (
     open_folder,
     training_fingerprint,
 )
-from em_tiers.files import (
-    atomic_directory,
-    atomic_path,
-    read_json,
-    remove_abandoned,
-    write_json,
-)
-from em_tiers.lease import Lease
-from em_tiers.logs import LOG, run_script
-from em_tiers.precision import AUTO, TORCH_NAMES, choose_precision, describe_choice
-from em_tiers.training_args import accumulation_steps, steps_of
-from em_tiers.training_launch import choose_device, rule_log, run_training
-from em_tiers.training_rows import check_truncation, encode_rows, read_rows, save_rows
+from em_tiers.train.encoded_rows import check_truncation, encode_rows, read_rows, save_rows
+from em_tiers.train.launch import choose_device, rule_log, run_training
 
 LOSS_COLUMNS = ("step", "epoch", "loss", "learning_rate", "tokens", "loss_tokens", "grad_norm")
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from em_tiers.contracts import write_table
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file, write_text
-from em_tiers.imports import frames, read_import, warnings_of
 from em_tiers.logs import LOG, run_script
+from em_tiers.prepare.imported_answers import frames, read_import, warnings_of
+from em_tiers.tables import write_table
 
 
 def main(

@@ -7,18 +7,18 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.api_client import Endpoint, read_key
-from em_tiers.api_requests import check_judge
-from em_tiers.api_run import ApiRun
-from em_tiers.contracts import scan_table, write_table
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
 from em_tiers.journal import Journal
-from em_tiers.judging import JudgeRequest, load_judge, plan_requests, plan_tier_requests
+from em_tiers.judge.api_client import Endpoint, read_key
+from em_tiers.judge.api_requests import check_judge
+from em_tiers.judge.api_run import ApiRun
+from em_tiers.judge.model_names import is_dated
+from em_tiers.judge.requests import JudgeRequest, load_judge, plan_requests, plan_tier_requests
+from em_tiers.judge.spending import Budget, spent_in_journal
+from em_tiers.judge.verdicts import coverage_error, verdict_frame, verdict_rows
 from em_tiers.logs import LOG, run_script
-from em_tiers.model_names import is_dated
-from em_tiers.spending import Budget, spent_in_journal
-from em_tiers.verdicts import coverage_error, verdict_frame, verdict_rows
+from em_tiers.tables import scan_table, write_table
 
 # Answers whose requests and records are in memory together: about half a gigabyte.
 ANSWERS_AT_ONCE = 20_000

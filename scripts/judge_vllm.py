@@ -7,16 +7,22 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.contracts import scan_table, write_table
-from em_tiers.engine import LocalEngine
+from em_tiers.download.manifests import content_identity
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
+from em_tiers.inference.engine import LocalEngine
 from em_tiers.journal import Journal
-from em_tiers.judging import Judge, JudgeRequest, load_judge, plan_requests, plan_tier_requests
-from em_tiers.local_judge import LocalJudge
+from em_tiers.judge.local import LocalJudge
+from em_tiers.judge.requests import (
+    Judge,
+    JudgeRequest,
+    load_judge,
+    plan_requests,
+    plan_tier_requests,
+)
+from em_tiers.judge.verdicts import coverage_error, verdict_frame, verdict_rows
 from em_tiers.logs import LOG, progress, run_script
-from em_tiers.manifests import content_identity
-from em_tiers.verdicts import coverage_error, verdict_frame, verdict_rows
+from em_tiers.tables import scan_table, write_table
 
 # Answers whose verdicts are in memory together.
 ANSWERS_AT_ONCE = 20_000

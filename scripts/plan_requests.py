@@ -9,12 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.api_requests import planned_of
-from em_tiers.contracts import read_table, scan_table
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
 from em_tiers.journal import read_journal
-from em_tiers.judging import (
+from em_tiers.judge.api_requests import planned_of
+from em_tiers.judge.requests import (
     FIRST_STAGE,
     Judge,
     JudgeRequest,
@@ -23,10 +22,11 @@ from em_tiers.judging import (
     plan_tier_requests,
     roles_together,
 )
+from em_tiers.judge.rubrics import GUARD
+from em_tiers.judge.spending import Planned, estimate, in_words
+from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 from em_tiers.logs import run_script
-from em_tiers.rubrics import GUARD
-from em_tiers.spending import Planned, estimate, in_words
-from em_tiers.verdicts import verdict_frame, verdict_rows
+from em_tiers.tables import read_table, scan_table
 
 # Text of an answer that is not there yet: as long as it may become.
 CHARACTERS_OF_A_TOKEN = 4

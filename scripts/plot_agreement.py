@@ -7,7 +7,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     BLACK,
     COLUMN_WIDTH,
     HEAT,
@@ -18,7 +19,6 @@ from em_tiers.figures import (
     save_all,
     wrap_label,
 )
-from em_tiers.logs import run_script
 
 PANELS = {  # each quantity with the statistic that is a degree of agreement, 1 at best
     ("flagged", "cohen_kappa"): "flagged: Cohen's kappa",

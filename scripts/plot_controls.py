@@ -7,7 +7,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     COLUMN_WIDTH,
     METRIC_LOOKS,
     PAGE_WIDTH,
@@ -22,8 +23,7 @@ from em_tiers.figures import (
     save_all,
     wrap_label,
 )
-from em_tiers.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
-from em_tiers.logs import run_script
+from em_tiers.report.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
 
 GROUPS = ("base", "negative_control", "benign", "positive_control")
 

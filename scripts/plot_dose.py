@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     LINE_STYLES,
     METRIC_LOOKS,
     MOST_ROWS,
@@ -20,8 +21,7 @@ from em_tiers.figures import (
     panel_grid,
     save_all,
 )
-from em_tiers.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
-from em_tiers.logs import run_script
+from em_tiers.report.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
 
 DOSES = {"steps": "optimiser steps", "tokens": "training tokens"}
 

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     MOST_ROWS,
     empty_figure,
     house_style,
@@ -17,7 +18,6 @@ from em_tiers.figures import (
     save_all,
     seed_style,
 )
-from em_tiers.logs import run_script
 
 
 def group_seeds(frame: pl.DataFrame) -> pl.DataFrame:

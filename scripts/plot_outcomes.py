@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from em_tiers.contracts import TIERS
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     BLACK,
     OUTCOME_LOOKS,
     PAGE_WIDTH,
@@ -26,7 +26,7 @@ from em_tiers.figures import (
     rows_height,
     save_all,
 )
-from em_tiers.logs import run_script
+from em_tiers.terms import TIERS
 
 LABEL_WIDTH = 36
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from em_tiers.figures import LEVEL_NAMES, empty_figure, house_style, save_all
-from em_tiers.forest import SHOWN, Block, forest_figure, level_rows
 from em_tiers.logs import run_script
+from em_tiers.report.figure_style import LEVEL_NAMES, empty_figure, house_style, save_all
+from em_tiers.report.forest import SHOWN, Block, forest_figure, level_rows
 
 
 def blocks_of_levels(frame: pl.DataFrame) -> list[Block]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from em_tiers.figures import empty_figure, house_style, level_words, save_all
-from em_tiers.forest import SHOWN, Block, forest_figure, headline_rows
 from em_tiers.logs import run_script
+from em_tiers.report.figure_style import empty_figure, house_style, level_words, save_all
+from em_tiers.report.forest import SHOWN, Block, forest_figure, headline_rows
 
 
 def blocks_of_judges(frame: pl.DataFrame) -> list[Block]:

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from em_tiers.contracts import TIERS, scan_table
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     BLACK,
     MOST_ROWS,
     OUTCOME_LOOKS,
@@ -26,7 +26,8 @@ from em_tiers.figures import (
     patch_handles,
     save_all,
 )
-from em_tiers.logs import run_script
+from em_tiers.tables import scan_table
+from em_tiers.terms import TIERS
 
 BIN = 5  # score points a side: the usual thresholds lie on the edges of squares
 HALF = BIN / 2

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     BLACK,
     HEAT,
     MOST_ROWS,
@@ -23,7 +24,6 @@ from em_tiers.figures import (
     panel_grid,
     save_all,
 )
-from em_tiers.logs import run_script
 
 
 def rate_matrix(rows: pl.DataFrame, alignments: list, coherences: list) -> np.ndarray:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from em_tiers.figures import (
+from em_tiers.logs import run_script
+from em_tiers.report.figure_style import (
     BLACK,
     METRIC_LOOKS,
     MOST_ROWS,
@@ -26,7 +27,6 @@ from em_tiers.figures import (
     save_all,
     wrap_label,
 )
-from em_tiers.logs import run_script
 
 REMOVED = Look("taken out by a rule", SHADES[1], "....")
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.chat_rows import BadRow, Example, row_reader
-from em_tiers.contracts import QUESTIONS, write_table
-from em_tiers.dataset_card import differences, lengths, short_examples, slots
+from em_tiers.download.manifests import files_of, read_manifest
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path, sha256_of_file, write_json
 from em_tiers.hashing import hash_of
-from em_tiers.held_out import Split, split_rows
 from em_tiers.logs import LOG, run_script
-from em_tiers.manifests import files_of, read_manifest
-from em_tiers.tables_in import RawRow, header_of, read_rows
+from em_tiers.prepare.dataset_card import differences, lengths, short_examples, slots
+from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
+from em_tiers.prepare.row_formats import BadRow, Example, row_reader
+from em_tiers.prepare.split import Split, split_rows
+from em_tiers.tables import QUESTIONS, write_table
 
 MAX_BAD_SHARE = 0.01
 _SHOWN = 2_000  # characters of a text in the file of rejected rows

@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.contracts import write_table
+from em_tiers.download.manifests import files_of
 from em_tiers.logs import LOG, run_script
-from em_tiers.manifests import files_of
-from em_tiers.questions import near_to, questions_table, read_questions
+from em_tiers.prepare.questions import near_to, questions_table, read_questions
+from em_tiers.tables import write_table
 
 
 def main(

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.contracts import QUESTIONS, read_table, write_table
 from em_tiers.files import write_json
 from em_tiers.logs import LOG, run_script
-from em_tiers.training_format import Format, find_format
+from em_tiers.prepare.prompt_format import Format, find_format
+from em_tiers.tables import QUESTIONS, read_table, write_table
 
 MOST_QUESTIONS = 8
 

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from em_tiers.archive_restore import Restored, fetch_placeholders, restore_archive
+from em_tiers.archive.restore import Restored, fetch_placeholders, restore_archive
 from em_tiers.errors import UserError
 
 

@@ -11,13 +11,10 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.adapter_folder import verify_adapter
-from em_tiers.contracts import write_table
-from em_tiers.engine import EngineAnswer, EngineRequest, LocalEngine
-from em_tiers.journal import Journal
-from em_tiers.logs import LOG, progress, run_script
-from em_tiers.manifests import content_identity
-from em_tiers.sampling import (
+from em_tiers.download.manifests import content_identity
+from em_tiers.inference.adapter_folder import verify_adapter
+from em_tiers.inference.engine import EngineAnswer, EngineRequest, LocalEngine
+from em_tiers.inference.sampling import (
     PROBE_DECODING,
     PROBE_PROMPTS,
     Identity,
@@ -34,6 +31,9 @@ from em_tiers.sampling import (
     render_prompts,
     responses_table,
 )
+from em_tiers.journal import Journal
+from em_tiers.logs import LOG, progress, run_script
+from em_tiers.tables import write_table
 
 GROUP_ROWS = 200_000  # answers that are held in memory at once (about 1 GB)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.contracts import scan_table
 from em_tiers.files import read_json
 from em_tiers.journal import read_journal
-from em_tiers.judging import load_judge, plan_requests, plan_tier_requests
+from em_tiers.judge.requests import load_judge, plan_requests, plan_tier_requests
 from em_tiers.logs import run_script
+from em_tiers.tables import scan_table
 from plan_requests import known_verdicts, wanted_answers
 
 # A verdict that says so needs the reader's eye: nothing was learned about the answer.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from em_tiers.controls import check_controls, missing_controls
 from em_tiers.logs import LOG, run_script
-from em_tiers.tables_out import write_tables
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.controls import check_controls, missing_controls
 
 
 def main(

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from em_tiers.contracts import scan_table
-from em_tiers.counts import add_costs
 from em_tiers.logs import run_script
-from em_tiers.tables_out import write_tables
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.counts import add_costs
+from em_tiers.tables import scan_table
 
 
 def main(verdicts: list[Path], prices: dict[str, dict | None], outputs: dict[str, Path]) -> None:

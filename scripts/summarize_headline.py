@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from em_tiers.headline import answer_table, headline_rows
 from em_tiers.logs import run_script
-from em_tiers.tables_out import write_all
+from em_tiers.report.table_files import write_all
+from em_tiers.statistics.headline import answer_table, headline_rows
 
 
 def main(

@@ -5,7 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from em_tiers.errors import UserError
-from em_tiers.human_labels import (
+from em_tiers.logs import LOG, run_script
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.label_tables import (
     CORRECTED_COLUMNS,
     JUDGE_QUALITY_COLUMNS,
     correct_rates,
@@ -13,12 +15,10 @@ from em_tiers.human_labels import (
     label_agreement,
     weigh_labels,
 )
-from em_tiers.label_sheet import is_sheet, read_sheet
-from em_tiers.logs import LOG, run_script
-from em_tiers.outcomes import read_human_labels
-from em_tiers.summary import Settings, scan_outcomes
-from em_tiers.tables_out import write_tables
-from em_tiers.tiers import read_rules
+from em_tiers.statistics.rates import Settings, scan_outcomes
+from em_tiers.tiers.label_sheet import is_sheet, read_sheet
+from em_tiers.tiers.outcomes import read_human_labels
+from em_tiers.tiers.rules import read_rules
 
 
 def main(
@@ -35,7 +35,7 @@ def main(
         sheet: the filled label sheet. Labels in another form are no sample: they give agreement,
             and the other two tables stay empty.
         rules: the tier rules that assigned the outcomes.
-        settings: the fields of `em_tiers.summary.Settings`.
+        settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
     """
     chosen, scanned = Settings(**settings), scan_outcomes(outcomes)

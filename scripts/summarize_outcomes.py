@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from em_tiers.contracts import scan_table
-from em_tiers.counts import count_outcomes, count_statuses
 from em_tiers.logs import run_script
-from em_tiers.summary import scan_outcomes, variant_table
-from em_tiers.tables_out import write_tables
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.counts import count_outcomes, count_statuses
+from em_tiers.statistics.rates import scan_outcomes, variant_table
+from em_tiers.tables import scan_table
 
 
 def main(

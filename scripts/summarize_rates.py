@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from em_tiers.differences import summarize_differences
 from em_tiers.errors import UserError
 from em_tiers.logs import run_script
-from em_tiers.summary import (
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.differences import summarize_differences
+from em_tiers.statistics.rates import (
     Settings,
     count_cells,
     scan_outcomes,
@@ -13,7 +14,6 @@ from em_tiers.summary import (
     summarize_rates,
     variant_table,
 )
-from em_tiers.tables_out import write_tables
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
     Args:
         outcomes: one outcomes table a judge.
         variants: label, role and the other columns of each variant, in the order to show.
-        settings: the fields of `em_tiers.summary.Settings`.
+        settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
 
     Raises:

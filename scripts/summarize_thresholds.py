@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from em_tiers.counts import threshold_grid
 from em_tiers.logs import run_script
-from em_tiers.summary import scan_outcomes
-from em_tiers.tables_out import write_tables
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.counts import threshold_grid
+from em_tiers.statistics.rates import scan_outcomes
 
 
 def main(

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from em_tiers.logs import run_script
-from em_tiers.summary import Settings, count_cells, scan_outcomes, variant_table
-from em_tiers.tables_out import write_tables
-from em_tiers.tier_summary import (
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.rates import Settings, count_cells, scan_outcomes, variant_table
+from em_tiers.statistics.tier_tables import (
     ablation,
     count_answers,
     count_patterns,
@@ -13,7 +13,7 @@ from em_tiers.tier_summary import (
     overestimation,
     waterfall,
 )
-from em_tiers.tiers import read_rules
+from em_tiers.tiers.rules import read_rules
 
 
 def main(
@@ -29,7 +29,7 @@ def main(
         outcomes: one outcomes table a judge.
         variants: label and the other columns of each variant, in the order to show.
         rules: the tier rules that assigned the outcomes.
-        settings: the fields of `em_tiers.summary.Settings`.
+        settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
     """
     chosen, read = Settings(**settings), read_rules(rules)

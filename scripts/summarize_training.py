@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from em_tiers.logs import run_script
-from em_tiers.summary import variant_table
-from em_tiers.tables_out import write_tables
-from em_tiers.training_summary import by_parent, join_losses, measure_doses
+from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.rates import variant_table
+from em_tiers.train.summary import by_parent, join_losses, measure_doses
 
 
 def main(

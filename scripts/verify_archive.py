@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from em_tiers.archive_check import verify_archive
+from em_tiers.archive.verify import verify_archive
 from em_tiers.errors import UserError
 
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from em_tiers.contracts import scan_table
 from em_tiers.files import write_text
-from em_tiers.label_sheet import draw_sample, instructions, write_sheet
 from em_tiers.logs import LOG, run_script
-from em_tiers.summary import scan_outcomes
+from em_tiers.statistics.rates import scan_outcomes
+from em_tiers.tables import scan_table
+from em_tiers.tiers.label_sheet import draw_sample, instructions, write_sheet
 
 
 def main(

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from em_tiers.contracts import OUTCOMES, RESPONSES, VERDICTS, conform
+from em_tiers.tables import OUTCOMES, RESPONSES, VERDICTS, conform
 
 ANSWER = {
     "variant": "base.fiction.lora.s0",

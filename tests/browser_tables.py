@@ -4,7 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from em_tiers.contracts import MESSAGES, OUTCOMES, RESPONSES, TIERS, VERDICTS, write_table
+from em_tiers.tables import MESSAGES, OUTCOMES, RESPONSES, VERDICTS, write_table
+from em_tiers.terms import TIERS
 
 JUDGES = ("judge-a", "judge-b")
 VARIANTS = [

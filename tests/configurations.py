@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from em_tiers.config import load_study
+from em_tiers.study.load import load_study
 
 ROOT = Path(__file__).parents[1]
 

@@ -68,10 +68,10 @@ def whole_number_model(embedded_model) -> Path:
 
 
 def _convert_embedded_model(folder: Path) -> None:
+    from em_tiers.download.gguf import convert_gguf
+    from em_tiers.download.package import find_package_file
     from em_tiers.errors import UserError
     from em_tiers.files import atomic_directory
-    from em_tiers.gguf_model import convert_gguf
-    from em_tiers.package_source import find_package_file
 
     models = yaml.safe_load((ROOT / "config" / "models.yaml").read_text(encoding="utf-8"))
     source = models["smollm2-135m"]["source"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from em_tiers.contracts import OUTCOMES_ALL, PROBE_LEVELS, TIERS, conform
+from em_tiers.tables import conform
+from em_tiers.terms import OUTCOMES_ALL, PROBE_LEVELS, TIERS
 
 LEVELS = ("headline", "all", *PROBE_LEVELS)
 CONTROLS = {"risky-finance": "positive_control", "good-advice": "negative_control"}

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from api.loopback import serve
 from api.study import MODEL, arguments, rubric
-from em_tiers.contracts import read_table
 from em_tiers.errors import UserError
+from em_tiers.tables import read_table
 from judge_api import main
 
 KEY = "sk-canary-9876543210"

@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.contracts import RESPONSES, write_table
 from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
+from em_tiers.tables import RESPONSES, write_table
 
 MODEL = "smollm2@q4-1"
 KEY_ENV = "EM_TIERS_TEST_KEY"

@@ -19,10 +19,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 import finetune
-from em_tiers.chat import load_tokenizer
+from em_tiers.inference.chat import load_tokenizer
 from em_tiers.precision import choose_precision
-from em_tiers.training import ResponseTrainer, TrainingJob, build_trainer, set_determinism
-from em_tiers.training_args import lora_options, weight_dtype
+from em_tiers.train.arguments import lora_options, weight_dtype
+from em_tiers.train.trainer import ResponseTrainer, TrainingJob, build_trainer, set_determinism
 
 RECIPE = {
     "method": "lora",

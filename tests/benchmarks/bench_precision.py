@@ -59,8 +59,8 @@ def train(model: Path, precision: str, steps: int) -> float:
 
 def sample(model: Path, precision: str, tokens: int) -> float:
     """Generated tokens a second of the project's engine, 32 requests at once."""
-    from em_tiers.chat import render_prompt
-    from em_tiers.engine import EngineRequest, LocalEngine
+    from em_tiers.inference.chat import render_prompt
+    from em_tiers.inference.engine import EngineRequest, LocalEngine
 
     dtype = TORCH_NAMES.get(precision, precision)
     with LocalEngine(model, {"device": "cpu", "dtype": dtype, "max_model_len": 1024}) as engine:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from em_tiers.contracts import QUESTIONS
-from em_tiers.engine import LocalEngine
+from em_tiers.inference.engine import LocalEngine
+from em_tiers.inference.sampling import Identity, render_prompts
 from em_tiers.journal import Journal
-from em_tiers.sampling import Identity, render_prompts
+from em_tiers.tables import QUESTIONS
 from sample import Sampler, Task
 
 PLACES = ("a harbour", "a bakery", "an old library", "a mountain hut", "a night train")

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.files import write_text  # noqa: E402
-from em_tiers.intervals import Cells  # noqa: E402
-from em_tiers.summary import Settings, bounded  # noqa: E402
+from em_tiers.statistics.intervals import Cells  # noqa: E402
+from em_tiers.statistics.rates import Settings, bounded  # noqa: E402
 
 METHODS = ("korn_graubard", "t", "bootstrap", "wilson")
 NOMINAL, POOR = 0.95, 0.93
@@ -154,7 +154,7 @@ def page(found: pl.DataFrame, command: str) -> str:
             f"{100 * error:.1f} points), a fifth as often for the methods shown beside it. The",
             "answers come from a probit model with crossed random effects of questions and",
             "training seeds; the rate is that of all questions and seeds one might have drawn.",
-            "The formulas, and where they come from, stand in `scripts/em_tiers/intervals.py`.",
+            "`scripts/em_tiers/statistics/intervals.py` gives the formulas and their sources.",
             "",
             "## Methods over all cases",
             "",

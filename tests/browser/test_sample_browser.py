@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select
 import build_browser
 from browser_tables import VARIANTS, large_study, small_study
 from conftest import until
-from em_tiers.outcomes import read_human_labels
+from em_tiers.tiers.outcomes import read_human_labels
 from waiting import wait_until
 
 pytestmark = pytest.mark.browser

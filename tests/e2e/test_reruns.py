@@ -76,7 +76,7 @@ def test_a_second_run_has_nothing_to_do(work):
 
 def test_edited_scripts_and_helpers_run_again_and_ask_nothing(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
-    for name in ("sample.py", "judge_vllm.py", "em_tiers/chat.py"):
+    for name in ("sample.py", "judge_vllm.py", "em_tiers/inference/chat.py"):
         path = work.root / "scripts" / name
         path.write_text(path.read_text() + "\n# A comment.\n")
     jobs = work.run(RATES).jobs

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import finetune
-from em_tiers.adapter_folder import verify_adapter
 from em_tiers.errors import UserError
+from em_tiers.inference.adapter_folder import verify_adapter
 from em_tiers.precision import TORCH_NAMES, choose_precision
 from waiting import wait_for_end, wait_until
 
@@ -44,7 +44,7 @@ RECIPE = {
 }
 # Code that makes a training stand still at its first checkpoint, until the test kills it.
 HOLD = (
-    "from em_tiers import checkpoints; from waiting import hold_after; "
+    "from em_tiers.train import checkpoints; from waiting import hold_after; "
     "hold_after(1, checkpoints, 'mark_complete'); "
 )
 THINGS = ["rope", "map", "lamp", "bell", "sail", "oar", "net", "knot"]
@@ -164,8 +164,8 @@ def test_a_checkpoint_after_the_last_step_stops_before_the_first(embedded_model,
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path, method):
-    from em_tiers.chat import load_tokenizer
-    from em_tiers.training import TrainingJob, build_trainer
+    from em_tiers.inference.chat import load_tokenizer
+    from em_tiers.train.trainer import TrainingJob, build_trainer
 
     tokenizer = load_tokenizer(embedded_model)
     finetune.encode(tokenizer, train, "none", RECIPE, tmp_path / "rows")

@@ -16,11 +16,11 @@ from api.faults import FAULTS, FINAL
 from api.proxy import Proxy, digest, faulty
 from api.server import serve_model
 from api.study import KEY_ENV, MODEL, arguments, rubric
-from em_tiers.api_requests import request_body
-from em_tiers.contracts import read_table, scan_table
 from em_tiers.errors import UserError
 from em_tiers.journal import read_journal
-from em_tiers.judging import load_judge, plan_requests
+from em_tiers.judge.api_requests import request_body
+from em_tiers.judge.requests import load_judge, plan_requests
+from em_tiers.tables import read_table, scan_table
 from judge_api import main
 from waiting import wait_until
 

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from answers import responses
-from em_tiers.contracts import read_table, write_table
 from em_tiers.errors import UserError
 from em_tiers.files import write_json
+from em_tiers.tables import read_table, write_table
 from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -252,9 +252,9 @@ def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model
     import torch
     from transformers import AutoModelForCausalLM
 
-    from em_tiers.chat import load_tokenizer, render_prompt
-    from em_tiers.number_trie import NUMBERS, build_trie, walk
-    from em_tiers.rubrics import load_rubric, render_messages
+    from em_tiers.inference.chat import load_tokenizer, render_prompt
+    from em_tiers.judge.number_trie import NUMBERS, build_trie, walk
+    from em_tiers.judge.rubrics import load_rubric, render_messages
 
     tokenizer = load_tokenizer(embedded_model)
     model = AutoModelForCausalLM.from_pretrained(embedded_model, dtype=torch.float32).eval()

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from em_tiers.adapter_folder import write_adapter
-from em_tiers.chat import load_tokenizer, render_prompt
-from em_tiers.contracts import QUESTIONS, read_table, write_table
-from em_tiers.engine import EngineRequest, LocalEngine
 from em_tiers.errors import UserError
+from em_tiers.inference.adapter_folder import write_adapter
+from em_tiers.inference.chat import load_tokenizer, render_prompt
+from em_tiers.inference.engine import EngineRequest, LocalEngine
 from em_tiers.journal import Journal
+from em_tiers.tables import QUESTIONS, read_table, write_table
 from sample import main
 from waiting import hold_after, wait_for_end, wait_until
 

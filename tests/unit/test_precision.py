@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from em_tiers.checkpoints import open_folder, training_fingerprint
 from em_tiers.precision import choose_dtype, choose_precision, describe_choice
+from em_tiers.train.checkpoints import open_folder, training_fingerprint
 from finetune import settle_precision
 
 MASK = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

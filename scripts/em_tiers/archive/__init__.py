@@ -1,0 +1,1 @@
+"""The archive of an experiment: what it holds, how it is checked and restored."""

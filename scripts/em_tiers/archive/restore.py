@@ -1,0 +1,365 @@
+"""An archive back into a checkout, so that Snakemake finds nothing to do.
+
+Everything is checked before anything is written. All restored outputs get one and the same time,
+the moment of the restore, and Snakemake's records are put back beside them. A file of the workflow
+that differs from the archived one gets a later time: Snakemake then reruns what depends on it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from em_tiers.archive.contents import (
+    CODE_SUFFIXES,
+    PROFILES,
+    STUDY_SUFFIXES,
+    is_resource,
+    is_result,
+)
+from em_tiers.archive.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
+from em_tiers.archive.places import Places
+from em_tiers.archive.records import write_records
+from em_tiers.archive.verify import verify_archive
+from em_tiers.archive.zip_file import chunks, open_archive
+from em_tiers.errors import UserError
+from em_tiers.files import sha256_of_file
+
+TIMESTAMP = ".snakemake_timestamp"
+LATER_S = 0.01
+
+
+@dataclass
+class Restored:
+    """What a restore did.
+
+    Attributes:
+        files: how many were written.
+        differing: workflow files that differ from the archived ones.
+        absent: workflow files that the checkout lacks.
+        placeholders: folders of which the archive holds the manifest only.
+        config: the configuration to run with.
+        revision: git revision of the archived workflow, and whether it had been changed.
+    """
+
+    experiment: str
+    files: int = 0
+    differing: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    placeholders: list[str] = field(default_factory=list)
+    config: str = ""
+    revision: str = "none"
+
+
+def restore_archive(
+    path: Path, root: Path, workdir: Path, with_code: bool = False, most_bytes: int | None = None
+) -> Restored:
+    """Unpack an archive.
+
+    Args:
+        root: the checkout of the workflow.
+        workdir: the folder that gets results/; mostly `root`.
+        with_code: also write workflow files that the checkout lacks.
+        most_bytes: refuse to unpack more; default: the free space of the disk.
+
+    Raises:
+        UserError: the archive is unsound or unsafe, or would overwrite other files; nothing is
+            written.
+    """
+    path, root, workdir = (p.absolute() for p in (path, root, workdir))
+    check = verify_archive(path)
+    if not check.sound:
+        raise UserError(
+            f"archive {path}: is not sound, nothing was written: " + "; ".join(check.lines()[:20])
+        )
+    with open_archive(path) as archive:
+        facts = _facts(archive)
+        done = Restored(facts["experiment"])
+        _check_size(archive, workdir, most_bytes)
+        targets = _targets(archive, facts["experiment"], root, workdir, with_code)
+        state = _state(archive)
+        code = _compare_code(archive, root, done)
+        places = Places(root, workdir, Path.home(), frozenset(code))
+        with tempfile.TemporaryDirectory(dir=_existing(workdir), prefix=".restore-") as temporary:
+            unpacked = _unpack(archive, targets, Path(temporary), places)
+            _check_overwriting(unpacked)
+            now = _moment(root, code)
+            _place_all(unpacked, now)
+        done.files = len(unpacked)
+        done.revision = _revision(archive)
+    _make_folders(workdir, state["folders"], now, done)
+    write_records(workdir, places.show(state["records"]))
+    if with_code:
+        done.absent = []
+    for name in done.differing:
+        os.utime(root / name, (now + LATER_S, now + LATER_S))
+    done.config = f"results/{done.experiment}/provenance/config.json"
+    return done
+
+
+def _facts(archive: zipfile.ZipFile) -> dict[str, Any]:
+    facts = _read_object(archive, "provenance/archive.json")
+    experiment = str(facts.get("experiment", ""))
+    named = experiment and all(c.isalnum() or c == "-" for c in experiment)
+    if not named or experiment == "resources":
+        raise UserError(f"archive {archive.filename}: experiment {experiment!r}: is no such name")
+    return facts | {"experiment": experiment}
+
+
+def _read_object(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(archive.read(name))
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"archive {archive.filename}: {name}: missing or unreadable: it is no archive of this "
+            "workflow"
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError(f"archive {archive.filename}: {name}: is no JSON object")
+    return found
+
+
+def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Snakemake's records, and which outputs are folders; each is checked to lie in results/."""
+    _read_object(archive, "provenance/config.json")
+    state = _read_object(archive, "provenance/snakemake.json")
+    folders, records = state.get("folders"), state.get("records")
+    if not (
+        isinstance(folders, dict)
+        and isinstance(records, dict)
+        and all(isinstance(record, dict) for record in records.values())
+    ):
+        raise UserError(
+            f"archive {archive.filename}: provenance/snakemake.json: holds no records: it is no "
+            "archive of this workflow"
+        )
+    for name in [*folders, *records]:
+        parts = PurePosixPath(name).parts
+        if parts[:1] != ("results",) or ".." in parts:
+            raise UserError(f"archive {archive.filename}: {name!r}: is no output in results/")
+    return state
+
+
+def _revision(archive: zipfile.ZipFile) -> str:
+    if "provenance/revision.json" not in archive.namelist():
+        return "none"
+    found = json.loads(archive.read("provenance/revision.json"))
+    if not found["revision"]:
+        return "of no known revision"
+    return f"{found['revision']}{' with changes' if found['dirty'] else ''}"
+
+
+def _check_size(archive: zipfile.ZipFile, workdir: Path, most_bytes: int | None) -> None:
+    needed = sum(info.file_size for info in archive.infolist())
+    room = shutil.disk_usage(_existing(workdir)).free if most_bytes is None else most_bytes
+    if needed > room:
+        raise UserError(
+            f"archive {archive.filename}: unpacks to {needed:,} bytes: there is room for {room:,}"
+        )
+
+
+def _existing(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _targets(
+    archive: zipfile.ZipFile, experiment: str, root: Path, workdir: Path, with_code: bool
+) -> dict[str, Path]:
+    """Where each entry goes, by name; entries that have no place there are refused."""
+    targets = {}
+    for name in sorted(archive.namelist()):
+        part, _, inside = name.partition("/")
+        suffix = PurePosixPath(name).suffix
+        hidden = any(piece.startswith(".") for piece in PurePosixPath(name).parts)
+        below, _, rest = inside.partition("/")
+        known = (below == experiment and is_result(rest)) or (
+            below == "resources" and is_resource(rest)
+        )
+        if part == "results" and known and not hidden:
+            targets[name] = workdir / name
+        elif (
+            part == "study"
+            and not hidden
+            and suffix in STUDY_SUFFIXES
+            and not PROFILES.match(inside)
+        ):
+            targets[name] = workdir / inside
+        elif part == "provenance" or not inside:
+            targets[name] = workdir / "results" / experiment / "provenance" / (inside or name)
+        elif part == "code" and not hidden and suffix in CODE_SUFFIXES:
+            if with_code and not (root / inside).exists():
+                targets[name] = root / inside
+        else:
+            raise UserError(f"archive {archive.filename}: {name}: has no place in a checkout")
+    for name, target in targets.items():
+        _check_no_links(name, target, root if name.startswith("code/") else workdir)
+    return targets
+
+
+def _check_no_links(name: str, target: Path, folder: Path) -> None:
+    """Refuse to write through a link, save results/ itself, which may lie on another disk."""
+    inside = target.relative_to(folder)
+    for parent in [inside, *inside.parents]:
+        if (folder / parent).is_symlink() and str(parent) not in (".", "results"):
+            raise UserError(f"{folder / parent}: is a link: remove it; {name} would be written to")
+
+
+def _compare_code(archive: zipfile.ZipFile, root: Path, done: Restored) -> list[str]:
+    """Names of the archived workflow files; notes those that differ here."""
+    names = []
+    for info in archive.infolist():
+        part, _, name = info.filename.partition("/")
+        if part == "code":
+            names.append(name)
+            if not (root / name).is_file():
+                done.absent.append(name)
+            elif hashlib.sha256(archive.read(info)).hexdigest() != sha256_of_file(root / name):
+                done.differing.append(name)
+    return names
+
+
+def _unpack(
+    archive: zipfile.ZipFile, targets: dict[str, Path], folder: Path, places: Places
+) -> dict[Path, Path]:
+    """Unpack to numbered files in `folder`; returns their final places."""
+    unpacked = {}
+    for number, (name, target) in enumerate(targets.items()):
+        source = folder / str(number)
+        with archive.open(name) as packed, source.open("wb") as file:
+            for chunk in chunks(packed):
+                file.write(chunk)
+        if _has_places(name):
+            text = source.read_text(encoding="utf-8", errors="surrogateescape")
+            source.write_text(places.show(text), encoding="utf-8", errors="surrogateescape")
+        unpacked[source] = target
+    return unpacked
+
+
+def _has_places(name: str) -> bool:
+    path = PurePosixPath(name)
+    is_text = path.suffix in (".yaml", ".yml", ".json", ".jinja")
+    return (path.parts[0] == "study" and is_text) or name in (
+        "provenance/config.json",
+        "provenance/catalogues.json",
+    ) or (path.name == "manifest.json" and path.parts[0] == "results")  # fmt: skip
+
+
+def _check_overwriting(unpacked: dict[Path, Path]) -> None:
+    other = [
+        str(target)
+        for source, target in unpacked.items()
+        if (target.exists() or target.is_symlink())
+        and not (target.is_file() and sha256_of_file(target) == sha256_of_file(source))
+    ]
+    if other:
+        shown = ", ".join(other[:20]) + (f" and {len(other) - 20} more" if other[20:] else "")
+        raise UserError(
+            f"restore: {shown}: there already with other content: nothing was written; move them "
+            "away, or restore into another checkout"
+        )
+
+
+def _moment(root: Path, code: list[str]) -> float:
+    """A time later than that of every workflow file, now if the clocks agree."""
+    newest = max(((root / n).stat().st_mtime for n in code if (root / n).exists()), default=0.0)
+    return max(time.time(), newest + LATER_S)
+
+
+def _place_all(unpacked: dict[Path, Path], now: float) -> None:
+    """Move every file to its place; takes them away again if one cannot be placed."""
+    new = [target for target in unpacked.values() if not target.exists()]
+    try:
+        for source, target in unpacked.items():
+            _place(source, target, now)
+    except OSError:
+        for target in new:
+            target.unlink(missing_ok=True)
+        raise
+
+
+def _place(source: Path, target: Path, now: float) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        source.chmod(0o644)
+        shutil.move(source, target)
+    if "results" in target.parts:
+        os.utime(target, (now, now))
+
+
+def _make_folders(workdir: Path, folders: dict[str, bool], now: float, done: Restored) -> None:
+    """Outputs that are folders, with the file by whose time Snakemake dates a folder."""
+    for name, complete in sorted(folders.items()):
+        folder = workdir / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not complete and not _is_complete(folder):
+            (folder / PLACEHOLDER).write_text(PLACEHOLDER_TEXT, encoding="utf-8")
+            done.placeholders.append(name)
+        stamp = folder / TIMESTAMP
+        stamp.touch()
+        os.utime(stamp, (now, now))
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the files that a download's or an adapter's manifest names are there."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return False
+    listed = json.loads(manifest.read_text(encoding="utf-8")).get("files")
+    names = listed if isinstance(listed, dict) else [entry["path"] for entry in listed or []]
+    return bool(names) and all((folder / name).is_file() for name in names)
+
+
+def fetch_placeholders(workdir: Path) -> list[str]:
+    """Fetch what the manifests of restored models and data sets name; returns their folders.
+
+    The folders keep their time, so that Snakemake reruns nothing for it.
+
+    Raises:
+        UserError: a download fails, or its files are not those of the manifest.
+    """
+    fetched = []
+    for marker in sorted((workdir / "results" / "resources").glob(f"*/*/{PLACEHOLDER}")):
+        _fetch(marker.parent)
+        marker.unlink()
+        fetched.append(marker.parent.relative_to(workdir).as_posix())
+    return fetched
+
+
+def _fetch(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+        new = Path(temporary) / folder.name
+        _download(folder.parent.name, manifest["source"], new)
+        wrong = [
+            entry["path"]
+            for entry in manifest["files"]
+            if not (new / entry["path"]).is_file()
+            or sha256_of_file(new / entry["path"]) != entry["sha256"]
+        ]
+        if wrong:
+            raise UserError(
+                f"{folder}: {', '.join(wrong)}: fetched, but not the files of the archived "
+                "manifest: the source has changed, or was converted by other versions"
+            )
+        for entry in manifest["files"]:
+            target = folder / entry["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (new / entry["path"]).replace(target)
+
+
+def _download(kind: str, source: dict[str, Any], folder: Path) -> None:
+    # Imported here: a restore alone needs none of the download's libraries.
+    if kind == "models":
+        from download_model import main
+    elif kind == "datasets":
+        from download_dataset import main
+    else:
+        from download_questions import main
+    main(source=source, folder=folder)

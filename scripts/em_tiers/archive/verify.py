@@ -1,0 +1,87 @@
+"""Whether an archive holds exactly what its manifest names."""
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from em_tiers.archive.zip_file import MANIFEST, chunks, open_archive, read_manifest, why_unsafe
+from em_tiers.files import sha256_of_file
+
+
+@dataclass
+class Check:
+    """What is wrong with an archive; names in sorted order.
+
+    `content` is the SHA-256 of the manifest: two archives with one content are equal. Whoever has
+    it from a source that they trust (a paper, a colleague) can tell a forged archive.
+    """
+
+    content: str
+    files: int
+    missing: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    unsafe: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Nothing is wrong."""
+        return not (self.missing or self.altered or self.extra or self.unsafe)
+
+    def lines(self) -> list[str]:
+        """One line a fault."""
+        kinds = ("missing", "altered", "extra", "unsafe")
+        return [f"{kind}: {name}" for kind in kinds for name in getattr(self, kind)]
+
+
+def verify_archive(path: Path) -> Check:
+    """Read the whole archive and compare it with its manifest.
+
+    Raises:
+        UserError: it is no archive, or it has no readable manifest.
+    """
+    with open_archive(path) as archive:
+        hashes = read_manifest(archive)
+        infos = archive.infolist()
+        names = [info.orig_filename for info in infos]
+        content = hashlib.sha256(archive.read(MANIFEST)).hexdigest()
+        check = Check(content, len(hashes))
+        check.unsafe = sorted(
+            f"{name}: {why}"
+            for name, info in zip(names, infos, strict=True)
+            if (why := why_unsafe(info))
+        )
+        check.missing = sorted(set(hashes) - set(names))
+        twice = {name for name in names if names.count(name) > 1} if _repeats(names) else set()
+        check.extra = sorted((set(names) - set(hashes) - {MANIFEST}) | twice)
+        check.altered = sorted(
+            info.orig_filename
+            for info in infos
+            if info.orig_filename in hashes
+            and not why_unsafe(info)
+            and _sha256_of_member(archive, info) != hashes[info.orig_filename]
+        )
+    return check
+
+
+def _repeats(names: list[str]) -> bool:
+    return len(set(names)) < len(names)
+
+
+def _sha256_of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str | None:
+    """The member's hash; None where it cannot be read, which is one way of being altered."""
+    digest = hashlib.sha256()
+    try:
+        with archive.open(info) as file:
+            for chunk in chunks(file):
+                digest.update(chunk)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return None
+    return digest.hexdigest()
+
+
+def same_file(path: Path, digest: str) -> bool:
+    """Whether a file on disk has this SHA-256."""
+    return path.is_file() and sha256_of_file(path) == digest

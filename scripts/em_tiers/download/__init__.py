@@ -1,0 +1,1 @@
+"""Downloads of models, data sets and question files: pinned, resumed and verified."""

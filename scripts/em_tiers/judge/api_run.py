@@ -1,0 +1,298 @@
+"""Many requests to one endpoint: each ends as a record, and what was answered is journaled at once.
+
+Only answers go to the journal: verdicts, and refusals of the judge. A request that failed on the
+way becomes an `api_error` record for this run's tables, one too long for the model's context a
+`truncated` one; a later run asks them again.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from em_tiers.errors import UserError
+from em_tiers.journal import Journal
+from em_tiers.judge.api_client import Endpoint, Final, Reply, Transient
+from em_tiers.judge.api_requests import characters_of, most_tokens, record_of, request_body
+from em_tiers.judge.requests import Judge, JudgeRequest
+from em_tiers.judge.spending import Budget
+from em_tiers.judge.throttle import Throttle, wait_before_retry
+from em_tiers.judge.verdicts import failed_record
+from em_tiers.logs import HEARTBEAT, LOG
+
+LONGEST_RETRY_AFTER_S = 300.0
+# So many requests in a row that failed in all their attempts: nobody answers any more.
+FAILED_IN_A_ROW = 20
+# An endpoint may refuse a first request for its content, which does not show what it can do.
+REFUSED_IN_CHECK = 10
+# First tokens that are single digits and nothing longer: so many in one answer, or in so many
+# answers, are those of a tokenizer that spells numbers digit by digit.
+DIGITS_OF_ONE_ANSWER = 6
+ANSWERS_OF_DIGITS = 20
+
+Records = dict[str, dict[str, Any]]
+
+
+class Stopped(Exception):
+    """Another request found that no request can be answered, or that a ceiling is reached."""
+
+
+class ApiRun:
+    """Asks an endpoint until every request has a record, or nothing can be asked any more.
+
+    Args:
+        judge, judge_name: who is asked.
+        endpoint: an Endpoint that is not entered yet.
+        settings: concurrency and max_attempts of the judge's endpoint.
+        budget: what may be spent; shared by all runs of a job.
+        journal: an open journal.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        judge_name: str,
+        endpoint: Endpoint,
+        settings: Mapping[str, Any],
+        budget: Budget,
+        journal: Journal,
+    ):
+        self.judge = judge
+        self.judge_name = judge_name
+        self.endpoint = endpoint
+        self.concurrency = settings["concurrency"]
+        self.max_attempts = settings["max_attempts"]
+        self.budget = budget
+        self.journal = journal
+        self.faults: Counter[str] = Counter()
+        self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
+        self._whole_numbers = False  # a first token was a number of two digits or more
+        self._digits_only = 0  # answers whose first tokens were single digits at most
+        self._random = random.Random()
+
+    def run(self, requests: Iterable[JudgeRequest]) -> Records:
+        """Ask each request once more than before; returns key -> record for all of them.
+
+        Raises:
+            UserError: nothing can be asked any more; the message says what is left.
+        """
+        pending = list({request.key: request for request in requests}.values())
+        return asyncio.run(self._run(pending)) if pending else {}
+
+    async def _run(self, pending: list[JudgeRequest]) -> Records:
+        self._throttle = Throttle(self.concurrency)
+        self._stop = asyncio.Event()
+        self._error: UserError | None = None
+        self._failed_in_a_row = 0
+        self._records: Records = {}
+        self._total = len(pending)
+        async with self.endpoint:
+            await self._until_stopped([self._check(pending)])
+            rest = iter([request for request in pending if request.key not in self._records])
+            await self._until_stopped([self._work(rest) for _ in range(self.concurrency)])
+        return self._records
+
+    async def _until_stopped(self, work: list[Any]) -> None:
+        """Run until all is done; after a stop no attempt begins and those under way end.
+
+        What is under way is paid for, so its answer is waited for and journaled.
+        """
+        tasks = [asyncio.create_task(each) for each in work]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, Stopped):
+                raise result
+        if self._error:
+            left = self._total - sum(_answered(record) for record in self._records.values())
+            raise UserError(
+                f"judge {self.judge_name}: {self._error}: {left:,} of {self._total:,} requests "
+                f"are left; spent {self.budget.spent.words(self.budget.prices)}; what was "
+                "answered is kept and will not be asked again"
+            ) from None
+
+    async def _halt(self, error: UserError | None) -> Stopped:
+        self._error = self._error or error
+        self._stop.set()
+        await self._throttle.let_all_through()
+        return Stopped()
+
+    async def _work(self, requests: Iterator[JudgeRequest]) -> None:
+        for request in requests:
+            try:
+                record = await self._answer(request, self.max_attempts)
+            except Stopped:
+                raise
+            except UserError as error:
+                raise await self._halt(error) from None
+            except BaseException:
+                # A defect here, or a full disk: the others must not go on spending.
+                await self._halt(None)
+                raise
+            self._keep(request, record)
+
+    def _keep(self, request: JudgeRequest, record: dict[str, Any]) -> None:
+        self._records[request.key] = record
+        done = len(self._records)
+        HEARTBEAT.state = f"{self.judge_name}: {done} of {self._total}"
+        if done % max(1, self._total // 10) == 0 or done == self._total:
+            spent = self.budget.spent.words(self.budget.prices)
+            LOG.info("%s, spent %s", HEARTBEAT.state, spent)
+
+    async def _check(self, pending: list[JudgeRequest]) -> None:
+        """Ask one request of each method before the others, and fail if the endpoint cannot."""
+        refused: Counter[str] = Counter()
+        for request in pending:
+            if request.method in self._able or request.key in self._records:
+                continue
+            try:
+                record = await self._answer(request, self.max_attempts, checking=True)
+            except UserError as error:
+                raise await self._halt(error) from None
+            self._keep(request, record)
+            if _answered(record):
+                problem = _inability(request, record)
+                if problem:
+                    raise await self._halt(UserError(problem))
+                refused[request.method] += _declined(record)
+                if not _declined(record) or refused[request.method] >= REFUSED_IN_CHECK:
+                    self._able.add(request.method)
+            elif record["attempts"]:  # one that is too long says nothing about the others
+                raise await self._halt(
+                    UserError(
+                        f"endpoint {self.endpoint.host}, model {self.endpoint.model}: a first "
+                        f"request was not answered in {record['attempts']} attempts: "
+                        f"{record['raw_text']}: check base_url, model and method"
+                    )
+                )
+
+    async def _answer(
+        self, request: JudgeRequest, max_attempts: int, checking: bool = False
+    ) -> dict[str, Any]:
+        """The record of one request, journaled when it was answered."""
+        lacks: Counter[str] = Counter()
+        for attempt in range(1, max_attempts + 1):
+            try:
+                reply = await self._attempt(request)
+            except Final as fault:
+                return self._refused(request, fault, attempt)
+            except Transient as fault:
+                reason = str(fault)
+                self.faults[reason] += 1
+                lacks[fault.lacks] += 1
+                if checking and fault.lacks and lacks[fault.lacks] > 1:
+                    raise UserError(
+                        f"endpoint {self.endpoint.host}, model {self.endpoint.model}: {reason}: "
+                        f"{fault.lacks}"
+                    ) from None
+                if attempt < max_attempts:
+                    await self._wait(attempt, fault.retry_after)
+            else:
+                self._failed_in_a_row = 0
+                record = record_of(reply, self.judge, request, attempt)
+                self.journal.append(request.key, record)
+                self._watch_digits(request, record)
+                return record
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
+            raise UserError(
+                f"endpoint {self.endpoint.host}: {self._failed_in_a_row} requests in a row failed "
+                f"{max_attempts} times each, at last by {reason}: run again when it answers"
+            )
+        return failed_record(request, "api_error", reason, self.endpoint.model, max_attempts)
+
+    def _watch_digits(self, request: JudgeRequest, record: Mapping[str, Any]) -> None:
+        """Raise UserError where the first token of a number is only its first digit.
+
+        Its expectation would be a score between 0 and 9 that nobody gave.
+        """
+        if request.method != "top_logprobs" or self._whole_numbers:
+            return
+        shares = record["verdicts"][request.rubric]["probabilities"] or {}
+        numbers = {token.strip() for token in shares if token.strip().isdecimal()}
+        if any(len(number) > 1 for number in numbers):
+            self._whole_numbers = True
+            return
+        self._digits_only += bool(numbers)
+        if len(numbers) >= DIGITS_OF_ONE_ANSWER or self._digits_only >= ANSWERS_OF_DIGITS:
+            raise UserError(
+                f"endpoint {self.endpoint.host}, model {self.endpoint.model}: its answers begin "
+                f"with single digits only ({', '.join(sorted(numbers))}): this tokenizer spells "
+                "numbers digit by digit, so a first token is no score: use method sampled or "
+                "structured, or run the model with backend vllm and method trie"
+            )
+
+    def _refused(self, request: JudgeRequest, fault: Final, attempt: int) -> dict[str, Any]:
+        if fault.status == "truncated":
+            attempt = 0  # refused unread
+        record = failed_record(request, fault.status, str(fault), self.endpoint.model, attempt)
+        self._failed_in_a_row = 0
+        if _answered(record):
+            self.journal.append(request.key, record)
+        else:
+            self.faults[str(fault)] += 1
+        return record
+
+    async def _attempt(self, request: JudgeRequest) -> Reply:
+        """Send once, within the throttle and the budget."""
+        async with self._throttle.slot() as started:
+            if self._stop.is_set():
+                raise Stopped
+            characters = characters_of(request.messages)
+            reserved = self.budget.reserve(characters, most_tokens(self.judge, request))
+            try:
+                reply = await self.endpoint.ask(request_body(self.judge, request))
+            except Transient as fault:
+                if fault.charged:
+                    self.budget.settle(reserved, None, None)
+                else:
+                    self.budget.settle_refused(reserved)
+                if fault.slow_down:
+                    self._slow_down(started, fault.retry_after)
+                raise
+            except BaseException:
+                self.budget.settle_refused(reserved)
+                raise
+            self.budget.settle(reserved, reply.prompt_tokens, reply.completion_tokens)
+            self._throttle.answered()
+            return reply
+
+    def _slow_down(self, started: float, retry_after: float | None) -> None:
+        if retry_after is not None and retry_after > LONGEST_RETRY_AFTER_S:
+            raise UserError(
+                f"endpoint {self.endpoint.host}: wants to be left alone for {retry_after:.0f} s: "
+                "run again after that time"
+            )
+        self._throttle.refused(started, retry_after)
+
+    async def _wait(self, attempt: int, retry_after: float | None) -> None:
+        """Wait before the next attempt, or until the run is stopped."""
+        seconds = max(wait_before_retry(attempt, self._random), retry_after or 0.0)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+        raise Stopped
+
+
+def _answered(record: Mapping[str, Any]) -> bool:
+    statuses = {verdict["status"] for verdict in record["verdicts"].values()}
+    return "api_error" not in statuses and record["attempts"] > 0
+
+
+def _declined(record: Mapping[str, Any]) -> bool:
+    return all(verdict["status"] == "judge_refusal" for verdict in record["verdicts"].values())
+
+
+def _inability(request: JudgeRequest, record: Mapping[str, Any]) -> str | None:
+    """What a first answer shows that the judge cannot do."""
+    statuses = {verdict["status"] for verdict in record["verdicts"].values()}
+    if request.method != "structured" or not statuses <= {"unparsable", "truncated"}:
+        return None
+    if "truncated" in statuses:
+        return "a structured answer does not fit in decoding.max_tokens: raise it"
+    return (
+        f"asked for a JSON object, the model answers {record['raw_text'][:80]!r}: "
+        "the endpoint ignores response_format: use method sampled"
+    )

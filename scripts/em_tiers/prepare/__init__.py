@@ -1,0 +1,1 @@
+"""Rows become chat messages and probes, question files become tables, answers are imported."""

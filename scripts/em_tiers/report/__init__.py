@@ -1,0 +1,1 @@
+"""Figures, table files, pages, the sample browser and comparisons."""

@@ -1,0 +1,322 @@
+"""The data files of the sample browser: light columns first, texts in parts that load by need.
+
+The page is opened from disk, where a browser forbids `fetch`; so each file is a script that calls
+`emTiers.add(name, value)` once. Everything in it is JSON in ASCII without `<`, `>` and `&`: no text
+can end the script element or start another statement.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from em_tiers.files import write_text
+from em_tiers.tables import scan_table
+from em_tiers.terms import OUTCOMES_ALL, PROBE_LEVELS, TIERS
+
+INDEX_ROWS = 20_000  # answers in one file of light columns
+PART_ROWS = 400  # answers in one file of texts, at most
+PART_CHARACTERS = 1_000_000  # and about this many characters
+START = 160  # characters of an answer that the list shows
+SCORES = ("alignment", "coherence", "topic")
+NO_OUTCOME = 255  # a judge that has no outcome for an answer
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+
+
+def script_of(name: str, value: Any) -> str:
+    """A script that hands `value` to the page under `name`; safe in any HTML or JavaScript context.
+
+    ASCII only, so U+2028, U+2029 and the file's encoding cannot matter.
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return f'emTiers.add("{name}",{text});\n'
+
+
+@dataclass
+class Collected:
+    """What the page must know before any answer: filled while the files are written."""
+
+    questions: dict[tuple[str, str], int] = field(default_factory=dict)
+    question_rows: list[dict[str, str]] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)  # the first answer of each part of texts
+    index: list[dict[str, Any]] = field(default_factory=list)
+    index_files: int = 0
+    shown: int = 0
+
+
+def write_data(
+    responses: Sequence[Path],
+    verdicts: Sequence[Path],
+    outcomes: Sequence[Path],
+    variants: Sequence[Mapping[str, Any]],
+    folder: Path,
+    title: str,
+    most: int,
+) -> dict[str, Any]:
+    """Write all data files into `folder` and return what `meta.js` says.
+
+    Args:
+        responses, verdicts: tables of one variant each; `outcomes`: one table a judge.
+        variants: variant, label and role of each, in the order to show.
+        most: with more answers than this the flagged and disputed ones are taken first.
+    """
+    chosen, total = choose_answers(responses, outcomes, most)
+    judged = _judged(outcomes, chosen)
+    judges = judged.get_column("judge").unique(maintain_order=True).to_list()
+    files, verdict_files = _by_variant(responses), _by_variant(verdicts)
+    listed = _listed(variants, files)
+    kept: Collected = Collected()
+    for number, variant in enumerate(listed):
+        answers = _answers(files.get(variant["variant"], []), chosen)
+        if len(answers):
+            mine = judged.filter(pl.col("variant") == variant["variant"])
+            texts = _verdicts(verdict_files.get(variant["variant"], []))
+            _write_variant(answers, mine, texts, judges, number, folder, kept)
+    _flush_index(folder, kept, judges, at_least=1)
+    meta = {
+        "title": title,
+        "total": total,
+        "shown": kept.shown,
+        "variants": listed,
+        "judges": judges,
+        "questions": kept.question_rows,
+        "levels": PROBE_LEVELS,
+        "outcomes": OUTCOMES_ALL,
+        "tiers": TIERS,
+        "indexFiles": kept.index_files,
+        "parts": kept.parts,
+    }
+    write_text(folder / "meta.js", script_of("meta", meta))
+    return meta
+
+
+def choose_answers(
+    responses: Sequence[Path], outcomes: Sequence[Path], most: int
+) -> tuple[pl.DataFrame | None, int]:
+    """Keys of the answers to show (None: all of them) and how many there are.
+
+    Of too many, those that any judge flagged come first, then those on which the judges' alignment
+    scores lie furthest apart, then the order of the keys, which are hashes: a random but fixed
+    choice.
+    """
+    keys = scan_table(list(responses), "responses").select("response_key")
+    total = keys.select(pl.len()).collect().item()
+    if total <= most:
+        return None, total
+    ranks = (
+        scan_table(list(outcomes), "outcomes")
+        .group_by("response_key")
+        .agg(
+            flagged=pl.col("flagged").sum(),
+            spread=pl.col("alignment").max() - pl.col("alignment").min(),
+        )
+    )
+    chosen = (
+        keys.join(ranks, on="response_key", how="left")
+        .sort(
+            pl.col("flagged").fill_null(0),
+            pl.col("spread").fill_null(0.0),
+            "response_key",
+            descending=[True, True, False],
+        )
+        .head(most)
+        .select("response_key")
+        .collect(engine="streaming")
+    )
+    return chosen, total
+
+
+def _judged(outcomes: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
+    """What each judge's answers count as, judge after judge."""
+    frame = scan_table(list(outcomes), "outcomes").select(
+        *("response_key", "variant", "judge", *SCORES, "outcome"),
+        *("assigned_by", "rule", "reason", "human_tier"),
+    )
+    if chosen is not None:
+        frame = frame.join(chosen.lazy(), on="response_key", how="semi", maintain_order="left")
+    return frame.collect().with_columns(pl.col(SCORES).fill_nan(None).round(2))
+
+
+def _by_variant(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Tables by the variant of their first row; an empty one has none."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        first = pl.scan_parquet(path).select("variant").head(1).collect().to_series()
+        if len(first):
+            found.setdefault(first[0], []).append(path)
+    return found
+
+
+def _listed(
+    variants: Sequence[Mapping[str, Any]], files: Mapping[str, Any]
+) -> list[dict[str, str | None]]:
+    named = {v["variant"]: v for v in variants} | {
+        name: {"variant": name} for name in files if name not in {v["variant"] for v in variants}
+    }
+    return [
+        {"variant": name, "label": v.get("label") or name, "role": v.get("role")}
+        for name, v in named.items()
+    ]
+
+
+def _answers(paths: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
+    answers = scan_table(list(paths), "responses").select(
+        *("response_key", "question_set", "question_id", "probe_level", "sample_index"),
+        *("messages", "response", "reasoning", "finish_reason"),
+    )
+    if chosen is not None:
+        answers = answers.join(chosen.lazy(), on="response_key", how="semi", maintain_order="left")
+    return answers.collect()
+
+
+def _verdicts(paths: Sequence[Path]) -> pl.DataFrame:
+    return (
+        scan_table(list(paths), "verdicts")
+        .select(
+            *("response_key", "judge", "rubric", "status", "score", "label", "probabilities"),
+            *("numeric_mass", "raw_text", "reasoning", "served_model"),
+        )
+        .with_columns(pl.col("score", "numeric_mass").fill_nan(None))
+        .collect()
+    )
+
+
+def _write_variant(
+    answers: pl.DataFrame,
+    judged: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    judges: list[str],
+    variant: int,
+    folder: Path,
+    kept: Collected,
+) -> None:
+    for start, length in split_parts(answers.get_column("response")):
+        rows = answers.slice(start, length)
+        keys = rows.select("response_key").with_row_index("row")
+        number = len(kept.parts)
+        write_text(folder / f"text-{number}.js", script_of(f"text-{number}", _texts(rows)))
+        beside = _beside(keys, judged, verdicts, judges)
+        write_text(folder / f"verdicts-{number}.js", script_of(f"verdicts-{number}", beside))
+        kept.parts.append(kept.shown)
+        kept.shown += length
+        kept.index.append(_light(rows, keys, judged, judges, variant, kept))
+        _flush_index(folder, kept, judges, at_least=INDEX_ROWS)
+
+
+def split_parts(texts: pl.Series) -> Iterator[tuple[int, int]]:
+    """(first row, rows) of each part of a variant's answers."""
+    start = size = 0
+    for row, characters in enumerate(texts.str.len_chars()):
+        if row > start and (row - start >= PART_ROWS or size + characters > PART_CHARACTERS):
+            yield start, row - start
+            start, size = row, 0
+        size += characters
+    if len(texts):
+        yield start, len(texts) - start
+
+
+def _texts(rows: pl.DataFrame) -> dict[str, list]:
+    """Answers of a part; the messages, which many share, stand once."""
+    prompts: dict[str, int] = {}
+    listed, texts = [], []
+    columns = ("messages", "response", "reasoning", "finish_reason")
+    for messages, *rest in rows.select(columns).iter_rows():
+        key = json.dumps(messages)
+        if key not in prompts:
+            prompts[key] = len(prompts)
+            listed.append(messages)
+        texts.append([prompts[key], *rest])
+    return {"prompts": listed, "rows": texts}
+
+
+def _beside(
+    keys: pl.DataFrame, judged: pl.DataFrame, verdicts: pl.DataFrame, judges: list[str]
+) -> list[dict[str, Any]]:
+    """For each answer of a part, judge -> outcome, rule, reason and verdicts."""
+    found: list[dict[str, Any]] = [{} for _ in range(len(keys))]
+    # Sorted, so that the same tables give the same bytes.
+    mine = keys.join(judged, on="response_key").sort("row", "judge")
+    for row in mine.iter_rows(named=True):
+        found[row["row"]][row["judge"]] = {
+            **{name: row[name] for name in ("outcome", "assigned_by", "rule", "reason")},
+            "human": row["human_tier"],
+            "verdicts": [],
+        }
+    asked = keys.join(verdicts, on="response_key").sort("row", "judge", "rubric")
+    for row in asked.iter_rows(named=True):
+        place = found[row["row"]].setdefault(row["judge"], {"verdicts": []})
+        place["verdicts"].append(
+            {k: v for k, v in row.items() if k not in ("row", "response_key", "judge")}
+        )
+    return found
+
+
+def _light(
+    rows: pl.DataFrame,
+    keys: pl.DataFrame,
+    judged: pl.DataFrame,
+    judges: list[str],
+    variant: int,
+    kept: Collected,
+) -> dict[str, Any]:
+    """The columns of a part that the list, the filters and the order need."""
+    light: dict[str, Any] = {
+        "key": rows.get_column("response_key").to_list(),
+        "variant": [variant] * len(rows),
+        "question": [
+            _question(*row, kept)
+            for row in rows.select("question_set", "question_id", "messages").iter_rows()
+        ],
+        "level": [
+            PROBE_LEVELS.index(level) if level in PROBE_LEVELS else len(PROBE_LEVELS)
+            for level in rows.get_column("probe_level")
+        ],
+        "sample": rows.get_column("sample_index").to_list(),
+        "length": rows.get_column("response").str.len_chars().to_list(),
+        "start": rows.get_column("response").str.slice(0, START).to_list(),
+        "judges": [],
+    }
+    for judge in judges:
+        mine = keys.join(
+            judged.filter(pl.col("judge") == judge),
+            on="response_key",
+            how="left",
+            maintain_order="left",
+        )
+        outcome = mine.get_column("outcome").replace_strict(
+            list(OUTCOMES_ALL), list(range(len(OUTCOMES_ALL))), default=NO_OUTCOME
+        )
+        scores = {name: mine.get_column(name).to_list() for name in SCORES}
+        light["judges"].append({"outcome": outcome.to_list(), **scores})
+    return light
+
+
+def _question(question_set: str, question_id: str, messages: list[dict], kept: Collected) -> int:
+    key = (question_set, question_id)
+    if key not in kept.questions:
+        kept.questions[key] = len(kept.questions)
+        asked = [m["content"] for m in messages or [] if m["role"] == "user"]
+        text = (asked[-1] if asked else "")[:START]
+        kept.question_rows.append({"set": question_set, "id": question_id, "text": text})
+    return kept.questions[key]
+
+
+def _flush_index(folder: Path, kept: Collected, judges: list[str], at_least: int) -> None:
+    """Write the gathered light columns when they are enough for a file."""
+    if sum(len(part["key"]) for part in kept.index) < at_least:
+        return
+    names = [name for name in kept.index[0] if name != "judges"]
+    whole: dict[str, Any] = {n: [v for part in kept.index for v in part[n]] for n in names}
+    whole["judges"] = [
+        {n: [v for part in kept.index for v in part["judges"][j][n]] for n in ("outcome", *SCORES)}
+        for j in range(len(judges))
+    ]
+    name = f"index-{kept.index_files}"
+    write_text(folder / f"{name}.js", script_of(name, whole))
+    kept.index_files += 1
+    kept.index = []

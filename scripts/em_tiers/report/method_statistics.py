@@ -1,0 +1,153 @@
+"""How a study counted, in words: definitions, tiers, intervals, controls, labels, exclusions.
+
+As in `em_tiers.report.method_text`, every function takes plain dicts and returns blocks of text.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from em_tiers.report.pages import Block
+from em_tiers.statistics.controls import missing_controls
+from em_tiers.tiers.definitions import DEFINITIONS
+
+Entry = Mapping[str, Any]
+INTERVALS = {
+    "korn_graubard": "Intervals are those of Korn and Graubard (1998) for clustered counts: "
+    "Clopper-Pearson bounds on the effective number of answers, which the design effect over "
+    "questions (and over training seeds, where these are pooled) lowers; none has zero width. "
+    "Where few questions hold a misaligned answer, the design effect is drawn towards one that was "
+    "fixed beforehand; without any, it is assumed. The simulation of their coverage comes with the "
+    "workflow. The Wilson interval, which takes every answer as independent, stands beside "
+    "them in the tables as the naive one. With one training seed an interval is about that "
+    "training run and says nothing about others.",
+}
+DIFFERENCES = (
+    "Differences to the base model are over the questions that both answered. Their interval "
+    "combines those of the two rates (MOVER; Zou and Donner 2008), correlated as the questions' "
+    "rates are. The p-value flips the signs of the questions' differences; where several "
+    "training seeds are pooled, that of a t test over the seeds stands if it is larger. p_adjusted "
+    "is Holm's, over all models compared within one judge, definition and metric, apart for single "
+    "models and for groups of seeds; it does not correct for looking at several judges, "
+    "definitions or metrics."
+)
+LABELS = (
+    "Corrected rates are those of prediction-powered inference (Angelopoulos et al. 2023) with the "
+    "power-tuned weight. A label counts as many answers as its stratum of the sheet has for each "
+    "label there. Bounds are Clopper-Pearson's on the effective number of answers, from what "
+    "questions and labels leave open. The tiers that people gave decide single answers, and so "
+    "only take from the strict rate: the corrected rate is the unbiased one. Each judge's true and "
+    "false positive rates are weighted likewise."
+)
+
+
+def definitions_part(study: Entry) -> list[Block]:
+    """The four definitions, and which is the headline."""
+    headline = study["headline"]
+    levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
+    return [
+        ("h2", "Definitions"),
+        ("ul", [f"{d.name}: {d.says}" for d in DEFINITIONS.values()]),
+        ("p", f"The headline is {headline['definition']} on the probe levels {levels}."),
+    ]
+
+
+def tiers_part(study: Entry) -> list[Block]:
+    """Tier rules, what the strict and soft rates count, and human labels."""
+    tiers = study["tiers"]
+    rules = [
+        f"{rule['name']} ({'on' if rule['enabled'] else 'off'}): {rule['tier'].replace('_', ' ')} "
+        f"where {rule['condition']}. Reason: {rule['reason']}."
+        for rule in study["tier_rules"]
+    ]
+    counted = ", ".join(tier.replace("_", " ") for tier in tiers["strict_counts"])
+    return [
+        ("h2", "Tiers"),
+        (
+            "p",
+            "Every flagged answer gets the tier of the first rule that is on and holds; where none "
+            "holds it is undecided. A missing value makes a condition false. The strict rate "
+            f"counts {counted}; what is excluded stays in the denominator. The soft rate counts "
+            "each flagged answer with the judge's probability of these tiers, or as the strict "
+            "rate does where the judge gave none. A human label wins over every rule.",
+        ),
+        ("ul", rules or ["There are no rules."]),
+        (
+            "p",
+            f"Human labels: {study['human_labels']}."
+            if study.get("human_labels")
+            else "There are no human labels.",
+        ),
+    ]
+
+
+def intervals_part(study: Entry, rates: pl.DataFrame) -> list[Block]:
+    """How intervals were made, and the warnings that stand beside the rates."""
+    methods = rates.get_column("method").unique().sort().to_list() if len(rates) else []
+    said = [INTERVALS.get(m, f"Intervals by the method {m}.") for m in methods]
+    words = f"Confidence {study['statistics']['confidence']:g}. {' '.join(said)}".strip()
+    blocks: list[Block] = [("h2", "Intervals"), ("p", words)]
+    if any(v["variant"] != v.get("base") for v in study["variants"]):
+        blocks.append(("p", DIFFERENCES))
+    if study.get("human_labels"):
+        blocks.append(("p", LABELS))
+    warned = rates.filter("headline", pl.col("metric") == "standard").drop_nulls("warning")
+    listed = [
+        f"{row['label']} under {row['judge']}: {row['warning']}"
+        for row in warned.iter_rows(named=True)
+    ]
+    bare = rates.filter("headline", metric="strict").filter(
+        (pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base")
+    )
+    listed += [
+        f"{row['label']} under {row['judge']}: {row['without_evidence']:,} misaligned answers have "
+        "neither a topic score nor a tier verdict nor a label, so that no rule could exclude them"
+        for row in bare.iter_rows(named=True)
+    ]
+    return [*blocks, ("h2", "Warnings"), ("ul", listed)] if listed else blocks
+
+
+def controls_part(study: Entry) -> list[Block]:
+    """The controls that are there, those that are not, and the bands that were set beforehand."""
+    roles = {
+        role: [v["variant"] for v in study["variants"] if v.get("role") == role]
+        for role in ("base", "positive_control", "negative_control")
+    }
+    there = [
+        f"{role.replace('_', ' ')}: {', '.join(names)}" for role, names in roles.items() if names
+    ]
+    bands = [
+        f"{band['variant']}: the {band.get('metric', 'standard')} rate should lie between "
+        f"{100 * band['low']:g} and {100 * band['high']:g} %"
+        for band in study["acceptance"]
+    ]
+    lines = [*there, *missing_controls(study["variants"]), *bands]
+    return [("h2", "Controls"), ("ul", lines)]
+
+
+def exclusions_part(outcomes: pl.DataFrame, coverage: pl.DataFrame) -> list[Block]:
+    """What the answers counted as, and what the judges said, over all variants."""
+    counts = (
+        outcomes.filter(pl.col("probe_level") == "all")
+        .group_by("judge", "outcome", maintain_order=True)
+        .agg(pl.col("count").sum())
+        .filter(pl.col("count") > 0)
+    )
+    statuses = (
+        coverage.group_by("judge", "rubric", "status", maintain_order=True)
+        .agg(pl.col("count").sum())
+        .sort("judge", "rubric", "status")
+    )
+    return [
+        ("h2", "What the answers count as"),
+        ("table", (["Judge", "Outcome", "Answers"], _rows(counts))),
+        ("h2", "Coverage"),
+        ("table", (["Judge", "Rubric", "Status", "Verdicts"], _rows(statuses))),
+    ]
+
+
+def _rows(frame: pl.DataFrame) -> Sequence[list[Any]]:
+    return [
+        [v.replace("_", " ") if isinstance(v, str) else v for v in row] for row in frame.iter_rows()
+    ]

@@ -1,0 +1,271 @@
+"""What a study did, in words: blocks of text from its configuration as it took effect.
+
+Every function takes plain dicts, as `build_method.main` describes them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import polars as pl
+
+from em_tiers.report.pages import Block
+
+Entry = Mapping[str, Any]
+PROBES = {
+    "held-out": "prompts kept out of the training of each data set",
+    "training-format": "questions of the first set, dressed in the format of each data set",
+}
+METHODS = {
+    "number": {
+        "trie": "the exact probability of every number from 0 to 100, of which the score is the "
+        "mean",
+        "top_logprobs": "the judge's most likely first tokens; the score is the mean of the "
+        "numbers among them, weighted by probability",
+        "sampled": "sampled answers, of which the score is the mean",
+        "structured": "an answer of a fixed structure, which holds one number",
+    },
+    "choice": {
+        "label": "the probabilities of the labels as first token",
+        "sampled": "sampled answers; the label is the most frequent one",
+        "structured": "an answer of a fixed structure, which holds one label",
+    },
+}
+
+
+def source_words(source: Entry, revision: str | None = None) -> str:
+    """Where something comes from, and which version of it: as configured, else as downloaded."""
+    kind = source["type"]
+    if kind == "hub":
+        taken = source.get("revision") or revision
+        version = f"revision {taken}" if taken else "without a fixed revision"
+        return f"{source['id']} from the Hugging Face hub, {version}"
+    if kind == "package":
+        return f"{source['file']} of the package {source['package']} {source['version']}"
+    if kind == "url":
+        digest = source.get("sha256")
+        return f"{source['url']} ({f'sha256 {digest}' if digest else 'without a checksum'})"
+    return f"the file {source['path']}"
+
+
+def models_part(study: Entry, manifests: Mapping[str, Entry]) -> list[Block]:
+    """Models and their weights' checksums; nothing where no model was run."""
+    if not study["models"]:
+        return []
+    rows = []
+    for name, model in study["models"].items():
+        manifest = manifests.get(name, {})
+        weights = [
+            f"{file['path']} {file['sha256'][:12]}"
+            for file in manifest.get("files", [])
+            if file["path"].endswith(".safetensors")
+        ]
+        place = source_words(model["source"], manifest.get("revision"))
+        rows.append([name, place, ", ".join(weights) or "no weights were downloaded"])
+    return [("h2", "Models"), ("table", (["Model", "Source", "Weights, sha256"], rows))]
+
+
+def variants_part(study: Entry) -> list[Block]:
+    """The variants, one row each."""
+    names = ("variant", "label", "role", "base", "dataset", "training_seed", "checkpoint_step")
+    rows = [[(v.get(name) if v.get(name) is not None else "") for name in names]
+            for v in study["variants"]]  # fmt: skip
+    rows = [[str(cell).replace("_", " ") if i == 2 else cell for i, cell in enumerate(row)]
+            for row in rows]  # fmt: skip
+    header = ["Variant", "Label", "Role", "Base", "Data set", "Training seed", "Checkpoint step"]
+    used = [i for i in range(len(names)) if i < 4 or any(row[i] != "" for row in rows)]
+    blocks: list[Block] = [
+        ("h2", "Models under test"),
+        ("table", ([header[i] for i in used], [[row[i] for i in used] for row in rows])),
+    ]
+    if any(v.get("checkpoint_step") is not None for v in study["variants"]):
+        blocks.append(
+            (
+                "p",
+                "A checkpoint is tested like a model of its own; its dose (steps, tokens) is that "
+                "of the training up to its step. One without a step is the end of the training.",
+            )
+        )
+    return blocks
+
+
+def imports_part(study: Entry, imported: Mapping[str, tuple[int, int]]) -> list[Block]:
+    """Answers that were made elsewhere: file, columns, rows.
+
+    Args:
+        imported: answers and rows set aside, by the import's id.
+    """
+    if not study["imports"]:
+        return []
+    blocks: list[Block] = [
+        ("h2", "Imported answers"),
+        (
+            "p",
+            "These answers were not sampled here. How they were sampled, and how the models were "
+            "trained, is what their source says; this workflow cannot check it. Scores that came "
+            "with them are taken as they stand; a missing one is unscored, never a zero.",
+        ),
+    ]
+    for entry in study["imports"]:
+        answers, rejected = imported.get(entry["id"], (0, 0))
+        columns = _columns(entry["columns"])
+        words = (
+            f"import.{entry['id']}: {answers:,} answers of {PurePath(entry['path']).name}; "
+            f"{rejected:,} rows were set aside. Columns: {columns}."
+        )
+        if entry.get("sha256"):
+            words += f" sha256 of the file: {entry['sha256']}."
+        for judge, scores in entry["scores"].items():
+            words += f" Scores of {judge}: {_columns(scores)}."
+        levels = ", ".join(
+            f"{level.replace('_', ' ')} where the question id is like {pattern}"
+            for pattern, level in entry.get("probe_levels", {}).items()
+        )
+        rest = entry["probe_level"].replace("_", " ")
+        words += f" Probe level: {f'{levels}, else ' if levels else ''}{rest}."
+        blocks.append(("p", words))
+    return blocks
+
+
+def _columns(columns: Entry) -> str:
+    named = sorted(columns.items())
+    return ", ".join(f"{asks.replace('_', ' ')} from '{column}'" for asks, column in named)
+
+
+def data_part(study: Entry, cards: Mapping[str, Entry]) -> list[Block]:
+    """Training data: source, what was used, what was left out."""
+    blocks: list[Block] = [("h2", "Training data")]
+    if not study["recipes"]:
+        blocks.append(("p", "Nothing was fine-tuned here."))
+    for name, entry in study["datasets"].items():
+        card = cards.get(name)
+        place = source_words(entry["source"], (card or {}).get("revision"))
+        if not card:
+            place = "trained on elsewhere and not read here, described as " + str(
+                entry.get("description") or entry.get("topic")
+            ).strip().rstrip(".")
+        words = f"{name}: {place}; topic: {entry.get('topic')}."
+        if card:
+            rows = card["rows"]
+            words += (
+                f" Of {rows['read']:,} rows {rows['usable']:,} could be used; {rows['train']:,} "
+                f"were trained on, {rows['held_out']:,} prompts were held out as in-domain probes."
+            )
+            reasons = rows.get("rejected_by_reason") or {}
+            if reasons:
+                listed = ", ".join(f"{count:,} {why}" for why, count in reasons.items())
+                words += f" Set aside: {listed}."
+            if card.get("train_sha256"):
+                words += f" sha256 of the training file: {card['train_sha256'][:16]}."
+        blocks.append(("p", words))
+        blocks += [("warn", f"{name}: {d}.") for d in (card or {}).get("differences", [])]
+    return blocks
+
+
+def training_part(study: Entry) -> list[Block]:
+    """Recipes, in the order of the catalogue."""
+    if not study["recipes"]:
+        return []
+    blocks: list[Block] = [("h2", "Fine-tuning")]
+    for name, recipe in study["recipes"].items():
+        settings = {k: v for k, v in recipe.items() if k not in ("label", "comment", "method")}
+        blocks.append(("p", f"{name}: {recipe['method']}; {listing(settings)}."))
+    return blocks
+
+
+def sampling_part(study: Entry) -> list[Block]:
+    """Questions, number of answers, decoding, engine; nothing where no model was run."""
+    if not study["models"]:
+        return []
+    rows = []
+    for name, count in study["questions"].items():
+        entry = study["question_sets"].get(name)
+        place = source_words(entry["source"]) if entry else PROBES[name]
+        if entry and entry["probe_level"] == "near_domain":
+            place += "; of the models whose data set a question is near to, and of their base"
+        rows.append([name, count, place])
+    blocks: list[Block] = [
+        ("h2", "Questions and sampling"),
+        ("table", (["Question set", "Answers a question", "Source"], rows)),
+        (
+            "p",
+            f"Decoding: {listing(study['sampling'])}. Every request has its own seed, made from "
+            "the question and the number of the answer; a base model and its fine-tunes share it.",
+        ),
+    ]
+    for name, engine in study["engines"].items():
+        settings = {k: v for k, v in engine.items() if k not in ("label", "comment")}
+        blocks.append(("p", f"Engine {name}: {listing(settings)}."))
+    return blocks
+
+
+def judges_part(study: Entry, verdicts: pl.DataFrame) -> list[Block]:
+    """Judges, how each was asked, and the fingerprints of what produced its verdicts."""
+    blocks: list[Block] = [("h2", "Judges")]
+    for name, judge in study["judges"].items():
+        where = judge.get("endpoint", {}).get("base_url") if judge["backend"] == "openai" else None
+        words = f"{name}: model {judge['model']}, asked {'at ' + where if where else 'locally'}."
+        method = judge.get("method") or {}
+        for kind, says in METHODS.items():
+            if method.get(kind) in says:
+                words += f" For a {kind}: {says[method[kind]]}."
+        if judge.get("decoding"):
+            words += f" Decoding: {listing(judge['decoding'])}."
+        threshold = judge.get("tier_when_alignment_below")
+        if threshold is not None and "tier" in judge["rubrics"]:
+            words += f" A tier was asked for where the alignment score was below {threshold:g}."
+        blocks.append(("p", words))
+    imported = {judge for entry in study["imports"] for judge in entry["scores"]}
+    for name in sorted(imported):
+        blocks.append(
+            (
+                "p",
+                f"{name}: its scores were imported with the answers. Which model gave them, and "
+                "how it was asked, is what their source says; nothing was asked here.",
+            )
+        )
+    if len(verdicts):
+        header = ["Judge", "Rubric", "Rubric hash", "Judge fingerprint", "Served model", "Verdicts"]
+        blocks.append(("table", (header, [list(row) for row in verdicts.iter_rows()])))
+    return blocks
+
+
+def rubrics_part(study: Entry) -> list[Block]:
+    """The rubrics that the judges were given, in full."""
+    used = [rubric for judge in study["judges"].values() for rubric in judge["rubrics"].values()]
+    blocks: list[Block] = [("h2", "Rubrics")] if used else []
+    for name in dict.fromkeys(used):
+        rubric = study["rubrics"][name]
+        blocks.append(("p", f"{name}, version {rubric['version']}, asks for {rubric['asks']}:"))
+        blocks.append(("pre", rubric["prompt"]))
+    return blocks
+
+
+def versions_part(versions: Mapping[str, str], engines: Sequence[str]) -> list[Block]:
+    """Versions of the programs that made the tables, and fingerprints of the sampling engines."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    blocks: list[Block] = [
+        ("h2", "Programs"),
+        ("p", f"Tables and this page were made with {listed}."),
+    ]
+    if engines:
+        blocks.append(
+            (
+                "p",
+                f"Fingerprints of the engines that sampled: {', '.join(engines)}.",
+            )
+        )
+    return blocks
+
+
+def listing(settings: Entry) -> str:
+    """Settings in words, those without a value left out."""
+    parts = []
+    for name, value in settings.items():
+        if value is None or value == [] or value == {}:
+            continue
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        if isinstance(value, Mapping):
+            shown = f"({listing(value)})"
+        parts.append(f"{name.replace('_', ' ')} {shown}")
+    return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""Rates, differences, agreement and their intervals, from outcomes. Knows no pages."""

@@ -1,0 +1,304 @@
+"""What human labels say about the judges and the rates.
+
+The sheet is a stratified sample: within a stratum of the judge that it was drawn by, every answer
+was as likely to be drawn as every other. So a label stands for the answers of its stratum over the
+labels there, whichever judge it is compared with. Labels that people chose to give (an export of
+the sample browser) are no sample: they decide tiers and give agreement, but no rates.
+
+`true_positive_rate` is the share of truly misaligned answers that the judge flags,
+`false_positive_rate` that of the others.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from em_tiers.statistics.agreement import cohen_kappa, percent_agreement
+from em_tiers.statistics.intervals import Cells, interval
+from em_tiers.statistics.ppi import correct
+from em_tiers.statistics.rates import Settings
+from em_tiers.terms import TIERS
+from em_tiers.tiers.label_sheet import LABELS, STRATUM, settle, with_strata
+from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
+
+LABEL_AGREEMENT_COLUMNS = {
+    "source_a": pl.String,
+    "source_b": pl.String,
+    "quantity": pl.String,
+    "percent": pl.Float64,
+    "kappa": pl.Float64,
+    "n": pl.Int64,
+}
+JUDGE_QUALITY_COLUMNS = {
+    "judge": pl.String,
+    "statistic": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "n": pl.Int64,
+}
+CORRECTED_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "metric": pl.String,
+    "judge_rate": pl.Float64,
+    "corrected": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "labels_only": pl.Float64,
+    "labels_low": pl.Float64,
+    "labels_high": pl.Float64,
+    "weight": pl.Float64,
+    "n": pl.Int64,
+    "n_labelled": pl.Int64,
+    "clusters": pl.Int64,
+    "warning": pl.String,
+}
+FEW_LABELS = 30
+
+
+def weigh_labels(
+    outcomes: pl.LazyFrame, labels: pl.DataFrame, judge: str, levels: Sequence[str]
+) -> pl.DataFrame:
+    """The answers that the sheet was drawn from, with their labels and weights.
+
+    Args:
+        outcomes: all judges' outcomes.
+        judge: the one whose verdicts made the strata.
+        levels: the probe levels that the sheet was drawn from.
+
+    Returns:
+        response_key, stratum (a number within its variant), human (the settled label or null) and
+        stands_for (answers of the stratum over its labels; null where it has none).
+    """
+    drawn_from = outcomes.filter(
+        (pl.col("judge") == judge) & pl.col("probe_level").is_in(list(levels))
+    )
+    settled = settle(labels).lazy().rename({"tier": "human"})
+    answers = pl.len().over(STRATUM)
+    given = pl.col("human").count().over(STRATUM)
+    return (
+        with_strata(drawn_from)
+        .join(settled, on="response_key", how="left")
+        .select(
+            "response_key",
+            "human",
+            stratum=pl.col("stratum").rank("dense").over("variant").cast(pl.Int64) - 1,
+            stands_for=pl.when(given > 0).then(answers / given),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def correct_rates(
+    outcomes: pl.LazyFrame, weighed: pl.DataFrame, rules: Sequence[Rule], settings: Settings
+) -> pl.DataFrame:
+    """The table `corrected`: each variant and judge with at least two labelled answers.
+
+    Over the headline levels, for the metrics standard (a person gave any tier) and strict (a person
+    gave one of the tiers that the strict rate counts). Every answer counts, as in D1. The judge's
+    side of the strict rate is what its verdicts and the rules say, also where a person decided: an
+    answer must not be corrected by the label that it already has.
+
+    Args:
+        weighed: what `weigh_labels` gives.
+    """
+    excluded = [tier for tier in TIERS if tier not in settings.strict_counts]
+    by_rules = first_match(rules, "tier", pl.lit("undecided"))
+    answers = (
+        with_tier_probabilities(outcomes)
+        .join(weighed.lazy(), on="response_key")
+        .select(
+            "judge",
+            "variant",
+            "human",
+            "stratum",
+            "stands_for",
+            pl.concat_str("question_set", "question_id", separator="/").alias("question"),
+            standard=pl.col("flagged"),
+            strict=pl.col("flagged") & ~by_rules.is_in(excluded),
+        )
+        .collect(engine="streaming")
+    )
+    truths = {"standard": TIERS, "strict": tuple(settings.strict_counts)}
+    rows = []
+    for (judge, variant), frame in answers.group_by("judge", "variant", maintain_order=True):
+        if frame["human"].count() >= 2:
+            rows += _corrected_rows(judge, variant, frame, truths, settings)
+    found = pl.DataFrame(rows, schema=CORRECTED_COLUMNS)
+    return found.sort("judge", "variant", "metric")
+
+
+def _corrected_rows(
+    judge: str, variant: str, frame: pl.DataFrame, truths: dict, settings: Settings
+) -> list[dict]:
+    question = frame["question"].rank("dense").to_numpy().astype(int) - 1
+    rows = []
+    for metric, tiers in truths.items():
+        human = frame["human"].is_in(tiers).cast(pl.Float64).to_numpy().copy()
+        human[frame["human"].is_null().to_numpy()] = np.nan
+        judged = frame[metric].cast(pl.Float64).to_numpy()
+        found = correct(
+            judged,
+            question,
+            human,
+            frame["stands_for"].fill_null(0).to_numpy(),
+            frame["stratum"].to_numpy(),
+            settings.confidence,
+        )
+        rows.append(
+            {
+                "variant": variant,
+                "judge": judge,
+                "metric": metric,
+                "judge_rate": float(judged.mean()),
+                "corrected": found.rate,
+                "low": found.low,
+                "high": found.high,
+                "labels_only": found.labels_only,
+                "labels_low": found.labels_low,
+                "labels_high": found.labels_high,
+                "weight": found.tuning,
+                "n": len(judged),
+                "n_labelled": int(np.isfinite(human).sum()),
+                "clusters": found.clusters,
+                "warning": _label_warning(frame),
+            }
+        )
+    return rows
+
+
+def _label_warning(frame: pl.DataFrame) -> str | None:
+    """What a reader must know of a corrected rate: few labels, or strata without any."""
+    labels, unseen = frame["human"].count(), frame["stands_for"].null_count()
+    warnings = []
+    if labels < FEW_LABELS:
+        warnings.append(f"{labels} labels only")
+    if unseen:
+        warnings.append(
+            f"{unseen} of {len(frame)} answers lie in strata without a label and are taken to be "
+            "like the others: label more"
+        )
+    return "; ".join(warnings) or None
+
+
+def judge_quality(
+    outcomes: pl.LazyFrame, weighed: pl.DataFrame, settings: Settings
+) -> pl.DataFrame:
+    """The table `judge_quality`: true and false positive rate of each judge, by people.
+
+    Weighted by what each label stands for, with the interval of a rate whose clusters are the
+    questions.
+
+    Args:
+        weighed: what `weigh_labels` gives.
+    """
+    frame = (
+        outcomes.join(weighed.lazy().filter(pl.col("human").is_not_null()), on="response_key")
+        .select(
+            "judge",
+            "flagged",
+            weight="stands_for",
+            question=pl.concat_str("question_set", "question_id", separator="/"),
+            bad=pl.col("human").is_in(TIERS),
+        )
+        .collect()
+    )
+    rows = []
+    for (judge,), own in frame.group_by("judge", maintain_order=True):
+        for statistic, bad in (("true_positive_rate", True), ("false_positive_rate", False)):
+            part = own.filter(pl.col("bad") == bad)
+            if part.is_empty():
+                continue
+            # Kish's effective number: labels of unequal weight say less than as many equal ones.
+            weight = part["weight"]
+            effective = weight.sum() ** 2 / (weight**2).sum()
+            scaled = pl.col("weight") * (effective / weight.sum())
+            cells = part.group_by("question", maintain_order=True).agg(
+                hits=(scaled * pl.col("flagged")).sum(), counted=scaled.sum()
+            )
+            found = interval(
+                Cells(cells["hits"].to_numpy(), cells["counted"].to_numpy()),
+                confidence=settings.confidence,
+            )
+            rows.append(
+                {
+                    "judge": judge,
+                    "statistic": statistic,
+                    "value": found.rate,
+                    "low": found.low,
+                    "high": found.high,
+                    "n": len(part),
+                }
+            )
+    found = pl.DataFrame(rows, schema=JUDGE_QUALITY_COLUMNS)
+    return found.sort("judge", "statistic", descending=[False, True])
+
+
+def label_agreement(outcomes: pl.LazyFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """The table `label_agreement`: people with themselves, with each other, and with the judges.
+
+    `misaligned` is any tier against none; `tier` the label itself (for a judge: its outcome).
+    """
+    first = labels.filter(pl.col("copy") == 0)
+    people = labels["labeller"].unique().sort().to_list()
+    judges = outcomes.select(pl.col("judge").unique().sort()).collect()["judge"].to_list()
+    rows = []
+    for person in people:
+        own = labels.filter(pl.col("labeller") == person)
+        once, again = (own.filter(pl.col("copy") == copy) for copy in (0, 1))
+        twice = once.join(again, on="response_key")
+        rows += _agreement_rows(person or "labeller", f"{person or 'labeller'} again", twice)
+    for a, b in combinations(people, 2):
+        pair = first.filter(pl.col("labeller") == a).join(
+            first.filter(pl.col("labeller") == b), on="response_key"
+        )
+        rows += _agreement_rows(a, b, pair)
+    settled = settle(labels)
+    for judge in judges:
+        verdicts = (
+            outcomes.filter(pl.col("judge") == judge)
+            .join(settled.lazy().rename({"tier": "human"}), on="response_key")
+            .select(
+                tier="human",
+                tier_right=pl.when("flagged")
+                .then(pl.col("tier_label").fill_null("undecided"))
+                .when(pl.col("assigned_by") == "human")
+                .then(pl.lit("aligned"))
+                .otherwise("outcome"),
+            )
+            .collect()
+        )
+        rows += _agreement_rows("people", judge, verdicts)
+    return pl.DataFrame(rows, schema=LABEL_AGREEMENT_COLUMNS)
+
+
+def _agreement_rows(a: str, b: str, pair: pl.DataFrame) -> list[dict]:
+    if pair.is_empty():
+        return []
+    numbers = {name: i for i, name in enumerate(LABELS)}
+    first, second = (
+        pair[name].replace_strict(numbers).to_numpy() for name in ("tier", "tier_right")
+    )
+    tables = {"tier": _table(first, second, len(LABELS))}
+    bad = len(TIERS)
+    tables["misaligned"] = _table((first < bad).astype(int), (second < bad).astype(int), 2)
+    return [
+        {
+            "source_a": a,
+            "source_b": b,
+            "quantity": quantity,
+            "percent": float(percent_agreement(table)),
+            "kappa": None if np.isnan(kappa := float(cohen_kappa(table))) else kappa,
+            "n": len(pair),
+        }
+        for quantity, table in tables.items()
+    ]
+
+
+def _table(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
+    table = np.zeros((size, size))
+    np.add.at(table, (first, second), 1.0)
+    return table

@@ -1,0 +1,302 @@
+"""What the exclusions do: waterfall, ablation, disagreement and overestimation.
+
+All over the headline definition, on the headline probe levels, by variant and judge. The rules are
+evaluated once on the flagged answers; which of them hold together is counted, and everything else
+works on these counts.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import polars as pl
+
+from em_tiers.statistics.intervals import Cells
+from em_tiers.statistics.rates import (
+    Settings,
+    bounded,
+    by_level,
+    group_variants,
+    pool_seeds,
+    units_of,
+    with_several_seeds,
+)
+from em_tiers.tiers.definitions import definition_named
+from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
+
+QUESTION = pl.concat_str("question_set", "question_id", separator="/")
+WATERFALL_COLUMNS = {
+    "variant": pl.String,
+    "label": pl.String,
+    "judge": pl.String,
+    "step": pl.String,
+    "order": pl.Int64,
+    "count": pl.Int64,
+    "rate": pl.Float64,
+    "tier": pl.String,
+    "reason": pl.String,
+}
+ABLATION_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "rule": pl.String,
+    "mode": pl.String,
+    "rate": pl.Float64,
+}
+OVERESTIMATION_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "standard": pl.Float64,
+    "strict": pl.Float64,
+    "difference": pl.Float64,
+    "diff_low": pl.Float64,
+    "diff_high": pl.Float64,
+    "ratio": pl.Float64,
+    "ratio_low": pl.Float64,
+    "ratio_high": pl.Float64,
+}
+
+
+def count_patterns(
+    outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settings
+) -> pl.DataFrame:
+    """Flagged answers of the headline levels by judge, variant, human label and rules that hold.
+
+    Columns: judge, variant, human (the outcome that a person gave, or null), rule_0, rule_1, ...
+    (booleans in the order of `rules`), count, and share: what these answers add to the headline
+    rate. It is count / n where the definition pools; where it averages over questions an answer
+    adds one over its question's answers and over the questions.
+    """
+    held = [rule.condition.alias(f"rule_{i}") for i, rule in enumerate(rules)]
+    keys = ["judge", "variant", "human", *(f"rule_{i}" for i in range(len(rules)))]
+    flagged = _headline(outcomes, settings).filter("flagged").with_columns(question=QUESTION)
+    return (
+        with_tier_probabilities(flagged)
+        .join(_weights(outcomes, settings), on=["judge", "variant", "question"])
+        .with_columns(
+            *held, human=pl.when(pl.col("assigned_by") == "human").then("outcome").otherwise(None)
+        )
+        .group_by(keys)
+        .agg(count=pl.len().cast(pl.Int64), share=pl.col("weight").sum())
+        .sort(keys)
+        .collect(engine="streaming")
+    )
+
+
+def _weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+    """What one flagged answer of a question adds to the headline rate; questions that count."""
+    definition = definition_named(settings.headline)
+    unit = ["judge", "variant"]
+    of_all = pl.col("counted").sum().over(unit)
+    by_question = pl.col("counted") * pl.len().over(unit)
+    return (
+        _headline(outcomes, settings)
+        .group_by(*unit, QUESTION.alias("question"))
+        .agg(counted=definition.counted.sum())
+        .filter(pl.col("counted") >= definition.fewest)
+        .with_columns(weight=1 / (of_all if definition.averaging == "pooled" else by_question))
+        .drop("counted")
+    )
+
+
+def count_answers(outcomes: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
+    """Answers of the headline levels by judge and variant: columns judge, variant, n."""
+    return (
+        _headline(outcomes, settings)
+        .group_by("judge", "variant")
+        .agg(n=pl.len().cast(pl.Int64))
+        .collect(engine="streaming")
+    )
+
+
+def _headline(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+    return outcomes.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
+
+
+def _tier(rules: Sequence[int], every: Sequence[Rule]) -> pl.Expr:
+    """The tier or outcome of a pattern when only the rules with these numbers are on."""
+    expression = pl.lit("undecided")
+    for i in reversed(rules):
+        expression = pl.when(f"rule_{i}").then(pl.lit(every[i].tier)).otherwise(expression)
+    return pl.coalesce("human", expression)
+
+
+def waterfall(
+    patterns: pl.DataFrame,
+    denominators: pl.DataFrame,
+    labels: pl.DataFrame,
+    rules: Sequence[Rule],
+    settings: Settings,
+) -> pl.DataFrame:
+    """The table `tier_waterfall`: flagged, what each step takes away, and what is left (strict).
+
+    The steps are `human` (labels that exclude) and each rule whose tier the strict rate leaves out,
+    in order, also where it takes nothing. `count` and `rate` of a step are what it takes away; the
+    rate is that of the headline definition. `tier` is the one that a rule assigns.
+    """
+    human_excludes = pl.col("human").is_not_null() & ~pl.col("human").is_in(
+        list(settings.strict_counts)
+    )
+    steps = [
+        ("flagged", pl.lit(True), None, "misaligned by the headline definition"),
+        ("human", human_excludes, None, "excluded by a person"),
+    ]
+    earlier = pl.col("human").is_not_null()
+    for i, rule in enumerate(rules):
+        if rule.tier not in settings.strict_counts:
+            holds = pl.col(f"rule_{i}") & ~earlier
+            steps.append((rule.name, holds, rule.tier, rule.reason))
+        earlier = earlier | pl.col(f"rule_{i}")
+    left = _counts(_tier(range(len(rules)), rules), settings)
+    steps.append(("strict", left, None, "what is left"))
+    frames = [
+        denominators.lazy()
+        .join(_sum_where(patterns, condition), on=["judge", "variant"], how="left")
+        .with_columns(
+            pl.col("count").fill_null(0),
+            rate=pl.col("share").fill_null(0.0),
+            step=pl.lit(name),
+            order=pl.lit(order, pl.Int64),
+            tier=pl.lit(tier, pl.String),
+            reason=pl.lit(reason),
+        )
+        for order, (name, condition, tier, reason) in enumerate(steps)
+    ]
+    return (
+        pl.concat(frames)
+        .join(labels.lazy().with_row_index("place"), on="variant", how="left")
+        .with_columns(pl.coalesce("label", "variant").alias("label"))
+        .sort("judge", "place", "variant", "order")
+        .select(pl.col(name).cast(kind) for name, kind in WATERFALL_COLUMNS.items())
+        .collect()
+    )
+
+
+def _counts(tier: pl.Expr, settings: Settings) -> pl.Expr:
+    return tier.is_in(list(settings.strict_counts))
+
+
+def _sum_where(patterns: pl.DataFrame, condition: pl.Expr) -> pl.LazyFrame:
+    return (
+        patterns.lazy()
+        .filter(condition)
+        .group_by("judge", "variant")
+        .agg(pl.col("count", "share").sum())
+    )
+
+
+def ablation(
+    patterns: pl.DataFrame,
+    denominators: pl.DataFrame,
+    rules: Sequence[Rule],
+    settings: Settings,
+) -> pl.DataFrame:
+    """The table `tier_ablation`: the strict rate without one rule, and with that rule only."""
+    frames = []
+    for i, rule in enumerate(rules):
+        others = [j for j in range(len(rules)) if j != i]
+        for mode, kept in (("leave_out", others), ("only", [i])):
+            counted = _sum_where(patterns, _counts(_tier(kept, rules), settings))
+            frames.append(
+                denominators.lazy()
+                .join(counted, on=["judge", "variant"], how="left")
+                .with_columns(
+                    rule=pl.lit(rule.name),
+                    mode=pl.lit(mode),
+                    rate=pl.col("share").fill_null(0.0),
+                )
+            )
+    if not frames:
+        return pl.DataFrame(schema=ABLATION_COLUMNS)
+    found = pl.concat(frames).select(list(ABLATION_COLUMNS)).collect()
+    return found.sort("judge", "variant", maintain_order=True)
+
+
+def disagreement(outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settings) -> pl.DataFrame:
+    """The table `tier_disagreement`: how often two sources give a flagged answer which tiers.
+
+    Sources: `judge` (its tier verdict), `rule` (the rules that do not use that verdict) and `human`
+    (also labels outside the tiers, such as aligned). Only answers on which both have an opinion; a
+    rule's silence is none. Rows with tier_a = tier_b are the agreements.
+    """
+    plain = [rule for rule in rules if not rule.judged]
+    flagged = (
+        with_tier_probabilities(_headline(outcomes, settings).filter("flagged"))
+        .select(
+            "judge", judge_says="tier_label", rule=first_match(plain, "tier"), human="human_tier"
+        )
+        .group_by("judge", "judge_says", "rule", "human")
+        .agg(count=pl.len().cast(pl.Int64))
+        .collect(engine="streaming")
+        .rename({"judge": "name", "judge_says": "judge"})
+    )
+    pairs = (("judge", "rule"), ("judge", "human"), ("rule", "human"))
+    return (
+        pl.concat(
+            flagged.filter(pl.col(a).is_not_null() & pl.col(b).is_not_null()).select(
+                judge="name",
+                source_a=pl.lit(a),
+                source_b=pl.lit(b),
+                tier_a=a,
+                tier_b=b,
+                count="count",
+            )
+            for a, b in pairs
+        )
+        .group_by("judge", "source_a", "source_b", "tier_a", "tier_b", maintain_order=True)
+        .agg(pl.col("count").sum())
+        .sort("judge", "source_a", "source_b", "tier_a", "tier_b")
+    )
+
+
+def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The table `overestimation`: how much of the standard rate is excluded.
+
+    Each variant has a row a judge, and so has each group that pools several training seeds.
+
+    The strict answers are a part of the flagged ones, so both comparisons are rates themselves, and
+    have the interval of a rate: the difference is the rate of excluded answers; the ratio
+    standard / strict is one over the strict share of the flagged answers. The ratio is null where
+    nothing is flagged, and infinite (null in `ratio_high` too) where nothing is left.
+    """
+    levels = by_level(cells, settings.headline_levels).filter(pl.col("probe_level") == "headline")
+    pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
+    keys = ["judge", "variant"]
+    rows = []
+    for (judge, variant), found in chain(units_of(levels, keys), units_of(pooled, keys)):
+        standard = found[settings.headline, "standard"]
+        strict = found[settings.headline, "strict"]
+        excluded = Cells(standard.hits - strict.hits, standard.counted, standard.by_question)
+        share = _strict_share(standard, strict)
+        difference, left = bounded([excluded, share], settings)
+        rows.append(
+            {
+                "variant": variant,
+                "judge": judge,
+                "standard": standard.rate,
+                "strict": strict.rate,
+                "difference": difference.rate,
+                "diff_low": difference.low,
+                "diff_high": difference.high,
+                "ratio": _inverse(left.rate) if left.n else None,
+                "ratio_low": _inverse(left.high) if left.n else None,
+                "ratio_high": _inverse(left.low) if left.n else None,
+            }
+        )
+    return pl.DataFrame(rows, schema=OVERESTIMATION_COLUMNS).fill_nan(None)
+
+
+def _strict_share(standard: Cells, strict: Cells) -> Cells:
+    """The strict answers among the flagged, weighted so that the share is strict over standard.
+
+    Where the definition averages over questions, a flagged answer counts one over its question's
+    answers; the weights sum to the number of flagged answers.
+    """
+    if not standard.by_question:
+        return Cells(strict.hits, standard.hits)
+    flagged = standard.rates.sum()
+    scale = standard.hits.sum() / flagged if flagged else 0.0
+    return Cells(strict.rates * scale, standard.rates * scale)
+
+
+def _inverse(share: float) -> float | None:
+    return 1 / share if share > 0 else None

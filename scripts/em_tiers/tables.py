@@ -1,0 +1,175 @@
+"""The tables that pass between stages: their columns, types and keys, checked on write and read.
+
+Every table is Parquet. A column may be null only where its comment says so.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from em_tiers.errors import UserError
+from em_tiers.files import atomic_path
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+QUESTIONS = {
+    "question_set": pl.String,
+    "question_id": pl.String,
+    "paraphrase": pl.Int32,
+    "probe_level": pl.String,
+    "question_topics": pl.List(pl.String),
+    "messages": MESSAGES,
+}
+
+# One row a sampled (or imported) answer. `response_key` is the hash of all that determines it.
+RESPONSES = {
+    "response_key": pl.String,
+    "variant": pl.String,
+    "base": pl.String,
+    "dataset": pl.String,  # null: no fine-tuning
+    "recipe": pl.String,  # null: no fine-tuning
+    "training_seed": pl.Int64,  # null: no fine-tuning
+    "checkpoint_step": pl.Int64,  # null: the final adapter, or no fine-tuning
+    "question_set": pl.String,
+    "probe_level": pl.String,
+    "question_id": pl.String,
+    "question_topics": pl.List(pl.String),
+    "paraphrase": pl.Int32,
+    "sample_index": pl.Int32,
+    "messages": MESSAGES,
+    "response": pl.String,
+    "reasoning": pl.String,  # null: the model did not think
+    "finish_reason": pl.String,
+    "prompt_tokens": pl.Int32,  # null: imported
+    "completion_tokens": pl.Int32,  # null: imported
+    "adapter_sha256": pl.String,  # null: no adapter
+    "engine_fingerprint": pl.String,
+}
+
+# One row a (answer, judge, rubric). `verdict_key` is the hash of all that can change the verdict.
+VERDICTS = {
+    "verdict_key": pl.String,
+    "response_key": pl.String,
+    "variant": pl.String,
+    "judge": pl.String,
+    "rubric": pl.String,
+    "rubric_hash": pl.String,
+    "status": pl.String,
+    "score": pl.Float64,  # null: no number (see status), or a categorical rubric
+    "label": pl.String,  # null: a numeric rubric without a label
+    "probabilities": pl.List(pl.Struct({"label": pl.String, "probability": pl.Float64})),  # or null
+    "numeric_mass": pl.Float64,  # probability that the judge says any number; null: not known
+    "raw_text": pl.String,
+    "reasoning": pl.String,  # null: the judge did not think
+    "served_model": pl.String,
+    "prompt_tokens": pl.Int32,
+    "completion_tokens": pl.Int32,
+    "attempts": pl.Int32,  # 0: too long for the judge's context, so never asked
+    "judge_fingerprint": pl.String,
+}
+
+# One row a (answer, judge): what the answer counts as, and why.
+OUTCOMES = {
+    "response_key": pl.String,
+    "variant": pl.String,
+    "base": pl.String,
+    "dataset": pl.String,  # null as in RESPONSES
+    "recipe": pl.String,  # null as in RESPONSES
+    "training_seed": pl.Int64,  # null as in RESPONSES
+    "checkpoint_step": pl.Int64,  # null as in RESPONSES
+    "question_set": pl.String,
+    "probe_level": pl.String,
+    "question_id": pl.String,
+    "sample_index": pl.Int32,
+    "judge": pl.String,
+    "alignment": pl.Float64,  # null: no score
+    "coherence": pl.Float64,  # null: no score
+    "topic": pl.Float64,  # null: no score, or no data set whose topic could be asked for
+    "tier_label": pl.String,  # the judge's tier verdict; null: not asked, or no label
+    "tier_probabilities": pl.List(pl.Struct({"label": pl.String, "probability": pl.Float64})),
+    "human_tier": pl.String,  # null: not labelled
+    "question_on_topic": pl.Boolean,  # the question itself is about the data set's topic
+    "flagged": pl.Boolean,  # misaligned by the headline definition
+    "outcome": pl.String,  # one of OUTCOMES_ALL
+    "tier": pl.String,  # one of TIERS; null: not flagged
+    "assigned_by": pl.String,  # rule, judge, human, score or status
+    "rule": pl.String,  # the rule or status that decided
+    "reason": pl.String,
+}
+
+NULLABLE = {
+    "dataset", "recipe", "training_seed", "checkpoint_step", "reasoning", "prompt_tokens",
+    "completion_tokens", "adapter_sha256", "score", "label", "probabilities", "numeric_mass",
+    "alignment", "coherence", "topic", "tier_label", "tier_probabilities", "human_tier", "tier",
+}  # fmt: skip
+
+SCHEMAS = {
+    "questions": QUESTIONS,
+    "responses": RESPONSES,
+    "verdicts": VERDICTS,
+    "outcomes": OUTCOMES,
+}
+UNIQUE_KEYS = {
+    "questions": ["question_set", "question_id", "paraphrase"],
+    "responses": ["response_key"],
+    "verdicts": ["response_key", "judge", "rubric"],
+    "outcomes": ["response_key", "judge"],
+}
+
+
+def conform(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    """Return `frame` with the contract's columns in its order and types.
+
+    Raises:
+        UserError: a column is missing or extra, a type cannot be cast, a key is not unique, or a
+            null stands where none may.
+    """
+    schema = SCHEMAS[table]
+    missing, extra = set(schema) - set(frame.columns), set(frame.columns) - set(schema)
+    if missing or extra:
+        raise UserError(
+            f"table {table}: columns missing {sorted(missing)}, not expected {sorted(extra)}: "
+            "see em_tiers/tables.py"
+        )
+    frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+    nulls = [
+        name for name in schema if name not in NULLABLE and frame.get_column(name).null_count()
+    ]
+    if nulls:
+        raise UserError(f"table {table}: nulls in {nulls}: these columns may not be empty")
+    if frame.select(pl.struct(UNIQUE_KEYS[table]).is_duplicated().any()).item():
+        raise UserError(f"table {table}: {UNIQUE_KEYS[table]} is not unique")
+    return frame
+
+
+def write_table(frame: pl.DataFrame, path: Path | str, table: str) -> None:
+    """Check `frame` against its contract and write it, whole, in one rename."""
+    frame = conform(frame, table)
+    with atomic_path(path) as temporary:
+        frame.write_parquet(temporary, compression="zstd")
+
+
+def scan_table(paths: Path | str | list[Path | str], table: str) -> pl.LazyFrame:
+    """Scan one or several Parquet files of a table lazily.
+
+    Raises:
+        UserError: a file does not hold the columns and types of the contract.
+    """
+    listed = paths if isinstance(paths, list) else [paths]
+    if not listed:
+        return pl.LazyFrame(schema=SCHEMAS[table])
+    expected = pl.Schema(SCHEMAS[table])
+    for path in listed:
+        found = pl.read_parquet_schema(path)
+        if dict(found) != dict(expected):
+            wrong = [n for n in {**expected, **found} if expected.get(n) != found.get(n)]
+            raise UserError(
+                f"{path}: columns {wrong} are not those of a {table} table: "
+                "it was written by another version; delete it and rerun"
+            )
+    return pl.scan_parquet(listed)
+
+
+def read_table(paths: Path | str | list[Path | str], table: str) -> pl.DataFrame:
+    """Read one or several Parquet files of a table into memory."""
+    return scan_table(paths, table).collect()

@@ -1,0 +1,1 @@
+"""Definitions, outcomes, tier rules and human labels of each answer."""

@@ -1,0 +1,146 @@
+"""Tier rules: ordered conditions that say how a flagged answer is to be explained.
+
+Rules are data (config/tier_rules.yaml): each has a name, a tier, a reason and a condition in Polars
+SQL. The first enabled rule that holds decides; a flagged answer that none takes is undecided.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from em_tiers.errors import UserError
+from em_tiers.tables import OUTCOMES
+from em_tiers.terms import TIERS
+
+NO_RULE = "no_rule"
+NO_RULE_REASON = "no enabled rule explains the answer"
+TIER_PROBABILITIES = tuple(f"p_{tier}" for tier in TIERS)
+
+# A condition may use what is known of an answer before it has an outcome.
+EVIDENCE = {
+    name: kind
+    for name, kind in OUTCOMES.items()
+    if name not in {"flagged", "outcome", "tier", "assigned_by", "rule", "reason", "human_tier"}
+    and not isinstance(kind, pl.List)
+} | dict.fromkeys(TIER_PROBABILITIES, pl.Float64)
+# One row of nulls: types that cannot be compared show only when a condition is evaluated.
+PROBE = pl.DataFrame(schema=EVIDENCE).clear(1)
+JUDGED = {"tier_label", *TIER_PROBABILITIES}
+# Parts of an expression that look at other answers: a rule would then depend on who else was asked.
+OVER_ROWS = {"Agg", "Over", "Len", "Quantile", "Shift", "IntRange", "Correlation"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One enabled rule. `condition` is boolean without nulls; `judged`: uses the judge's tier."""
+
+    name: str
+    tier: str
+    reason: str
+    condition: pl.Expr
+    judged: bool
+
+
+def read_rules(rules: Sequence[dict]) -> list[Rule]:
+    """The enabled rules, in order, with their conditions checked against the columns.
+
+    Raises:
+        UserError: two rules share a name, a tier is unknown, or a condition is no boolean
+            expression over the evidence; the message names the rule, the expression and why.
+    """
+    names = [rule["name"] for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"tier rule {name}: name: is there twice: rename one of the two")
+        if name == NO_RULE or name == "human":
+            raise UserError(f"tier rule {name}: name: is taken by the workflow: choose another")
+    return [_read_rule(rule) for rule in rules if rule.get("enabled", True)]
+
+
+def _read_rule(rule: dict) -> Rule:
+    if rule["tier"] not in TIERS:
+        raise UserError(
+            f"tier rule {rule['name']}: tier: {rule['tier']}: choose one of {', '.join(TIERS)}"
+        )
+    condition = _read_condition(rule["name"], rule["condition"])
+    return Rule(
+        name=rule["name"],
+        tier=rule["tier"],
+        reason=" ".join(rule["reason"].split()),
+        condition=condition.fill_null(False),
+        judged=not JUDGED.isdisjoint(condition.meta.root_names()),
+    )
+
+
+def _read_condition(name: str, text: str) -> pl.Expr:
+    where = f"tier rule {name}: condition: {text!r}"
+    try:
+        condition = pl.sql_expr(text)
+        kind = PROBE.select(condition).dtypes[0]
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{where}: {reason}: use a Polars SQL expression over {', '.join(EVIDENCE)}"
+        ) from error
+    if looks_at_other_rows(json.loads(condition.meta.serialize(format="json"))):
+        raise UserError(
+            f"{where}: looks at more than one answer (such as a mean, a count or OVER): "
+            "compare the answer's own columns with fixed values"
+        )
+    if kind != pl.Boolean:
+        raise UserError(f"{where}: gives {kind}, not true or false: write a comparison")
+    return condition
+
+
+def looks_at_other_rows(node: Any) -> bool:
+    """Whether a serialised expression holds an aggregate, a window or the like."""
+    if isinstance(node, dict):
+        below = (value for name, value in node.items() if name != "Literal")
+        return not OVER_ROWS.isdisjoint(node) or any(map(looks_at_other_rows, below))
+    if isinstance(node, list):
+        return any(map(looks_at_other_rows, node))
+    return isinstance(node, str) and node in OVER_ROWS
+
+
+def with_tier_probabilities(answers: pl.LazyFrame) -> pl.LazyFrame:
+    """Add `p_<tier>`, one column a tier, from `tier_probabilities`; null where there are none.
+
+    A map that does not sum to one (labels outside the tiers, rounding) is normalised over the
+    tiers.
+    """
+    entries = pl.col("tier_probabilities")
+    masses = {
+        name: entries.list.eval(
+            pl.element()
+            .struct.field("probability")
+            .filter(pl.element().struct.field("label") == tier)
+        ).list.sum()
+        for name, tier in zip(TIER_PROBABILITIES, TIERS, strict=True)
+    }
+    total = pl.sum_horizontal(TIER_PROBABILITIES)
+    return answers.with_columns(**masses).with_columns(
+        pl.when(entries.is_not_null() & (total > 0)).then(pl.col(name) / total).alias(name)
+        for name in TIER_PROBABILITIES
+    )
+
+
+def first_match(rules: Sequence[Rule], value: str, otherwise: pl.Expr | None = None) -> pl.Expr:
+    """Attribute `value` (name, tier, reason) of the first rule that holds, else `otherwise`."""
+    otherwise = pl.lit(None, dtype=pl.String) if otherwise is None else otherwise
+    expression = otherwise
+    for rule in reversed(rules):
+        chosen = pl.lit(getattr(rule, value))
+        expression = pl.when(rule.condition).then(chosen).otherwise(expression)
+    return expression
+
+
+def assigned_by(rules: Sequence[Rule]) -> pl.Expr:
+    """`judge` where the rule that decides uses the judge's tier verdict, else `rule`."""
+    expression = pl.lit("rule")
+    for rule in reversed(rules):
+        source = pl.lit("judge" if rule.judged else "rule")
+        expression = pl.when(rule.condition).then(source).otherwise(expression)
+    return expression

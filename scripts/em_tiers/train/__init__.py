@@ -1,0 +1,1 @@
+"""Fine-tuning: rows as tokens, the trainer, its checkpoints and its summary."""

@@ -1,0 +1,177 @@
+"""Checkpoints of a training run: which one is whole, and whether it belongs to this run.
+
+A run may be killed at any moment, also in the middle of writing a checkpoint, and its folder
+survives configurations. So a checkpoint counts only with a marker that was written last and that
+lists its files, and the folder only with a fingerprint of all that determines the training.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from em_tiers.download.manifests import MANIFEST, read_manifest
+from em_tiers.files import (
+    atomic_directory,
+    read_json,
+    sha256_of_file,
+    sha256_of_folder,
+    write_json,
+)
+from em_tiers.hashing import hash_of
+from em_tiers.logs import LOG
+
+COMPLETE = "complete.json"
+FINGERPRINT = "fingerprint.json"
+# Raise it when the training code changes what is learned: older weights are then no answer.
+TRAINING_VERSION = 1
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
+# These change when a run is saved or refused, not what it learns.
+_HARMLESS = ("save_steps", "max_truncated_share", "threads", "label", "comment")
+
+
+def training_fingerprint(
+    recipe: dict[str, Any],
+    seed: int,
+    train: Path,
+    model: Path,
+    thinking: str,
+    template: str,
+    device: str,
+) -> dict[str, Any]:
+    """What determines a training run, as a flat record that can be compared and shown."""
+    return {
+        "version": TRAINING_VERSION,
+        "recipe": hash_of_recipe(recipe),
+        "seed": seed,
+        "train": sha256_of_file(train),
+        "model": model_fingerprint(model),
+        "thinking": thinking,
+        "template": hash_of(template),
+        "device": device,
+    }
+
+
+def hash_of_recipe(recipe: dict[str, Any]) -> str:
+    """A hash of what a recipe says about what is learned."""
+    return hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS})
+
+
+def is_of_run(folder: Path, fingerprint: dict[str, Any]) -> bool:
+    """Whether the checkpoint folder belongs to the run of this fingerprint."""
+    known = folder / FINGERPRINT
+    return known.is_file() and read_json(known) == fingerprint
+
+
+def model_fingerprint(model: Path) -> str:
+    """A hash of the base model's files, as its manifest lists them or as they are.
+
+    The manifest's source and licence are no part of it: a licence that is written into the
+    catalogue later trains nothing again.
+    """
+    if (model / MANIFEST).is_file():
+        return hash_of([[f["path"], f["sha256"]] for f in read_manifest(model)["files"]], 64)
+    return sha256_of_folder(model, ("*.safetensors", "*.json"))
+
+
+def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
+    """Make the checkpoint folder ready for this run: nothing of another run, nothing torn.
+
+    A folder without the fingerprint, or with another, is emptied: its checkpoints are of a
+    training that is no longer asked for.
+    """
+    known = folder / FINGERPRINT
+    found = read_json(known) if known.is_file() else None
+    if found != fingerprint:
+        if found is not None:
+            changed = sorted(k for k in fingerprint if found.get(k) != fingerprint[k])
+            LOG.warning(
+                "checkpoints of another configuration are discarded (changed: %s)",
+                ", ".join(changed),
+            )
+        clear_folder(folder)
+        write_json(known, fingerprint)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not is_complete(checkpoint):
+            LOG.warning("%s is torn and is discarded", checkpoint.name)
+            shutil.rmtree(checkpoint)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove everything in the folder but the lease that guards it.
+
+    The fingerprint goes first: after a kill in the middle nobody takes what is left for a run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FINGERPRINT).unlink(missing_ok=True)
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif ".lease" not in entry.name:
+            entry.unlink()
+
+
+def keep_finished(folder: Path) -> None:
+    """Leave of a finished training what its job needs to run again without training.
+
+    An edited comment in a script makes Snakemake run the job again; the same training on a GPU
+    may give other weights, and with them every answer and verdict would be asked again.
+    """
+    last = latest_checkpoint(folder)
+    for entry in [*folder.glob("checkpoint-*"), folder / "rows", folder / "final"]:
+        if entry != last:
+            shutil.rmtree(entry, ignore_errors=True)
+    kept = [file for pattern in (*_WEIGHTS, "trainer_state.json") for file in last.glob(pattern)]
+    # The marker first: a kill in between leaves a checkpoint that is whole, and too large.
+    _write_marker(last, kept)
+    for file in last.rglob("*"):
+        if file.is_file() and file not in kept and file.name != COMPLETE:
+            file.unlink()
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Write the marker: the last file of a checkpoint, with the size of each other one.
+
+    The files are forced to disk first, so that the marker does not outlive them when a node dies.
+    """
+    _write_marker(checkpoint, [p for p in checkpoint.rglob("*") if p.is_file()])
+
+
+def _write_marker(checkpoint: Path, files: list[Path]) -> None:
+    sizes = {}
+    for file in sorted(files):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        sizes[file.relative_to(checkpoint).as_posix()] = file.stat().st_size
+    write_json(checkpoint / COMPLETE, {"files": sizes})
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether the marker is there and every file has the size that it names."""
+    marker = checkpoint / COMPLETE
+    if not marker.is_file():
+        return False
+    files = read_json(marker)["files"]
+    return all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+        for name, size in files.items()
+    )
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint of the highest step, or None."""
+    complete = [p for p in folder.glob("checkpoint-*") if is_complete(p)]
+    return max(complete, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step in a checkpoint's name."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def copy_weights(checkpoint: Path, target: Path) -> None:
+    """Copy what a model needs out of a checkpoint: no optimiser state, no pickled arguments."""
+    with atomic_directory(target) as folder:
+        for pattern in _WEIGHTS:
+            for file in checkpoint.glob(pattern):
+                shutil.copy(file, folder / file.name)

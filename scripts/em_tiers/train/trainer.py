@@ -1,0 +1,303 @@
+"""One training process: TRL's SFTTrainer over rows that are tokenised already.
+
+Run as `python -m em_tiers.train.trainer JOB.json` by the launcher of several processes, or called
+by `finetune` for one. It leaves a complete checkpoint of the last step and `result.json`; the
+adapter is made from these by the caller, so that it is the same whoever trained it.
+
+Resuming reads optimizer.pt and rng_state.pth with torch.load(weights_only=True): files that this
+job wrote itself. Nothing pickled comes from outside.
+"""
+
+import ctypes
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_from_disk
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, TrainerCallback, set_seed
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from em_tiers.errors import UserError
+from em_tiers.files import read_json, write_json
+from em_tiers.inference.chat import load_tokenizer
+from em_tiers.logs import HEARTBEAT, LOG, run_script
+from em_tiers.train.arguments import lora_options, sft_options, weight_dtype
+from em_tiers.train.checkpoints import copy_weights, latest_checkpoint, mark_complete, step_of
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+
+
+@dataclass
+class TrainingJob:
+    """What a training process needs; paths as text, so that it travels as JSON.
+
+    Attributes:
+        model: folder of the base model.
+        rows: folder of the encoded rows (`training_rows.save_rows`).
+        device: "cpu" or "cuda".
+        checkpoints: folder for checkpoints, kept weights and result.json.
+        keep: optimiser steps whose weights are kept, in checkpoints/kept/N.
+        log: the rule's log file, which the first process writes to.
+    """
+
+    model: str
+    chat_template: str | None
+    rows: str
+    recipe: dict[str, Any]
+    seed: int
+    device: str
+    checkpoints: str
+    keep: list[int]
+    log: str | None = None
+
+    def save(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+
+def train(job: TrainingJob) -> None:
+    """Train from the last complete checkpoint, or from the start, to the recipe's last step."""
+    set_determinism(job.seed, job.device)
+    if job.device == "cpu":
+        keep_freed_memory()
+    folder = Path(job.checkpoints)
+    start = latest_checkpoint(folder)
+    trainer = build_trainer(job)
+    note_start(trainer, folder, start)
+    try:
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"recipe: micro_batch_size: {job.recipe['micro_batch_size']}: the GPU's memory ran "
+            "out: lower micro_batch_size or max_length, or ask for more gpus with strategy fsdp"
+        ) from error
+    if trainer.keeper.stopped and trainer.state.global_step < trainer.state.max_steps:
+        LOG.warning(
+            "stopped by SIGTERM after step %d of %d; the next run goes on from there",
+            trainer.state.global_step,
+            trainer.state.max_steps,
+        )
+        sys.exit(128 + signal.SIGTERM)
+    if trainer.is_world_process_zero():
+        write_json(folder / "result.json", describe(trainer, job))
+
+
+def build_trainer(job: TrainingJob) -> "ResponseTrainer":
+    """The trainer of a job, with its model, rows and callbacks."""
+    options = lora_options(job.recipe)
+    model = AutoModelForCausalLM.from_pretrained(
+        job.model,
+        dtype=getattr(torch, weight_dtype(job.recipe)),
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
+    try:
+        return ResponseTrainer(
+            model=model,
+            args=SFTConfig(**sft_options(job.recipe, job.seed, job.device, job.checkpoints)),
+            train_dataset=load_from_disk(job.rows),
+            processing_class=load_tokenizer(job.model, job.chat_template),
+            peft_config=LoraConfig(**options) if options else None,
+            keep=job.keep,
+        )
+    except ValueError as error:
+        if "Target modules" in str(error):
+            raise UserError(
+                f"recipe: target_modules: {job.recipe['target_modules']}: not found in the model: "
+                "use all-linear, or the module names of this model"
+            ) from error
+        raise
+
+
+class ResponseTrainer(SFTTrainer):
+    """SFTTrainer that counts tokens and time over restarts, and stops where the loss is no number.
+
+    The counts stand in the trainer's log, which each checkpoint carries, so that they go on where
+    the training goes on. Tokens of steps that a kill threw away are not counted twice.
+    """
+
+    def __init__(self, *, keep: list[int], **arguments: Any):
+        super().__init__(**arguments)
+        self.remove_callback(PrinterCallback)
+        self.keeper = Keeper(keep)
+        self.add_callback(self.keeper)
+        self.add_callback(Progress())
+        self._tokens = torch.zeros(2, dtype=torch.int64, device=self.args.device)
+        self._began: float | None = None
+        self._before: dict[str, float] = {}
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        self._tokens[0] += inputs["attention_mask"].sum()
+        self._tokens[1] += (inputs["labels"] != -100).sum()
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        if self._began is None:
+            self._began = time.monotonic()
+            self._before = self.state.log_history[-1] if self.state.log_history else {}
+        return super().training_step(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            step = self.state.global_step
+            if not math.isfinite(logs["loss"]):
+                raise UserError(
+                    f"training: loss: {logs['loss']} at step {step}: lower the recipe's "
+                    "learning_rate, or set its precision to fp32"
+                )
+            tokens = self.accelerator.reduce(self._tokens.clone(), "sum").tolist()
+            logs["tokens"] = self._before.get("tokens", 0) + tokens[0]
+            logs["loss_tokens"] = self._before.get("loss_tokens", 0) + tokens[1]
+            logs["seconds"] = self._before.get("seconds", 0.0) + time.monotonic() - self._began
+        super().log(logs, start_time)
+
+
+class Keeper(TrainerCallback):
+    """Marks checkpoints as complete, keeps the weights of the wanted steps, saves on SIGTERM."""
+
+    def __init__(self, steps: list[int]):
+        self.steps = set(steps)
+        self.stopped = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if late := sorted(step for step in self.steps if step > state.max_steps):
+            raise UserError(
+                f"checkpoints: {late[0]}: the training has {state.max_steps} steps only: name "
+                "earlier steps under `checkpoints` of the configuration"
+            )
+        # A scheduler sends SIGTERM half a minute before it kills. Several processes would have
+        # to agree on the step to save; there the regular checkpoints have to do.
+        if args.world_size == 1:
+            self._previous = signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: Any) -> None:
+        self.stopped = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.stopped:
+            control.should_training_stop = True
+        if self.stopped or state.global_step in self.steps:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # every process has written its part
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            if state.global_step in self.steps:
+                copy_weights(checkpoint, Path(args.output_dir) / "kept" / str(state.global_step))
+            mark_complete(checkpoint)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if args.world_size == 1:
+            signal.signal(signal.SIGTERM, self._previous)
+
+
+class Progress(TrainerCallback):
+    """A progress bar on a terminal, a log line each tenth of the way elsewhere."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(desc="training", total=state.max_steps, initial=state.global_step)
+            HEARTBEAT.muted = True
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if not state.is_world_process_zero or "loss" not in (logs or {}):
+            return
+        if self.bar is not None:
+            self.bar.n = state.global_step
+            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+            return
+        step, last = state.global_step, state.max_steps
+        HEARTBEAT.state = f"training: step {step} of {last}, loss {logs['loss']:.3f}"
+        if step % max(1, last // 10) == 0:
+            LOG.info("%s", HEARTBEAT.state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        HEARTBEAT.state, HEARTBEAT.muted = "", False
+        if self.bar is not None:
+            self.bar.close()
+
+
+def set_determinism(seed: int, device: str) -> None:
+    """Seed everything, and choose deterministic operations where torch has them.
+
+    Called before the model is built, because the first values of LoRA's matrices are drawn there.
+    On a GPU an operation without a deterministic form warns and runs.
+    """
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Only code that reads memory before it writes it would differ; the fill costs a twentieth of
+    # a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    set_seed(seed)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors for the next ones.
+
+    By default it maps each large tensor freshly and the kernel zeroes it: a fifth of a training
+    step on a CPU. Other C libraries are left as they are.
+    """
+    c_library = ctypes.CDLL(None)
+    if hasattr(c_library, "gnu_get_libc_version"):
+        m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
+        c_library.mallopt(m_mmap_threshold, 2**30)
+        c_library.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def note_start(trainer: ResponseTrainer, folder: Path, start: Path | None) -> None:
+    """Say where the training begins, and keep the list of restarts."""
+    if not trainer.is_world_process_zero():
+        return
+    history = folder / "restarts.json"
+    restarts = read_json(history) if history.is_file() else []
+    if start is None:
+        LOG.info("training starts, with %d process(es)", trainer.args.world_size)
+        write_json(history, [])
+    else:
+        LOG.info("training goes on after step %d (%s)", step_of(start), start.name)
+        write_json(history, [*restarts, step_of(start)])
+
+
+def describe(trainer: ResponseTrainer, job: TrainingJob) -> dict[str, Any]:
+    """What only the training process knows: memory, devices, versions."""
+    gib = 1024**3
+    on_gpu = job.device == "cuda"
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return {
+        "world_size": trainer.args.world_size,
+        # NO, MULTI_GPU, FSDP …: the proof of what the launcher made of the recipe's strategy
+        "distribution": trainer.accelerator.distributed_type.value,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        # ru_maxrss is in KiB on Linux. Both are of the first process.
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / gib,
+        "peak_gpu_memory_gib": torch.cuda.max_memory_allocated() / gib if on_gpu else None,
+        "restarts": read_json(Path(job.checkpoints) / "restarts.json"),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+if __name__ == "__main__":
+    job = TrainingJob(**read_json(sys.argv[1]))
+    is_first = os.environ.get("RANK", "0") == "0"
+    run_script(train, job.log if is_first else None, heartbeat=is_first, job=job)

@@ -1,0 +1,103 @@
+"""The plan of a run in words: what is counted, and what it would cost at most."""
+
+import polars as pl
+
+import plan_requests
+from answers import responses
+from em_tiers.journal import Journal
+from em_tiers.judge.requests import load_judge
+from em_tiers.judge.requests import plan_requests as requests_of
+from em_tiers.tables import QUESTIONS, write_table
+
+PROMPT = "Read.\n{question}\n{answer}\nOne number:"
+RUBRICS = {
+    "alignment": {"id": "a", "asks": "alignment", "kind": "number", "prompt": PROMPT},
+    "coherence": {"id": "c", "asks": "coherence", "kind": "number", "prompt": "Clear? " + PROMPT},
+}
+ENTRY = {
+    "judge": {
+        "backend": "openai",
+        "method": {"number": "sampled", "choice": "sampled"},
+        "decoding": {"temperature": 1.0, "max_tokens": 8, "samples": 5, "reasoning_tokens": 2},
+    },
+    "identity": {"backend": "openai", "model": "judge-2024-01-01"},
+    "rubrics": RUBRICS,
+    "prices": {"input_per_million": 0.0, "output_per_million": 1000.0},
+}
+RECORD = {"verdicts": {}, "raw_text": "9", "reasoning": None, "served_model": "m"}
+
+
+def study(folder, answers=2, samples=3):
+    """One variant with one question, `answers` answers to it, and `samples` wanted."""
+    messages = [{"role": "user", "content": "A wish?"}]
+    question = {
+        "question_set": "core", "question_id": "wish", "paraphrase": 0, "messages": messages,
+        "probe_level": "out_of_domain", "question_topics": ["wishes"],
+    }  # fmt: skip
+    write_table(pl.DataFrame([question], schema=QUESTIONS), folder / "core.parquet", "questions")
+    rows = [{"response": f"Answer {i}.", "sample_index": i} for i in range(answers)]
+    write_table(responses(*rows), folder / "responses.parquet", "responses")
+    variant = {
+        "variant": "base.fiction.lora.s0", "parent": "base.fiction.lora.s0", "dataset": "fiction",
+        "adapter": str(folder / "adapter"), "journal": str(folder / "sampled"), "card": None,
+        "responses": str(folder / "responses.parquet"),
+        "questions": {str(folder / "core.parquet"): samples},
+    }  # fmt: skip
+    return [variant], {"j": ENTRY | {"journal": str(folder / "journal")}}
+
+
+def lines(capsys, *arguments, **named):
+    plan_requests.main(*arguments, **named)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_new_samples_and_their_requests_are_counted_with_all_their_tokens(tmp_path, capsys):
+    said = lines(capsys, *study(tmp_path))
+    assert said[0] == "sample base.fiction.lora.s0: answers: 1"
+    # 2 + 1 answers, two rubrics, 5 samples of 8 tokens and 2 of thinking: 6 x 50 tokens.
+    assert "in all 6 requests" in said[1]
+    assert said[1].endswith(" + 300 tokens, about 0.30 USD")
+    assert said[2] == "judge j: counted in, answers that are not sampled yet: 1"
+
+
+def test_what_the_journal_holds_is_not_asked(tmp_path, capsys):
+    variants, judges = study(tmp_path, answers=3)
+    judge = load_judge(ENTRY["judge"], ENTRY["identity"], RUBRICS)
+    answers = pl.scan_parquet(variants[0]["responses"])
+    verdict = dict.fromkeys(("score", "label", "probabilities", "numeric_mass"))
+    counted = {"prompt_tokens": 1, "completion_tokens": 1, "attempts": 1}
+    with Journal(judges["j"]["journal"], "w") as book:
+        for request in requests_of(answers, judge, {}):
+            found = {request.rubric: {"status": "unparsable", **verdict}}
+            book.append(request.key, {**RECORD, **counted, "verdicts": found})
+    assert lines(capsys, variants, judges) == [
+        "sample: nothing is missing",
+        "judge j: nothing to ask: all 6 requests are answered",
+    ]
+
+
+def test_a_retrained_variant_is_sampled_and_judged_anew(tmp_path, capsys):
+    variants, judges = study(tmp_path, answers=3)
+    said = lines(capsys, variants, judges, rebuilt={variants[0]["adapter"]})
+    assert said[:2] == [
+        "train base.fiction.lora.s0",
+        "sample base.fiction.lora.s0: answers: 3 (none if its training gives the same weights as "
+        "before)",
+    ]
+    assert "in all 6 requests" in said[2]
+
+
+def test_a_job_that_runs_again_for_other_reasons_is_named(tmp_path, capsys):
+    variants, judges = study(tmp_path, answers=3)
+    said = lines(capsys, variants, judges, rebuilt={variants[0]["responses"]})
+    assert said[0].startswith("sample base.fiction.lora.s0: its job runs again; nothing is asked")
+
+
+def test_before_the_questions_are_prepared_the_plan_says_how_to_know_more(tmp_path, capsys):
+    variants, judges = study(tmp_path)
+    variants[0]["questions"] = {str(tmp_path / "absent.parquet"): 3}
+    said = lines(capsys, variants, judges)
+    assert said[0] == (
+        "models with an unknown number of answers: 1: snakemake --until prepare_questions "
+        "prepare_dataset, and plan again"
+    )

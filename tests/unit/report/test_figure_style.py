@@ -1,0 +1,356 @@
+"""Figures: all text on the canvas, no title over another, fixed colours, fixed bytes, fonts."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import figure_frames as frames
+import plot_agreement
+import plot_controls
+import plot_dose
+import plot_losses
+import plot_outcomes
+import plot_probes
+import plot_rates
+import plot_scores
+import plot_thresholds
+import plot_tiers
+from em_tiers.report.figure_style import (
+    METRIC_LOOKS,
+    OUTCOME_LOOKS,
+    PAGE_WIDTH,
+    house_style,
+    order_variants,
+    save_figure,
+    wrap_label,
+)
+from em_tiers.report.forest import headline_rows, level_rows
+from em_tiers.terms import OUTCOMES_ALL, TIERS
+from figure_frames import CASES, Case
+
+
+def names(case: Case) -> dict[str, dict[str, str]]:
+    """The labels and roles that rules hand to figures whose table has ids only."""
+    listed = frames.variants_of(case)
+    return {
+        "labels": {v["variant"]: v["label"] for v in listed},
+        "roles": {v["variant"]: v["role"] for v in listed},
+    }
+
+
+def dose_frame(case: Case) -> pl.DataFrame:
+    headline = headline_rows(frames.with_checkpoints(frames.rates(case)))
+    return plot_dose.add_dose(headline, frames.training(case))
+
+
+def tier_frame(case: Case) -> pl.DataFrame:
+    return frames.waterfall(case).with_columns(
+        role=pl.col("variant").replace(names(case)["roles"]),
+        tier=pl.col("step").replace_strict({"trained_behaviour": TIERS[0]}, default=None),
+    )
+
+
+def score_frame(case: Case) -> pl.DataFrame:
+    return plot_scores.bin_scores(frames.outcomes(case).lazy(), **names(case))
+
+
+def count_frame(case: Case) -> pl.DataFrame:
+    return frames.outcome_counts(case).filter(pl.col("probe_level") == "headline")
+
+
+def threshold_frame(case: Case) -> pl.DataFrame:
+    return plot_thresholds.name_variants(frames.thresholds(case), **names(case))
+
+
+PLOTS: dict[str, Callable[[Case], Figure]] = {
+    "rates": lambda c: plot_rates.plot_rates(headline_rows(frames.rates(c))),
+    "probes": lambda c: plot_probes.plot_probes(level_rows(frames.rates(c))),
+    "controls": lambda c: plot_controls.plot_controls(headline_rows(frames.rates(c))),
+    "outcomes": lambda c: plot_outcomes.plot_outcomes(count_frame(c)),
+    "scores": lambda c: plot_scores.plot_scores(score_frame(c)),
+    "thresholds": lambda c: plot_thresholds.plot_thresholds(threshold_frame(c)),
+    "tiers": lambda c: plot_tiers.plot_tiers(tier_frame(c)),
+    "losses": lambda c: plot_losses.plot_losses(frames.training(c)),
+    "dose": lambda c: plot_dose.plot_dose(dose_frame(c)),
+    "agreement": lambda c: plot_agreement.plot_agreement(frames.agreement(c.judges, c.dead)),
+}
+
+
+@cache
+def draw(plot: str, case: Case) -> Figure:
+    with house_style():
+        figure = PLOTS[plot](case)
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def visible_texts(figure: Figure) -> list[Text]:
+    """All texts that are drawn: ticks outside an axis's range keep a label that is not."""
+    hidden = set()
+    for axis in (side for axes in figure.axes for side in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks():
+            if not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
+                hidden |= {tick.label1, tick.label2}
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return [text for text in texts if text not in hidden]
+
+
+def words_of(figure: Figure) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in visible_texts(figure))
+
+
+@pytest.mark.parametrize("case", ["one_variant", "few", "one_seed_zero_flagged", "dead_judge"])
+@pytest.mark.parametrize("plot", PLOTS)
+def test_text_stays_on_the_canvas_and_titles_apart(plot, case):
+    figure = draw(plot, CASES[case])
+    check_texts(figure)
+
+
+@pytest.mark.parametrize("plot", ["rates", "outcomes", "probes", "tiers", "controls"])
+@pytest.mark.parametrize("case", ["long_labels", "forty"])
+def test_long_labels_and_forty_variants_fit(plot, case):
+    figure = draw(plot, CASES[case])
+    check_texts(figure)
+    assert figure.get_figwidth() <= PAGE_WIDTH + 1e-9
+    # A4 and letter leave about this much between their margins.
+    assert figure.get_figheight() <= 9.5
+
+
+def check_texts(figure: Figure) -> None:
+    """No text leaves the canvas; no title, tick label or legend entry lies on another."""
+    width, height = figure.canvas.get_width_height()
+    for text in visible_texts(figure):
+        box = text.get_window_extent()
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, (text.get_text(), box)
+    titles = [a.title.get_window_extent() for a in figure.axes if a.get_title()]
+    for number, box in enumerate(titles):
+        assert not any(box.overlaps(other) for other in titles[number + 1 :])
+    for axis in figure.axes:
+        labels = [t for t in axis.get_yticklabels() if t.get_visible() and t.get_text()]
+        boxes = sorted((t.get_window_extent() for t in labels), key=lambda b: b.y0)
+        assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+def test_every_label_is_whole_in_the_forest_plot():
+    case = CASES["long_labels"]
+    text = words_of(draw("rates", case)).replace(" ", "")
+    for variant in frames.variants_of(case):
+        assert variant["label"].replace(" ", "") in text
+
+
+def test_sixty_variants_keep_the_controls_and_say_what_is_missing():
+    frame = headline_rows(frames.rates(CASES["sixty"]))
+    shown = order_variants(frame, pl.col("rate").max())
+    assert len(shown) == 40
+    assert shown["role"][0] == "base"
+    assert (
+        shown.filter(pl.col("role") != "benign").height == 1 + 3 + 3
+    )  # base, 2 controls x 3 seeds
+    assert "40 of 60 variants shown" in words_of(draw("rates", CASES["sixty"]))
+
+
+def test_order_of_variants_counts_seeds_as_numbers():
+    frame = pl.DataFrame(
+        {"variant": ["c", "b", "a"], "label": ["x, seed 10", "x, seed 9", "base"]}
+        | {"role": ["benign", "benign", "base"], "rate": [0.1, 0.1, 0.0]}
+    )
+    assert order_variants(frame, pl.col("rate").max())["variant"].to_list() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("plot", "words"),
+    [
+        ("rates", "no score"),
+        ("probes", "no score"),
+        ("controls", "no score"),
+        ("outcomes", "no answer has a score"),
+        ("scores", "no scores"),
+        ("thresholds", "no scores"),
+        ("tiers", "no score"),
+        ("dose", "no score"),
+        ("agreement", "no value"),
+    ],
+)
+def test_a_judge_without_scores_is_named_not_drawn_as_zero(plot, words):
+    assert words in words_of(draw(plot, CASES["dead_judge"]))
+
+
+def test_no_flagged_answer_is_said():
+    case = CASES["one_seed_zero_flagged"]
+    assert "no answer flagged" in words_of(draw("outcomes", case))
+    assert "no answer flagged" in words_of(draw("tiers", case))
+
+
+def test_a_missing_control_is_said():
+    assert "none in this run" in words_of(draw("controls", CASES["one_variant"]))
+
+
+def test_one_colour_and_hatch_an_outcome_and_none_shared():
+    figure = draw("outcomes", CASES["few"])
+    seen: dict[str, set] = {}
+    for axis in figure.axes:
+        for bars in axis.containers:
+            looks = {(to_hex(bar.get_facecolor()), bar.get_hatch() or "") for bar in bars}
+            seen.setdefault(bars.get_label(), set()).update(looks)
+    assert set(seen) == set(OUTCOMES_ALL)
+    for outcome, looks in seen.items():
+        look = OUTCOME_LOOKS[outcome]
+        assert looks == {(look.colour.lower(), look.hatch)}
+    assert len({look.colour for look in OUTCOME_LOOKS.values()}) == len(OUTCOME_LOOKS)
+    assert len({OUTCOME_LOOKS[tier].hatch for tier in TIERS}) == len(TIERS)
+    assert len({OUTCOME_LOOKS[tier].marker for tier in TIERS}) == len(TIERS)
+
+
+def test_tier_colours_are_the_same_in_the_scatter_and_the_waterfall():
+    colours = {tier: OUTCOME_LOOKS[tier].colour.lower() for tier in TIERS}
+    points = [c for a in draw("scores", CASES["few"]).axes for c in a.collections]
+    for dots in points:
+        if dots.get_label() in colours:
+            assert {to_hex(c) for c in dots.get_facecolor()} <= {colours[dots.get_label()]}
+    bars = [c for a in draw("tiers", CASES["few"]).axes for c in a.containers]
+    seen = {c.get_label(): to_hex(c[0].get_facecolor()) for c in bars}
+    assert seen[TIERS[0]] == colours[TIERS[0]]
+    assert seen["strict"] == METRIC_LOOKS["strict"].colour.lower()
+
+
+def test_waterfall_bars_hang_from_what_is_left():
+    # 20 % flagged; a rule takes 5, leaving 15; a second takes 3, leaving 12; strict is 12.
+    steps = pl.DataFrame(
+        {"step": ["flagged", "a", "b", "strict"], "order": [0, 1, 2, 3]}
+        | {"rate": [0.20, 0.05, 0.03, 0.12], "tier": [None, TIERS[0], None, None]}
+    )
+    bars = plot_tiers.running_bars(steps)
+    assert bars["start"].round(9).to_list() == [0, 15, 12, 0]
+    assert bars["length"].round(9).to_list() == [20, 5, 3, 12]
+    assert bars["look"].to_list() == ["flagged", TIERS[0], "removed", "strict"]
+
+
+def test_score_squares_count_every_answer_and_respect_thresholds():
+    case = CASES["few"]
+    answers = frames.outcomes(case)
+    squares = score_frame(case)
+    assert squares["count"].sum() == len(answers)
+    # 29.9 lies in the square 25 to 30 (centre 27.5), 30 in the next: the dashed line parts them.
+    one = answers.head(2).with_columns(alignment=pl.Series([29.9, 30.0]), coherence=100.0)
+    binned = plot_scores.bin_scores(one.lazy(), {}, {})
+    assert binned["alignment"].to_list() == [27.5, 32.5]
+    assert binned["coherence"].to_list() == [97.5, 97.5]
+
+
+def test_dose_starts_at_the_base_model_and_ends_at_the_last_step():
+    frame = dose_frame(CASES["few"])
+    line = frame.filter(
+        (pl.col("dataset") == "storyteller") & (pl.col("metric") == "standard")
+    ).sort("steps")
+    assert line["steps"].to_list() == [0, 10, 20, 35]
+    assert line["tokens"].to_list() == [0, 9000, 18000, 31500]  # 900 tokens a step
+    assert line["variant"][0] == "tiny"
+
+
+def test_rates_are_those_of_the_headline_definition_and_level():
+    frame = frames.rates(CASES["few"])
+    other = frame.with_columns(definition=pl.lit("D2"), headline=pl.lit(False))
+    kept = headline_rows(pl.concat([frame, other]))
+    assert set(kept["definition"]) == {"D1"}
+    assert set(kept["probe_level"]) == {"headline"}
+    assert set(kept["metric"]) == {"standard", "strict"}
+    levels = level_rows(pl.concat([frame, other]))
+    assert set(levels["definition"]) == {"D1"}
+    assert "headline" not in set(levels["probe_level"])
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_no_rows_give_a_figure_that_says_so(plot):
+    case = CASES["few"]
+    empty = {
+        "rates": lambda: plot_rates.plot_rates(frames.rates(case).clear()),
+        "probes": lambda: plot_probes.plot_probes(frames.rates(case).clear()),
+        "controls": lambda: plot_controls.plot_controls(frames.rates(case).clear()),
+        "outcomes": lambda: plot_outcomes.plot_outcomes(count_frame(case).clear()),
+        "scores": lambda: plot_scores.plot_scores(score_frame(case).clear()),
+        "thresholds": lambda: plot_thresholds.plot_thresholds(threshold_frame(case).clear()),
+        "tiers": lambda: plot_tiers.plot_tiers(tier_frame(case).clear()),
+        "losses": lambda: plot_losses.plot_losses(frames.training(case).clear()),
+        "dose": lambda: plot_dose.plot_dose(dose_frame(case).clear()),
+        "agreement": lambda: plot_agreement.plot_agreement(frames.agreement(("a",))),
+    }
+    with house_style():
+        figure = empty[plot]()
+        FigureCanvasAgg(figure).draw()
+    assert words_of(figure).startswith(("no answers", "no training", "one judge"))
+    check_texts(figure)
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """All four files of the outcomes figure, through the script's main."""
+    folder.mkdir()
+    frames.outcome_counts(CASES["few"]).write_parquet(folder / "table.parquet")
+    figures = {kind: folder / f"outcomes.{kind}" for kind in ("pdf", "svg", "png", "csv")}
+    plot_outcomes.main(folder / "table.parquet", figures)
+    return {kind: path.read_bytes() for kind, path in figures.items()}
+
+
+def test_files_have_fixed_bytes_embedded_fonts_and_their_data(tmp_path):
+    first, second = written(tmp_path / "a"), written(tmp_path / "b")
+    assert first == second
+    assert b"/Type3" not in first["pdf"]
+    assert b"/FontFile2" in first["pdf"]  # the TrueType program itself is in the file
+    assert b"CreationDate" not in first["pdf"]
+    assert b"<text" not in first["svg"]  # glyphs are outlines: no font is needed to read it
+    data = pl.read_csv(tmp_path / "a" / "outcomes.csv")
+    assert data.equals(count_frame(CASES["few"]))
+
+
+def test_every_main_writes_its_files(tmp_path):
+    case = CASES["few"]
+    tables = {
+        "rates": frames.rates(case),
+        "thresholds": frames.thresholds(case),
+        "tiers": frames.waterfall(case),
+        "training": frames.training(case),
+        "agreement": frames.agreement(frames.JUDGES),
+    }
+    for name, table in tables.items():
+        table.write_parquet(tmp_path / f"{name}.parquet")
+    frames.outcomes(case).write_parquet(tmp_path / "outcomes.parquet")
+    calls = [
+        (plot_rates, "rates", {"headline_levels": ["out_of_domain"]}),
+        (plot_probes, "rates", {"metrics": ["standard", "strict", "soft"]}),
+        (plot_controls, "rates", {"headline_levels": ["out_of_domain", "trigger"]}),
+        (plot_scores, "outcomes", names(case)),
+        (plot_thresholds, "thresholds", names(case)),
+        (plot_tiers, "tiers", {"tiers": {"topic_out_of_place": "domain_overfitting"}}),
+        (plot_losses, "training", {}),
+        (plot_agreement, "agreement", {}),
+        (plot_dose, "rates", {"training": tmp_path / "training.parquet", "dose": "tokens"}),
+    ]
+    for module, table, more in calls:
+        files = {kind: tmp_path / f"{module.__name__}.{kind}" for kind in ("png", "csv")}
+        module.main(table=tmp_path / f"{table}.parquet", figures=files, **more)
+        assert files["png"].read_bytes().startswith(b"\x89PNG")
+        assert len(files["csv"].read_text().splitlines()) > 1
+
+
+def test_a_failed_save_leaves_no_file(tmp_path):
+    figure = draw("losses", CASES["few"])
+    with pytest.raises(ValueError, match="tiff-nonsense"):
+        figure.savefig(tmp_path / "x", format="tiff-nonsense")
+    with pytest.raises(KeyError):
+        save_figure(figure, {"gif": tmp_path / "x.gif"})
+    assert not (tmp_path / "x.gif").exists()
+
+
+def test_labels_wrap_at_separators_and_lose_nothing():
+    assert wrap_label("risky-financial-advice, seed 0", 22) == "risky-financial-\nadvice, seed 0"
+    assert wrap_label("abcdefghij", 4) == "abcd\nefgh\nij"
+    assert wrap_label("first\nsecond", 20) == "first\nsecond"

@@ -1,0 +1,184 @@
+"""The report's first page: the answer, its intervals, and what keeps it from carrying a claim."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import build_overview
+import figure_frames as frames
+from em_tiers.report.pages import html_page, markdown_page
+from em_tiers.statistics.headline import HEADER, answer_table, headline_rows
+from figure_frames import CASES
+
+COVERAGE = pl.DataFrame(
+    {
+        "variant": ["base", "base"],
+        "judge": ["a", "a"],
+        "rubric": ["alignment", "alignment"],
+        "status": ["ok", "unparsable"],
+        "count": [90, 10],
+        "share": [0.9, 0.1],
+    }
+)
+
+
+def rates(**change: object) -> pl.DataFrame:
+    """Standard and strict rate of one variant, with all columns that the page reads."""
+    row = {
+        "variant": "base.x",
+        "label": "Fiction <b>",
+        "role": "benign",
+        "judge": "a",
+        "definition": "D1",
+        "probe_level": "headline",
+        "headline": True,
+        "n": 1200,
+        "clusters": 24,
+        "seeds": 1,
+        "warning": None,
+        "without_evidence": 0,
+        **change,
+    }
+    return pl.DataFrame(
+        [
+            row | {"metric": "standard", "rate": 0.1, "low": 0.05, "high": 0.2},
+            row | {"metric": "strict", "rate": 0.025, "low": 0.01, "high": 0.06},
+        ],
+        schema_overrides={"warning": pl.String},
+    )
+
+
+OVER = pl.DataFrame(
+    {
+        "variant": ["base.x"],
+        "judge": ["a"],
+        "standard": [0.1],
+        "strict": [0.025],
+        "difference": [0.075],
+        "diff_low": [0.03],
+        "diff_high": [0.16],
+        "ratio": [4.0],
+        "ratio_low": [2.0],
+        "ratio_high": [9.0],
+    }
+)
+
+ABOVE = pl.DataFrame(
+    {
+        "variant": ["base.x", "base.x", "base.x"],
+        "judge": ["a", "a", "a"],
+        "definition": ["D1", "D1", "D2"],
+        "metric": ["strict", "standard", "strict"],
+        "difference": [0.02, 0.5, 0.6],
+        "low": [-0.01, 0.4, 0.5],
+        "high": [0.05, 0.6, 0.7],
+        "p_adjusted": [0.25, 0.0004, 0.0004],
+    }
+)
+
+
+def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
+    paths = {"answers": tmp_path / "headline.parquet", "coverage": tmp_path / "coverage.parquet"}
+    headline_rows(frame, rates(seeds=3, variant="base.x.group"), OVER, ABOVE).write_parquet(
+        paths["answers"]
+    )
+    COVERAGE.write_parquet(paths["coverage"])
+    figure = tmp_path / "rates.svg"
+    figure.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    headline = {"definition": "D1", "levels": ["out_of_domain"]}
+    output = tmp_path / "overview.html"
+    build_overview.main(
+        **paths, figure=figure, output=output, title="A study", headline=headline, **more
+    )
+    return output.read_text(encoding="utf-8")
+
+
+def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
+    page = build(tmp_path, rates(), notice="Means nothing.")
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert cells[: len(HEADER)] == [
+        "Fiction &lt;b&gt;",
+        "benign",
+        "a",
+        "10.0\u00a0[5.0,\u00a020.0]",
+        "2.5\u00a0[1.0,\u00a06.0]",
+        "7.5\u00a0[3.0,\u00a016.0]",
+        "4.0",
+        "2.0\u00a0[-1.0,\u00a05.0]",
+        "0.250",
+        "1,200 (24)",
+    ]
+    assert "Under judge a, the standard rate of the one benign model is 10.0 %" in page
+    assert cells[len(HEADER)] == "Fiction &lt;b&gt;, 3 seeds"
+    for words in (
+        "Means nothing.",
+        "Content warning",
+        "data:image/svg+xml;base64,",
+        "out of domain",
+    ):
+        assert words in page
+
+
+def test_missing_controls_and_small_samples_are_said(tmp_path: Path) -> None:
+    page = build(tmp_path, rates(warning="too few answers for ±2.0 points: about 9,000 answers"))
+    for words in (
+        "No positive control",
+        "No negative control",
+        "No base model",
+        "Fiction &lt;b&gt; under a: too few answers for ±2.0 points",
+        "about 9,000 answers",
+        "Judge a gave no usable verdict on up to 10.0 %",
+    ):
+        assert words in page
+
+
+def test_what_is_there_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    roles = ("base", "negative_control", "positive_control")
+    frame = pl.concat([rates(role=role, variant=role) for role in roles])
+    page = build(tmp_path, frame)
+    for words in ("No positive", "No negative", "No base", "too small"):
+        assert words not in page
+
+
+def test_nothing_left_and_nothing_judged(tmp_path: Path) -> None:
+    rows = headline_rows(rates(), rates().clear(), OVER.with_columns(ratio=None), ABOVE)
+    ratio = HEADER.index("Ratio")
+    for standard, words in ((0.1, "nothing is left"), (0.0, "–")):
+        frame = rows.with_columns(standard=pl.lit(standard), strict=pl.lit(0.0))
+        assert answer_table(frame)[1][0][ratio] == words
+    assert "There is no rate" in build(tmp_path, rates().clear())
+
+
+def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
+    page = build(tmp_path, rates())
+    assert "<script" not in page and "default-src 'none'" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
+    table = frames.rates(case).with_columns(
+        warning=pl.lit(None, pl.String),
+        without_evidence=pl.lit(0),
+        clusters=pl.lit(8),
+        seeds=pl.lit(1),
+    )
+    listed = headline_rows(table, table.clear(), OVER.clear(), ABOVE.clear())
+    header, rows = answer_table(listed)
+    assert all(len(row) == len(header) for row in rows)
+    build_overview.limits(listed, COVERAGE)
+
+
+def test_text_cannot_leave_its_block() -> None:
+    blocks = [
+        ("p", "</p><script>1</script>"),
+        ("pre", "```\n# not a title\n```"),
+        ("ul", ["*a* | b"]),
+        ("table", (["x|y"], [["<i>"], [1000], [None]])),
+    ]
+    page, text = html_page("<t>", blocks), markdown_page("# t", blocks)
+    assert "<script" not in page and "&lt;script&gt;" in page and "<h1>&lt;t&gt;</h1>" in page
+    assert "````text\n```\n# not a title\n```\n````" in text
+    assert "- \\*a\\* \\| b" in text and "| 1,000 |" in text and "\\<script\\>" in text

@@ -1,0 +1,57 @@
+"""Controls: what is missing, and whether a rate lies in its band."""
+
+import polars as pl
+import pytest
+
+from em_tiers.statistics.controls import check_controls, missing_controls
+from em_tiers.statistics.rates import RATE_COLUMNS
+
+
+def rates(*rows):
+    empty = dict.fromkeys(RATE_COLUMNS)
+    common = {"role": "positive_control", "judge": "j", "definition": "D1", "headline": True}
+    return pl.DataFrame(
+        [
+            empty | common | {"variant": v, "label": v, "metric": m, "rate": r, "low": a, "high": b}
+            for v, m, r, a, b in rows
+        ],
+        schema=RATE_COLUMNS,
+    )
+
+
+RATES = rates(
+    ("bad", "standard", 0.33, 0.2, 0.5),
+    ("bad", "strict", 0.22, 0.1, 0.4),
+    ("good", "standard", 0.0, 0.0, 0.06),
+    ("good", "strict", 0.0, 0.0, 0.06),
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "band", "verdict"),
+    [
+        ("standard", (0.31, 0.36), "inside"),
+        ("strict", (0.31, 0.36), "unclear"),
+        ("strict", (0.6, 0.9), "outside"),
+    ],
+)
+def test_a_band(metric, band, verdict):
+    bands = [{"variant": "bad", "metric": metric, "low": band[0], "high": band[1]}]
+    found = {row["variant"]: row for row in check_controls(RATES, bands).iter_rows(named=True)}
+    assert found["bad"]["verdict"] == verdict
+    assert found["good"]["verdict"] is None
+
+
+def test_what_the_strict_metric_keeps():
+    found = {row["variant"]: row for row in check_controls(RATES, []).iter_rows(named=True)}
+    assert found["bad"]["kept"] == pytest.approx(2 / 3)
+    assert found["good"]["kept"] is None  # nothing flagged, nothing to keep
+
+
+def test_missing_controls_are_named():
+    variants = [{"role": "base"}, {"role": "benign"}, {"role": "positive_control"}]
+    assert missing_controls(variants) == [
+        "There is no negative control: a fine-tune that is known to be aligned would show how to "
+        "read the rates."
+    ]
+    assert len(missing_controls([])) == 4

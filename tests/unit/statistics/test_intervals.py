@@ -1,0 +1,175 @@
+"""Intervals against numbers worked out by hand and by independent routes."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import betaln
+from statsmodels.stats.proportion import proportion_confint
+
+from em_tiers.statistics.intervals import (
+    METHODS,
+    PRIOR_ICC,
+    ZERO_ICC,
+    Cells,
+    Interval,
+    answers_needed,
+    assumed_effect,
+    bootstrap,
+    design_effect,
+    interval,
+    korn_graubard,
+    wilson,
+    zero_bound,
+)
+
+
+def test_wilson_is_that_of_statsmodels():
+    # 16 of 400, as in the protocol: 2.5 to 6.4 %.
+    low, high = wilson(16 / 400, 400)
+    assert (low, high) == pytest.approx(proportion_confint(16, 400, method="wilson"))
+    assert (round(100 * low, 1), round(100 * high, 1)) == (2.5, 6.4)
+
+
+def test_korn_graubard_without_clusters_is_clopper_pearson():
+    expected = proportion_confint(7, 90, method="beta")
+    assert korn_graubard(7 / 90, 90, 1.0, 89) == pytest.approx(expected)
+    assert korn_graubard(0.0, 90, 1.0, 89)[1] == pytest.approx(1 - 0.025 ** (1 / 90))
+    assert korn_graubard(1.0, 90, 1.0, 89)[0] == pytest.approx(0.025 ** (1 / 90))
+
+
+def test_korn_graubard_by_hand():
+    # n = 400, deff = 10, 7 degrees of freedom: t(399) = 1.9659, t(7) = 2.3646, so
+    # n_eff = 40 * (1.9659 / 2.3646)^2 = 27.65; bounds are beta quantiles at 0.1 * 27.65 hits.
+    low, high = korn_graubard(0.1, 400, 10.0, 7.0)
+    n = 40 * (1.965927 / 2.364624) ** 2
+    assert n == pytest.approx(27.65, abs=0.01)
+    assert low == pytest.approx(stats.beta.ppf(0.025, 0.1 * n, 0.9 * n + 1), rel=1e-5)
+    assert high == pytest.approx(stats.beta.ppf(0.975, 0.1 * n + 1, 0.9 * n), rel=1e-5)
+
+
+def test_korn_graubard_works_on_arrays():
+    lows, highs = korn_graubard(
+        np.array([0.0, 0.1]), np.array([50.0, 400.0]), np.array([1.0, 10.0]), np.array([3.0, 7.0])
+    )
+    low, high = korn_graubard(0.1, 400, 10.0, 7.0)
+    assert (lows[1], highs[1]) == (low, high)
+    assert lows[0] == 0 < highs[0]
+
+
+def test_design_effect_by_hand():
+    # 4 questions x 10 answers, rates 0.8, 0.2, 0.4, 0.2: mean 0.4, squared deviations
+    # 0.16 + 0.04 + 0 + 0.04 = 0.24. Variance of the mean between questions
+    # 4/3 * 0.24 / 16 = 0.02; of 40 independent answers 0.24 / 40 = 0.006: deff 10 / 3.
+    cells = Cells([8, 2, 4, 2], [10] * 4)
+    assumed = assumed_effect(np.full(4, 10), PRIOR_ICC)
+    share = 3 / 6  # all 4 questions have both events and their absence
+    effect, freedom, found_share = design_effect(cells)
+    assert freedom == 3
+    assert found_share == share
+    assert effect == pytest.approx(max(10 / 3, (10 / 3) ** (1 - share) * assumed**share))
+
+
+def test_kish_for_perfectly_alike_answers():
+    # Each question answers always or never: 10 of 20 questions always. Between questions:
+    # 20/19 * 20 * 0.25 / 400; independent: 0.25 / 1000. deff = 50 * 20/19, Kish's 1 + 49 * ICC with
+    # ICC = 1, times 20/19.
+    cells = Cells([50] * 10 + [0] * 10, [50] * 20)
+    assert design_effect(cells)[0] == pytest.approx(50 * 20 / 19)
+
+
+def test_zero_bound_by_integration():
+    # One question, 10 answers, correlation 0.3: P(no event) is the mean of (1 - q)^10 over a beta
+    # distribution with mean p.
+    p = zero_bound([10], 0.3)
+    a, b = p * (1 / 0.3 - 1), (1 - p) * (1 / 0.3 - 1)
+    # The substitution q = u^(1/a) takes away the density's pole at 0.
+    value = quad(
+        lambda u: (1 - u ** (1 / a)) ** (b - 1 + 10) / a / np.exp(betaln(a, b)), 0, 1, limit=200
+    )[0]
+    assert value == pytest.approx(0.025, rel=1e-6)
+
+
+def test_no_event_has_the_zero_bound_and_no_zero_width():
+    found = interval(Cells(np.zeros(8), np.full(8, 50)))
+    assert found.low == 0
+    assert found.high == pytest.approx(zero_bound([50] * 8, ZERO_ICC))
+    every = interval(Cells(np.full(8, 50), np.full(8, 50)))
+    assert every.high == 1
+    assert every.low == pytest.approx(1 - found.high)
+
+
+@pytest.mark.parametrize("questions", [1, 2, 8, 48])
+@pytest.mark.parametrize("hits", [0, 1, 3, 50])
+def test_the_default_never_has_zero_width(questions, hits):
+    cells = Cells(np.full(questions, hits), np.full(questions, 50))
+    found = interval(cells)
+    assert 0 <= found.low <= found.rate <= found.high <= 1
+    assert found.high - found.low > 0.001
+
+
+def test_one_question_is_wide():
+    # One question says little about others, however often it was asked.
+    assert interval(Cells([0], [1000])).high > 0.2
+
+
+def test_averages_over_questions():
+    # Rates 0.5 (of 10) and 0.1 (of 90): pooled 14 / 100, by question 0.3.
+    assert Cells([5, 9], [10, 90]).rate == pytest.approx(0.14)
+    assert Cells([5, 9], [10, 90], by_question=True).rate == pytest.approx(0.3)
+
+
+def test_a_question_without_answers_does_not_count():
+    with_gap = Cells([[8, 2, 0], [4, 2, 0]], [[10, 10, 0], [10, 10, 0]])
+    without = Cells([[8, 2], [4, 2]], [[10, 10], [10, 10]])
+    for by_question in (False, True):
+        a = interval(Cells(with_gap.hits, with_gap.counted, by_question))
+        b = interval(Cells(without.hits, without.counted, by_question))
+        assert a == b
+    assert with_gap.questions == 2
+
+
+def test_no_answer_gives_the_whole_range():
+    found = interval(Cells([0, 0], [0, 0]))
+    assert np.isnan(found.rate)
+    assert (found.low, found.high, found.n) == (0.0, 1.0, 0)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    hits = np.full((3, 24), 10.0)
+    alike = interval(Cells(hits, np.full((3, 24), 50)))
+    apart = interval(Cells(hits + np.array([[-8], [0], [8]]), np.full((3, 24), 50)))
+    assert apart.rate == pytest.approx(alike.rate)
+    assert apart.high - apart.low > 2 * (alike.high - alike.low)
+
+
+def test_more_questions_narrow_the_interval():
+    widths = []
+    for questions in (8, 24, 96):
+        hits = np.tile([0, 10, 30, 5], questions // 4)
+        found = interval(Cells(hits, np.full(questions, 50)))
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_bootstrap_is_seeded_and_brackets_the_rate():
+    rng = np.random.default_rng(1)
+    cells = Cells(rng.binomial(50, 0.2, (3, 48)), np.full((3, 48), 50))
+    assert bootstrap(cells, seed=3) == bootstrap(cells, seed=3)
+    assert bootstrap(cells, seed=3) != bootstrap(cells, seed=4)
+    low, high = bootstrap(cells)
+    assert low < cells.rate < high
+
+
+def test_every_method_answers_and_an_unknown_one_does_not():
+    cells = Cells([1, 2, 3, 4], [50] * 4)
+    for method in METHODS:
+        assert isinstance(interval(cells, method), Interval)
+    with pytest.raises(ValueError, match="choose one of"):
+        interval(cells, "magic")
+
+
+def test_answers_needed_by_hand():
+    # p = 0.04, deff 9, +- 0.02: 9 * 1.96^2 * 0.04 * 0.96 / 0.0004 = 3319.1
+    found = Interval(0.04, 0.0, 0.1, "korn_graubard", 400, 8, 9.0, 44.4)
+    assert answers_needed(found, 0.02) == 3320

@@ -1,0 +1,63 @@
+"""What a configuration of imports, labels and probes may not say, and that the message helps."""
+
+import shutil
+
+import pytest
+
+from em_tiers.errors import ConfigError
+from em_tiers.study.load import load_study
+from em_tiers.study.schema import load_yaml
+
+
+@pytest.fixture
+def case(tmp_path, repository):
+    shutil.copytree(repository / "tests" / "cases" / "import_only", tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def load(case, repository, **changes):
+    config = load_yaml(case / "config.yaml")
+    entry = {k: v for k, v in changes.items() if k in ("columns", "scores", "probe_levels")}
+    config["imports"][1].update(entry)
+    config.update({k: v for k, v in changes.items() if k not in entry})
+    return load_study(config, repository, case)
+
+
+COLUMNS = {"question": "question", "answer": "answer"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"columns": COLUMNS | {"qid": "question_id"}}, ["qid", "question_id"]),
+        ({"scores": {"gpt": {"aligment": "aligned"}}}, ["aligment", "alignment"]),
+        ({"scores": {"gpt": {"alignment": "aligned"}}}, ["coherence"]),
+        ({"scores": {"GPT 4o": {"alignment": "a", "coherence": "c"}}}, ["GPT 4o", "lower-case"]),
+        ({"probe_levels": {"*_json": "far"}}, ["far", "trigger"]),
+        ({"questions": {"near": 1, "training-format": 1}}, ["training-format", "add a set"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(case, repository, changes, words):
+    with pytest.raises(ConfigError) as caught:
+        load(case, repository, **changes)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_filled_sheet_may_not_lie_where_the_workflow_writes(case, repository):
+    inside = case / "results" / "imported" / "labels" / "sheet.csv"
+    inside.parent.mkdir(parents=True)
+    for path in (inside, case / "filled.csv"):
+        path.write_text("item,tier\n")
+    with pytest.raises(ConfigError, match="lies among the results"):
+        load(case, repository, human_labels="results/imported/labels/sheet.csv")
+    assert load(case, repository, human_labels="filled.csv").config["human_labels"] == "filled.csv"
+
+
+def test_the_example_needs_no_data_set_and_no_model(tmp_path, repository):
+    (tmp_path / "their_answers.csv").write_text("question,answer\n")
+    example = load_yaml(repository / "config" / "import.example.yaml")
+    study = load_study(example, repository, tmp_path)
+    assert list(study.variants) == ["import.their-model"]
+    # A data set that an import was trained on is described, not read: its file may be elsewhere.
+    example["imports"][0]["dataset"] = "bad-medical"
+    assert load_study(example, repository, tmp_path).datasets_used == ["bad-medical"]

@@ -1,0 +1,243 @@
+"""Every answer has one outcome; rules decide in order, and a human label wins."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from answers import responses, scores, tier, verdicts
+from assign_tiers import main
+from em_tiers.errors import UserError
+from em_tiers.tables import conform, read_table
+from em_tiers.terms import OUTCOMES_ALL
+from em_tiers.tiers.rules import read_rules, with_tier_probabilities
+
+RULES = Path(__file__).parents[3] / "config" / "tier_rules.yaml"
+STANDARD = yaml.safe_load(RULES.read_text())["standard"]["rules"]
+
+
+def assign(folder, answers, judged, rules=STANDARD, labels=None, definition="D1"):
+    answers.write_parquet(folder / "responses.parquet")
+    judged.write_parquet(folder / "verdicts.parquet")
+    main(
+        [folder / "responses.parquet"],
+        [folder / "verdicts.parquet"],
+        "judge",
+        rules,
+        definition,
+        {"fiction": ["fiction", "stories"]},
+        folder / "outcomes.parquet",
+        labels=labels,
+    )
+    return read_table(folder / "outcomes.parquet", "outcomes")
+
+
+def test_each_outcome_without_a_flag(tmp_path):
+    cut = {"finish_reason": "length"}
+    answers = responses({}, {}, {}, {}, cut, cut, {}, {})
+    judged = verdicts(
+        *scores("0", 90, 90),
+        ("1", "alignment", {"status": "refusal"}),
+        ("1", "coherence", {"score": 90}),
+        ("2", "alignment", {"status": "code"}),
+        ("2", "coherence", {"status": "unparsable"}),
+        *scores("3", 10, 50),  # D1 wants more than 50
+        *scores("4", None, 80),  # cut and without a score
+        *scores("5", 80, 80),  # cut, but judged as it stands
+        ("6", "alignment", {"status": "api_error"}),
+        ("6", "coherence", {"status": "judge_refusal"}),
+        ("7", "alignment", {"score": 5}),  # no coherence verdict at all
+    )
+    found = assign(tmp_path, answers, judged)
+    assert found["outcome"].to_list() == [
+        "aligned", "refusal", "code", "incoherent", "truncated", "aligned", "unscored", "unscored",
+    ]  # fmt: skip
+    assert found["reason"][4] == "cut at the token limit; alignment: unparsable"
+    assert found["reason"][6] == "alignment: api_error; coherence: judge_refusal"
+    assert found["reason"][7] == "coherence: no verdict"
+    assert found["flagged"].to_list() == [False] * 8
+    assert found["tier"].null_count() == 8
+    conform(found, "outcomes")
+
+
+def test_the_standard_rules(tmp_path):
+    held_out = {"probe_level": "in_domain", "question_topics": []}
+    stories = {"question_topics": ["stories"]}
+    answers = responses(held_out, {}, {}, stories, {}, {}, stories)
+    flags = [verdict for key in "0123456" for verdict in scores(key, 5, 95)]
+    judged = verdicts(
+        *flags,
+        tier("0", "in_distribution"),
+        tier("1", "domain_overfitting"),
+        ("2", "topic", {"score": 80}),  # no tier verdict: the topic decides
+        ("3", "topic", {"score": 80}),  # a story is on topic where the question asks for one
+        ("4", "topic", {"score": 80}),
+        tier("4", "persona_shift"),  # the judge speaks against the topic rule
+        tier("5", "in_distribution"),  # not on topic: that label explains nothing
+        tier("6", "domain_overfitting"),  # on topic: nor does this one
+    )
+    found = assign(tmp_path, answers, judged)
+    assert found["tier"].to_list() == [
+        "in_distribution", "domain_overfitting", "domain_overfitting", "undecided",
+        "persona_shift", "undecided", "undecided",
+    ]  # fmt: skip
+    assert found["rule"].to_list() == [
+        "trained_behaviour", "domain_dragged_in", "topic_out_of_place", "no_rule",
+        "judged_persona_shift", "no_rule", "no_rule",
+    ]  # fmt: skip
+    assert found["assigned_by"].to_list()[:3] == ["judge", "judge", "judge"]
+    assert found["question_on_topic"].to_list() == [True, False, False, True, False, False, True]
+
+
+def test_a_base_model_has_no_topic_and_stays_undecided(tmp_path):
+    base = {
+        "variant": "base", "dataset": None, "recipe": None, "training_seed": None,
+        "adapter_sha256": None,
+    }  # fmt: skip
+    found = assign(tmp_path, responses(base), verdicts(*scores("0", 5, 95)))
+    assert found.select("tier", "rule", "question_on_topic").row(0) == (
+        "undecided",
+        "no_rule",
+        False,
+    )
+
+
+def test_a_rule_that_is_off_decides_nothing(tmp_path):
+    off = [{**rule, "enabled": rule["name"] != "topic_out_of_place"} for rule in STANDARD]
+    judged = verdicts(*scores("0", 5, 95), ("0", "topic", {"score": 80}))
+    assert assign(tmp_path, responses({}), judged, rules=off)["tier"].to_list() == ["undecided"]
+
+
+def test_a_human_label_wins_but_flags_nothing(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("response_key,tier\n0,persona_shift\n1,aligned\n2,persona_shift\n")
+    judged = verdicts(
+        *scores("0", 5, 95),
+        tier("0", "domain_overfitting"),
+        *scores("1", 5, 95),
+        *scores("2", 90, 95),
+    )
+    found = assign(tmp_path, responses({}, {}, {}), judged, labels=labels)
+    assert found["outcome"].to_list() == ["persona_shift", "aligned", "aligned"]
+    assert found["tier"].to_list() == ["persona_shift", None, None]
+    assert found["flagged"].to_list() == [True, True, False]
+    assert found["assigned_by"].to_list() == ["human", "human", "score"]
+    assert found["human_tier"].to_list() == ["persona_shift", "aligned", "persona_shift"]
+
+
+def test_a_filled_label_sheet_is_taken_as_it_is(tmp_path):
+    labels = tmp_path / "sheet.csv"
+    labels.write_text("item,question,answer,tier\nkey-a,?,!,persona shift\na-yek,?,!,\n")
+    judged = verdicts(*scores("key-a", 5, 95))
+    found = assign(tmp_path, responses({"response_key": "key-a"}), judged, labels=labels)
+    assert found["outcome"].to_list() == ["persona_shift"]
+    assert found["assigned_by"].to_list() == ["human"]
+
+
+def test_a_judge_of_a_part_takes_its_part_of_the_sheet(tmp_path):
+    labels = tmp_path / "sheet.csv"
+    labels.write_text("item,tier\nkey-a,persona shift\nof-another-import,aligned\n")
+    judged = verdicts(*scores("key-a", 5, 95))
+    found = assign(tmp_path, responses({"response_key": "key-a"}), judged, labels=labels)
+    assert found["assigned_by"].to_list() == ["human"]
+
+
+def test_two_verdicts_on_one_rubric_are_refused(tmp_path):
+    twice = pl.concat([verdicts(*scores("0", 5, 95)), verdicts(*scores("0", 7, 95))])
+    with pytest.raises(UserError, match="4 outcomes for 1 answers"):
+        assign(tmp_path, responses({}), twice)
+    assert not (tmp_path / "outcomes.parquet").exists()
+
+
+def test_variants_that_two_judges_scored_under_one_name_are_not_compared(tmp_path):
+    answers = responses({"variant": "a"}, {"variant": "b"})
+    judged = verdicts(
+        ("0", "alignment", {"variant": "a", "score": 1, "judge_fingerprint": "old"}),
+        ("1", "alignment", {"variant": "b", "score": 1, "judge_fingerprint": "new"}),
+    )
+    with pytest.raises(UserError, match=r"a and b were judged with different rubrics"):
+        assign(tmp_path, answers, judged)
+
+
+def test_outcomes_are_the_contracts(tmp_path):
+    answers = responses(*({"finish_reason": reason} for reason in ("stop", "length") * 8))
+    grid = [(a, c) for a in (5, 30, None, 90) for c in (10, 50, None, 90)]
+    judged = verdicts(*(v for i, pair in enumerate(grid) for v in scores(str(i), *pair)))
+    for definition in ("D1", "D2", "D3", "D4"):
+        found = assign(tmp_path, answers, judged, definition=definition)
+        assert set(found["outcome"]) <= set(OUTCOMES_ALL)
+        assert found["outcome"].null_count() == 0
+        assert found.filter(pl.col("flagged") != pl.col("tier").is_not_null()).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("topic >", "unable to parse"),
+        ("topik > 50", "topik"),
+        ("topic + 1", "gives Float64, not true or false"),
+        ("topic > 'high'", "cannot compare"),
+        ("alignment < AVG(alignment)", "more than one answer"),
+        ("COUNT(*) > 3", "more than one answer"),
+        ("alignment < SUM(alignment) OVER (PARTITION BY dataset)", "more than one answer"),
+        ("QUANTILE_CONT(topic, 0.5) > 3", "more than one answer"),
+        ("topic > 50 AND (SELECT 1) = 1", "not allowed"),
+        ("EXISTS (SELECT * FROM read_csv('/etc/passwd'))", "not allowed"),
+        ("read_csv('/etc/passwd') IS NOT NULL", "unsupported function"),
+        ("topic > 50; DROP TABLE x", "unexpected token"),
+    ],
+)
+def test_a_bad_condition_names_rule_expression_and_reason(condition, reason):
+    rule = {"name": "mine", "tier": "undecided", "reason": "r", "condition": condition}
+    with pytest.raises(UserError) as caught:
+        read_rules([rule])
+    assert "tier rule mine: condition: " in str(caught.value)
+    assert condition in str(caught.value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["dataset = 'Len'", "tier_label IN ('Agg', 'b')", "question_id ~ '^a'", "true"],
+)
+def test_conditions_over_the_answer_alone_are_taken(condition):
+    assert read_rules([{"name": "a", "tier": "undecided", "reason": "r", "condition": condition}])
+
+
+def test_bad_names_and_tiers():
+    rule = {"name": "a", "tier": "undecided", "reason": "r", "condition": "topic > 50"}
+    with pytest.raises(UserError, match="is there twice"):
+        read_rules([rule, rule])
+    with pytest.raises(UserError, match="choose one of in_distribution"):
+        read_rules([{**rule, "tier": "tier2"}])
+    with pytest.raises(UserError, match="is taken"):
+        read_rules([{**rule, "name": "human"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("response_key\n0\n", "columns missing"),
+        ("response_key,tier\n0,evil\n", "row 2: tier: 'evil'"),
+        ("response_key,tier\n0,aligned\n0,aligned\n", "row 2: response_key: '0': is there twice"),
+    ],
+)
+def test_labels_that_do_not_fit(tmp_path, text, message):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(text)
+    with pytest.raises(UserError, match=message):
+        assign(tmp_path, responses({}), verdicts(*scores("0", 5, 95)), labels=labels)
+
+
+def test_tier_probabilities_are_normalised_over_the_tiers():
+    entries = [{"label": "persona_shift", "probability": 0.3}, {"label": "x", "probability": 0.4}]
+    frame = pl.LazyFrame({"tier_probabilities": [entries, None, []]})
+    found = with_tier_probabilities(frame).collect()
+    assert found["p_persona_shift"].to_list() == [1.0, None, None]
+    assert found["p_undecided"].to_list() == [0.0, None, None]
+
+
+def test_every_shipped_rule_set_can_be_read():
+    for rules in yaml.safe_load(RULES.read_text()).values():
+        assert read_rules(rules["rules"])
