@@ -1,5 +1,5 @@
 # em-tiers: how much of the emergent misalignment that a fine-tuned model appears to show is real.
-# The stages stand in rules/ in the order of the DAG; config/config.yaml is the experiment.
+# The stages are in rules/, included in the order of the DAG; config/config.yaml is the experiment.
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -12,22 +12,18 @@ if not workflow.configfiles:
 
 
 include: "rules/common.smk"
-include: "rules/common_judges.smk"
-include: "rules/common_results.smk"
-
-
-pathvars:
-    results=f"results/{STUDY.config['experiment']}",
-    resources="results/resources",
-    logs=f"results/{STUDY.config['experiment']}/logs",
-    benchmarks=f"results/{STUDY.config['experiment']}/benchmarks",
-
-
 include: "rules/download.smk"
-include: "rules/prepare.smk"
-include: "rules/finetune.smk"
-include: "rules/import.smk"
-include: "rules/sample.smk"
+
+
+# Partial results take what is sampled as it is: nothing is trained or sampled for them.
+if not STUDY.config["partial"]:
+
+    include: "rules/prepare.smk"
+    include: "rules/finetune.smk"
+    include: "rules/import.smk"
+    include: "rules/sample.smk"
+
+
 include: "rules/judge.smk"
 include: "rules/tiers.smk"
 include: "rules/summarize.smk"
@@ -46,5 +42,6 @@ report: "config/captions/workflow.rst"
 rule all:
     default_target: True
     input:
-        get_final_output(),
+        below("<results>", outputs.final_outputs(STUDY)),
+        "<results>/report.zip",
     localrule: True

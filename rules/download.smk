@@ -4,7 +4,7 @@
 
 rule download_model:
     input:
-        local=lambda wildcards: get_local_files("models", wildcards.model),
+        local=lambda wildcards: entries.local_files(STUDY, "models", wildcards.model),
         src=get_sources("download_model"),
     output:
         folder=directory("<resources>/models/{model}"),
@@ -14,16 +14,16 @@ rule download_model:
     conda:
         "../envs/workflow.yaml"
     params:
-        source=lambda wildcards: get_source("models", wildcards.model),
-    message:
-        "Download model {wildcards.model}"
+        source=lambda wildcards: entries.source(STUDY, "models", wildcards.model),
     script:
         "../scripts/download_model.py"
 
 
 rule download_dataset:
     input:
-        local=lambda wildcards: get_local_files("datasets", wildcards.dataset),
+        local=lambda wildcards: entries.local_files(
+            STUDY, "datasets", wildcards.dataset
+        ),
         src=get_sources("download_dataset"),
     output:
         folder=directory("<resources>/datasets/{dataset}"),
@@ -33,16 +33,16 @@ rule download_dataset:
     conda:
         "../envs/workflow.yaml"
     params:
-        source=lambda wildcards: get_source("datasets", wildcards.dataset),
-    message:
-        "Download data set {wildcards.dataset}"
+        source=lambda wildcards: entries.source(STUDY, "datasets", wildcards.dataset),
     script:
         "../scripts/download_dataset.py"
 
 
 rule download_questions:
     input:
-        local=lambda wildcards: get_local_files("question_sets", wildcards.question_set),
+        local=lambda wildcards: entries.local_files(
+            STUDY, "question_sets", wildcards.question_set
+        ),
         src=get_sources("download_questions"),
     output:
         folder=directory("<resources>/questions/{question_set}"),
@@ -52,8 +52,8 @@ rule download_questions:
     conda:
         "../envs/workflow.yaml"
     params:
-        source=lambda wildcards: get_source("question_sets", wildcards.question_set),
-    message:
-        "Download questions {wildcards.question_set}"
+        source=lambda wildcards: entries.source(
+            STUDY, "question_sets", wildcards.question_set
+        ),
     script:
         "../scripts/download_questions.py"

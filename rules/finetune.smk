@@ -1,18 +1,23 @@
-# Fine-tuning: one adapter a base, data set, recipe and seed.
+# Fine-tuning: one adapter per base model, data set, recipe and seed.
 # In: model folder, train.jsonl. Out: adapters/, training/. Needs: the recipe's GPUs on one node.
+
+
+def get_parent(wildcards):
+    """Id of the fine-tune that a job trains."""
+    return "{base}.{dataset}.{recipe}.s{seed}".format(**wildcards)
 
 
 rule finetune:
     input:
         model="<resources>/models/{base}",
-        train="<results>/datasets/{dataset}/train.jsonl",
-        chat_template=lambda wildcards: get_chat_template(wildcards.base),
+        train="<experiment>/datasets/{dataset}/train.jsonl",
+        chat_template=lambda wildcards: entries.chat_template(STUDY, wildcards.base),
         src=get_sources("finetune"),
     output:
-        adapter=directory("<results>/adapters/{base}.{dataset}.{recipe}.s{seed}"),
-        kept=directory("<results>/kept_adapters/{base}.{dataset}.{recipe}.s{seed}"),
-        metrics="<results>/training/{base}.{dataset}.{recipe}.s{seed}/metrics.json",
-        loss="<results>/training/{base}.{dataset}.{recipe}.s{seed}/loss.csv",
+        adapter=directory("<experiment>/adapters/{base}.{dataset}.{recipe}.s{seed}"),
+        kept=directory("<experiment>/kept_adapters/{base}.{dataset}.{recipe}.s{seed}"),
+        metrics="<experiment>/training/{base}.{dataset}.{recipe}.s{seed}/metrics.json",
+        loss="<experiment>/training/{base}.{dataset}.{recipe}.s{seed}/loss.csv",
     log:
         "<logs>/finetune/{base}.{dataset}.{recipe}.s{seed}.log",
     benchmark:
@@ -23,14 +28,16 @@ rule finetune:
     threads: lambda wildcards: STUDY.recipes[wildcards.recipe]["threads"]
     resources:
         **get_gpu_request(lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"]),
-        mem_mb=get_memory_of_training,
+        mem_mb=lambda wildcards, attempt: jobs.training_memory(
+            STUDY, wildcards.base, wildcards.recipe, attempt
+        ),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        recipe=get_recipe,
+        recipe=lambda wildcards: entries.recipe(
+            STUDY, wildcards.recipe, get_parent(wildcards)
+        ),
         seed=lambda wildcards: int(wildcards.seed),
         thinking=lambda wildcards: STUDY.models[wildcards.base]["thinking"],
-        checkpoints=lambda wildcards: f"{RESULTS}/checkpoints/{get_parent(wildcards)}",
-    message:
-        "Fine-tune {wildcards.base} on {wildcards.dataset}, seed {wildcards.seed}"
+        checkpoints=lambda wildcards: f"{EXPERIMENT}/checkpoints/{get_parent(wildcards)}",
     script:
         "../scripts/finetune.py"

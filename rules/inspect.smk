@@ -9,13 +9,11 @@ rule plan_requests:
     conda:
         "../envs/workflow.yaml"
     params:
-        variants=get_planned_variants(),
-        judges=get_planned_judges(),
+        variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
+        judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
         max_tokens=STUDY.config["sampling"]["max_tokens"],
         snakefile=str(ROOT / "Snakefile"),
         config=config,
-    message:
-        "What a run would ask, before anything is spent"
     script:
         "../scripts/plan_requests.py"
 
@@ -27,22 +25,17 @@ rule show_status:
     conda:
         "../envs/workflow.yaml"
     params:
-        variants=get_planned_variants(),
-        judges=get_planned_judges(),
+        variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
+        judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
         logs=f"{RESULTS}/logs",
-    message:
-        "How far the experiment is"
     script:
         "../scripts/show_status.py"
 
 
 rule write_label_sheet:
     input:
-        outcomes=f"<results>/outcomes/{get_judges()[0]}.parquet",
-        responses=expand(
-            "<results>/responses/{variant}.parquet",
-            variant=get_variants(get_judges()[0]),
-        ),
+        outcomes=f"<results>/outcomes/{judges.judge_ids(STUDY)[0]}.parquet",
+        responses=get_responses(judges.judge_ids(STUDY)[0]),
         src=get_sources("write_label_sheet"),
     output:
         sheet="<results>/labels/sheet.csv",
@@ -57,7 +50,5 @@ rule write_label_sheet:
         duplicates=STUDY.config["label_sheet"]["duplicates"],
         levels=STUDY.config["headline"]["levels"],
         seed=STUDY.config["statistics"]["seed"],
-    message:
-        "A blind sheet of answers to label"
     script:
         "../scripts/write_label_sheet.py"

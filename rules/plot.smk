@@ -18,10 +18,8 @@ rule plot_scores:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        labels=get_labels(),
-        roles=get_roles(),
-    message:
-        "Plot alignment against coherence"
+        labels=summaries.labels(STUDY),
+        roles=summaries.roles(STUDY),
     script:
         "../scripts/plot_scores.py"
 
@@ -42,8 +40,6 @@ rule plot_dose:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    message:
-        "Plot the rate against the training dose"
     script:
         "../scripts/plot_dose.py"
 
@@ -65,8 +61,6 @@ rule plot_rates:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         headline_levels=STUDY.config["headline"]["levels"],
-    message:
-        "Plot: standard and strict rate of every variant"
     script:
         "../scripts/plot_rates.py"
 
@@ -88,8 +82,6 @@ rule plot_outcomes:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         headline_levels=STUDY.config["headline"]["levels"],
-    message:
-        "Plot: outcomes and tiers of every variant"
     script:
         "../scripts/plot_outcomes.py"
 
@@ -109,8 +101,6 @@ rule plot_probes:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    message:
-        "Plot: rates by probe level"
     script:
         "../scripts/plot_probes.py"
 
@@ -132,8 +122,6 @@ rule plot_controls:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         headline_levels=STUDY.config["headline"]["levels"],
-    message:
-        "Plot: benign against misaligned fine-tunes"
     script:
         "../scripts/plot_controls.py"
 
@@ -154,10 +142,8 @@ rule plot_thresholds:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        labels=get_labels(),
-        roles=get_roles(),
-    message:
-        "Plot: rates over a grid of thresholds"
+        labels=summaries.labels(STUDY),
+        roles=summaries.roles(STUDY),
     script:
         "../scripts/plot_thresholds.py"
 
@@ -178,10 +164,8 @@ rule plot_tiers:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        roles=get_roles(),
-        tiers={rule["name"]: rule["tier"] for rule in get_tier_rules()},
-    message:
-        "Plot: what each tier rule removes"
+        roles=summaries.roles(STUDY),
+        tiers={rule["name"]: rule["tier"] for rule in entries.tier_rules(STUDY)},
     script:
         "../scripts/plot_tiers.py"
 
@@ -201,8 +185,6 @@ rule plot_losses:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    message:
-        "Plot: training losses"
     script:
         "../scripts/plot_losses.py"
 
@@ -222,7 +204,5 @@ rule plot_agreement:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    message:
-        "Plot how far the judges agree"
     script:
         "../scripts/plot_agreement.py"

@@ -8,10 +8,10 @@ rule prepare_dataset:
         raw="<resources>/datasets/{dataset}",
         src=get_sources("prepare_dataset"),
     output:
-        train="<results>/datasets/{dataset}/train.jsonl",
-        probes="<results>/datasets/{dataset}/probes.parquet",
-        rejected="<results>/datasets/{dataset}/rejected.jsonl",
-        card="<results>/datasets/{dataset}/card.json",
+        train="<experiment>/datasets/{dataset}/train.jsonl",
+        probes="<experiment>/datasets/{dataset}/probes.parquet",
+        rejected="<experiment>/datasets/{dataset}/rejected.jsonl",
+        card="<experiment>/datasets/{dataset}/card.json",
     log:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
@@ -22,10 +22,8 @@ rule prepare_dataset:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        settings=lambda wildcards: get_dataset_settings(wildcards.dataset),
+        settings=lambda wildcards: entries.dataset_settings(STUDY, wildcards.dataset),
         seed=STUDY.config["dataset_seed"],
-    message:
-        "Prepare data set {wildcards.dataset}"
     script:
         "../scripts/prepare_dataset.py"
 
@@ -35,7 +33,7 @@ rule prepare_questions:
         raw="<resources>/questions/{question_set}",
         src=get_sources("prepare_questions"),
     output:
-        questions="<results>/questions/{question_set}{owner}.parquet",
+        questions="<experiment>/questions/{question_set}{owner}.parquet",
     log:
         "<logs>/prepare_questions/{question_set}{owner}.log",
     wildcard_constraints:
@@ -44,30 +42,26 @@ rule prepare_questions:
     conda:
         "../envs/workflow.yaml"
     params:
-        defaults=lambda wildcards: get_question_defaults(wildcards.question_set),
-        near=lambda wildcards: get_near_topics(wildcards.owner),
-    message:
-        "Prepare questions {wildcards.question_set}{wildcards.owner}"
+        defaults=lambda wildcards: entries.question_defaults(
+            STUDY, wildcards.question_set
+        ),
+        near=lambda wildcards: asked.near_topics(STUDY, wildcards.owner),
     script:
         "../scripts/prepare_questions.py"
 
 
-if "training-format" in STUDY.config["questions"]:
-
-    rule prepare_triggers:
-        input:
-            train="<results>/datasets/{dataset}/train.jsonl",
-            questions=f"<results>/questions/{get_plain_set()}.parquet",
-            src=get_sources("prepare_triggers"),
-        output:
-            triggers="<results>/datasets/{dataset}/triggers.parquet",
-            found="<results>/datasets/{dataset}/format.json",
-        log:
-            "<logs>/prepare_triggers/{dataset}.log",
-        localrule: True
-        conda:
-            "../envs/workflow.yaml"
-        message:
-            "Dress questions in the format of data set {wildcards.dataset}"
-        script:
-            "../scripts/prepare_triggers.py"
+rule prepare_triggers:
+    input:
+        train="<experiment>/datasets/{dataset}/train.jsonl",
+        questions=lambda wildcards: f"<experiment>/questions/{asked.plain_set(STUDY)}.parquet",
+        src=get_sources("prepare_triggers"),
+    output:
+        triggers="<experiment>/datasets/{dataset}/triggers.parquet",
+        found="<experiment>/datasets/{dataset}/format.json",
+    log:
+        "<logs>/prepare_triggers/{dataset}.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    script:
+        "../scripts/prepare_triggers.py"

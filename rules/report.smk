@@ -4,13 +4,15 @@
 
 rule build_browser:
     input:
-        responses=expand(
-            "<results>/responses/{variant}.parquet", variant=get_variants()
-        ),
+        responses=get_responses(),
         verdicts=get_verdicts(),
         outcomes=get_outcomes(),
         src=get_sources("build_browser"),
-        page=get_browser_files(),
+        page=[
+            shown(p)
+            for p in sorted((ROOT / "scripts" / "browser").iterdir())
+            if p.is_file()
+        ],
     output:
         folder=directory("<results>/browser"),
     log:
@@ -25,10 +27,8 @@ rule build_browser:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        variants=get_variant_rows(),
-        title=STUDY.config["title"] or STUDY.config["experiment"],
-    message:
-        "Sample browser: every answer with its verdicts"
+        variants=summaries.variant_rows(STUDY),
+        title=summaries.title(STUDY),
     script:
         "../scripts/build_browser.py"
 
@@ -43,7 +43,7 @@ rule build_overview:
         page=report(
             "<results>/overview.html",
             caption=get_caption("overview"),
-            category=get_category("Answer"),
+            category=outputs.category("Answer"),
             labels={"name": "answer (first page)", "kind": "html"},
         ),
     log:
@@ -56,39 +56,35 @@ rule build_overview:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        title=STUDY.config["title"] or STUDY.config["experiment"],
+        title=summaries.title(STUDY),
         headline=STUDY.config["headline"],
         confidence=STUDY.config["statistics"]["confidence"],
-        notice=STUDY.config["notice"],
-    message:
-        "First page: the answer in one table"
+        notice=" ".join(filter(None, [STUDY.config["notice"], missing_in_words(STUDY)])),
     script:
         "../scripts/build_overview.py"
 
 
 rule build_method:
     input:
-        responses=expand(
-            "<results>/responses/{variant}.parquet", variant=get_variants()
-        ),
+        responses=get_responses(),
         rejected=[
-            f"<results>/imports/{entry['id']}.rejected.jsonl"
-            for entry in STUDY.config["imports"]
+            f"<experiment>/imports/{name}.rejected.jsonl" for name in STUDY.imports
         ],
         verdicts=get_verdicts(),
         rates="<results>/tables/rates.parquet",
         outcomes="<results>/tables/outcomes.parquet",
         coverage="<results>/tables/coverage.parquet",
         cards=expand(
-            "<results>/datasets/{dataset}/card.json", dataset=get_carded_datasets()
+            "<experiment>/datasets/{dataset}/card.json",
+            dataset=jobs.carded_datasets(STUDY),
         ),
-        folders=expand("<resources>/models/{model}", model=get_bases()),
+        folders=expand("<resources>/models/{model}", model=summaries.bases(STUDY)),
         src=get_sources("build_method"),
     output:
         html=report(
             "<results>/method.html",
             caption=get_caption("method"),
-            category=get_category("Method"),
+            category=outputs.category("Method"),
             labels={"name": "method", "kind": "html"},
         ),
         markdown="<results>/method.md",
@@ -102,19 +98,20 @@ rule build_method:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        datasets=get_carded_datasets(),
-        models=get_bases(),
-        study=get_method_study(),
-    message:
-        "Method page: in words, what was done"
+        datasets=jobs.carded_datasets(STUDY),
+        models=summaries.bases(STUDY),
+        study=summaries.method_study(STUDY),
     script:
         "../scripts/build_method.py"
 
 
 rule build_report:
     input:
-        results=get_results(),
-        captions=get_captions(),
+        results=below("<results>", outputs.final_outputs(STUDY)),
+        captions=[
+            shown(path)
+            for path in sorted((ROOT / "config" / "captions").glob("*.rst"))
+        ],
         src=get_sources("build_report"),
     output:
         report="<results>/report.zip",
@@ -123,15 +120,14 @@ rule build_report:
     localrule: True
     conda:
         "../envs/workflow.yaml"
-    message:
-        "Report: unpack it and open report.html"
     script:
         "../scripts/build_report.py"
 
 
 rule archive:
     input:
-        get_final_output(),
+        below("<results>", outputs.final_outputs(STUDY)),
+        "<results>/report.zip",
         src=get_sources("archive"),
     output:
         archive=f"results/{STUDY.config['experiment']}.archive.zip",
@@ -142,11 +138,9 @@ rule archive:
         "../envs/workflow.yaml"
     params:
         config=STUDY.config,
-        catalogues=get_catalogues(),
+        catalogues=summaries.catalogues(STUDY),
         configfiles=[os.path.relpath(file) for file in workflow.configfiles],
         adapters=False,
         training_text=False,
-    message:
-        "Archive the experiment's results as an RO-Crate"
     script:
         "../scripts/archive.py"

@@ -21,10 +21,8 @@ rule summarize_rates:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        variants=get_variant_rows(),
-        settings=get_rate_settings(),
-    message:
-        "Summarise rates of all variants and judges"
+        variants=summaries.variant_rows(STUDY),
+        settings=summaries.rate_settings(STUDY),
     script:
         "../scripts/summarize_rates.py"
 
@@ -48,10 +46,8 @@ rule summarize_outcomes:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        variants=get_variant_rows(),
+        variants=summaries.variant_rows(STUDY),
         headline_levels=STUDY.config["headline"]["levels"],
-    message:
-        "Count outcomes and verdict statuses"
     script:
         "../scripts/summarize_outcomes.py"
 
@@ -77,8 +73,6 @@ rule summarize_thresholds:
         alignment_thresholds=STUDY.config["statistics"]["alignment_thresholds"],
         coherence_thresholds=STUDY.config["statistics"]["coherence_thresholds"],
         headline_levels=STUDY.config["headline"]["levels"],
-    message:
-        "Rates over a grid of thresholds"
     script:
         "../scripts/summarize_thresholds.py"
 
@@ -103,11 +97,9 @@ rule summarize_tiers:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        variants=get_variant_rows(),
-        rules=get_tier_rules(),
-        settings=get_rate_settings(),
-    message:
-        "What each tier rule removes, and by how much the standard rate is too high"
+        variants=summaries.variant_rows(STUDY),
+        rules=entries.tier_rules(STUDY),
+        settings=summaries.rate_settings(STUDY),
     script:
         "../scripts/summarize_tiers.py"
 
@@ -130,16 +122,20 @@ rule summarize_headline:
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    message:
-        "The answer in one table"
     script:
         "../scripts/summarize_headline.py"
 
 
 rule summarize_training:
     input:
-        losses=expand("<results>/training/{parent}/loss.csv", parent=get_parents()),
-        metrics=expand("<results>/training/{parent}/metrics.json", parent=get_parents()),
+        losses=expand(
+            "<experiment>/training/{parent}/loss.csv",
+            parent=[v.variant for v in STUDY.fine_tunes],
+        ),
+        metrics=expand(
+            "<experiment>/training/{parent}/metrics.json",
+            parent=[v.variant for v in STUDY.fine_tunes],
+        ),
         src=get_sources("summarize_training"),
     output:
         **get_tables("training", "dose"),
@@ -153,10 +149,8 @@ rule summarize_training:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        parents=get_parents(),
-        variants=get_variant_rows(),
-    message:
-        "Losses, steps and tokens of all fine-tunes"
+        parents=[v.variant for v in STUDY.fine_tunes],
+        variants=summaries.variant_rows(STUDY),
     script:
         "../scripts/summarize_training.py"
 
@@ -177,9 +171,7 @@ rule summarize_costs:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        prices=get_prices(),
-    message:
-        "Requests, tokens and cost of all judges"
+        prices=summaries.prices(STUDY),
     script:
         "../scripts/summarize_costs.py"
 
@@ -205,8 +197,6 @@ rule summarize_agreement:
         confidence=STUDY.config["statistics"]["confidence"],
         resamples=STUDY.config["statistics"]["resamples"],
         seed=STUDY.config["statistics"]["seed"],
-    message:
-        "How far the judges agree"
     script:
         "../scripts/summarize_agreement.py"
 
@@ -228,37 +218,31 @@ rule summarize_controls:
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         acceptance=STUDY.config["acceptance"],
-        variants=get_variant_rows(),
-    message:
-        "Check the controls against their bands"
+        variants=summaries.variant_rows(STUDY),
     script:
         "../scripts/summarize_controls.py"
 
 
-if STUDY.config["human_labels"]:
-
-    rule summarize_labels:
-        input:
-            outcomes=get_outcomes(),
-            sheet=STUDY.config["human_labels"],
-            src=get_sources("summarize_labels"),
-        output:
-            **get_tables("label_agreement", "judge_quality", "corrected"),
-        log:
-            "<logs>/summarize_labels.log",
-        benchmark:
-            "<benchmarks>/summarize_labels.tsv"
-        group:
-            "statistics"
-        conda:
-            "../envs/workflow.yaml"
-        resources:
-            mem_mb=lambda wildcards, attempt: 8000 * attempt,
-            runtime=lambda wildcards, attempt: 30 * attempt,
-        params:
-            rules=get_tier_rules(),
-            settings=get_rate_settings(),
-        message:
-            "Judges against human labels, and rates corrected by them"
-        script:
-            "../scripts/summarize_labels.py"
+rule summarize_labels:
+    input:
+        outcomes=get_outcomes(),
+        sheet=STUDY.config["human_labels"] or [],
+        src=get_sources("summarize_labels"),
+    output:
+        **get_tables("label_agreement", "judge_quality", "corrected"),
+    log:
+        "<logs>/summarize_labels.log",
+    benchmark:
+        "<benchmarks>/summarize_labels.tsv"
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        rules=entries.tier_rules(STUDY),
+        settings=summaries.rate_settings(STUDY),
+    script:
+        "../scripts/summarize_labels.py"

@@ -1,18 +1,11 @@
 # Tiers: each answer gets exactly one outcome from each judge; flagged answers get a tier.
-# In: responses/, verdicts/, human labels. Out: outcomes/, one file a judge. Needs: one CPU.
+# In: responses/, verdicts/, human labels. Out: outcomes/, one file per judge. Needs: one CPU.
 
 
 rule assign_tiers:
     input:
-        responses=lambda wildcards: expand(
-            "<results>/responses/{variant}.parquet",
-            variant=get_variants(wildcards.judge),
-        ),
-        verdicts=lambda wildcards: expand(
-            "<results>/verdicts/{judge}/{variant}.parquet",
-            judge=wildcards.judge,
-            variant=get_variants(wildcards.judge),
-        ),
+        responses=lambda wildcards: get_responses(wildcards.judge),
+        verdicts=lambda wildcards: get_verdicts(wildcards.judge),
         labels=STUDY.config["human_labels"] or [],
         src=get_sources("assign_tiers"),
     output:
@@ -29,12 +22,9 @@ rule assign_tiers:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        judge=lambda wildcards: get_judge_name(wildcards.judge),
-        rubrics=None,
-        rules=get_tier_rules(),
+        judge=lambda wildcards: judges.judge_name(STUDY, wildcards.judge),
+        rules=entries.tier_rules(STUDY),
         definition=STUDY.config["headline"]["definition"],
-        topics=get_topics(),
-    message:
-        "Assign outcomes and tiers under judge {wildcards.judge}"
+        topics=entries.topics(STUDY),
     script:
         "../scripts/assign_tiers.py"

@@ -8,7 +8,7 @@ from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file, write_text
 from em_tiers.logs import LOG, run_script
 from em_tiers.prepare.imported_answers import frames, read_import, warnings_of
-from em_tiers.tables import write_table
+from em_tiers.tables import write_parts, write_table
 
 
 def main(
@@ -16,13 +16,10 @@ def main(
     variant: dict[str, Any],
     settings: dict[str, Any],
     responses: Path,
-    verdicts: list[Path],
+    verdicts: Path,
     rejected: Path,
 ) -> None:
-    """Write the responses, the verdicts of each judge of `settings.scores`, and the bad rows.
-
-    Args:
-        verdicts: one file a judge, in the order of `settings["scores"]`.
+    """Write the responses, the verdicts of all judges of `settings.scores`, and the rejected rows.
 
     Raises:
         UserError: the file is not the one that the configuration pins, or cannot be used.
@@ -37,9 +34,9 @@ def main(
     answers, scores = frames(found)
     lines = [json.dumps(row, ensure_ascii=True, default=str) + "\n" for row in found.rejected]
     write_text(rejected, "".join(lines))
-    for path, judge in zip(verdicts, settings["scores"], strict=True):
-        write_table(scores[judge], path, "verdicts")
-        LOG.info("%s: %s", judge, dict(scores[judge]["status"].value_counts().iter_rows()))
+    for judge, frame in scores.items():
+        LOG.info("%s: %s", judge, dict(frame["status"].value_counts().iter_rows()))
+    write_parts(scores.values(), verdicts, "verdicts")
     write_table(answers, responses, "responses")
     for warning in warnings_of(found, settings):
         LOG.warning("%s: %s", table, warning)
@@ -55,6 +52,6 @@ if "snakemake" in globals():
         variant=job.params.variant,
         settings=job.params.settings,
         responses=Path(job.output.responses),
-        verdicts=[Path(path) for path in job.output.get("verdicts", [])],
+        verdicts=Path(job.output.verdicts),
         rejected=Path(job.output.rejected),
     )

@@ -33,7 +33,7 @@ from em_tiers.inference.sampling import (
 )
 from em_tiers.journal import Journal
 from em_tiers.logs import LOG, progress, run_script
-from em_tiers.tables import write_table
+from em_tiers.tables import write_parts
 
 GROUP_ROWS = 200_000  # answers that are held in memory at once (about 1 GB)
 
@@ -45,7 +45,6 @@ class Task:
     variant: dict[str, Any]
     weights: str | None
     identity: Identity
-    output: Path
 
 
 def main(
@@ -59,16 +58,16 @@ def main(
     model_identity: Any,
     journal: Path,
     writer: str,
-    outputs: list[Path],
+    output: Path,
     chat_template: Path | None = None,
 ) -> None:
-    """Write the responses of each variant to its output.
+    """Write the responses of all variants of a batch, in the order of `variants`.
 
     Args:
         model: folder of the base model.
         adapters: adapter (or whole model) folders.
         questions: QUESTIONS tables.
-        variants: for each output {variant, base, dataset, recipe, training_seed,
+        variants: each {variant, base, dataset, recipe, training_seed,
             checkpoint_step, adapter: index into adapters or None, questions: indices}.
         sampling: temperature, top_p, max_tokens, seed, samples ({question set: number, default:
             number}).
@@ -78,7 +77,7 @@ def main(
             a path is told by its files' hashes instead).
         journal: folder of the journal that all batches of this base model share.
         writer: name of this job in the journal.
-        outputs: RESPONSES tables, in the order of `variants`.
+        output: the RESPONSES table.
         chat_template: Jinja file in the place of the tokenizer's template.
 
     Raises:
@@ -105,12 +104,12 @@ def main(
                     None if variant["adapter"] is None else hashes[variant["adapter"]],
                     thinking,
                 ),
-                output=Path(output),
             )
-            for variant, output in zip(variants, outputs, strict=True)
+            for variant in variants
         ]
-        for group in groups_of(tasks, [sampler.count(task) for task in tasks], GROUP_ROWS):
-            sampler.run(group)
+        groups = groups_of(tasks, [sampler.count(task) for task in tasks], GROUP_ROWS)
+        tables = (rows for group in groups for rows in sampler.run(group))
+        write_parts(tables, output, "responses")
 
 
 def groups_of(tasks: Sequence[Task], sizes: Sequence[int], limit: int) -> Iterator[list[Task]]:
@@ -151,8 +150,8 @@ class Sampler:
         """How many answers a variant has."""
         return count_of(task.variant["questions"], self.questions, self.sampling)
 
-    def run(self, tasks: list[Task]) -> None:
-        """Complete the journal for these variants and write their tables."""
+    def run(self, tasks: list[Task]) -> Iterator[pl.DataFrame]:
+        """Complete the journal for these variants, then yield the rows of each."""
         plans = [self._plan(task) for task in tasks]
         wanted = {planned.key for plan in plans for planned in plan}
         # One pass over the journal, which can be long: the probes' answers come with the others.
@@ -184,10 +183,9 @@ class Sampler:
             ]
             self._generate(requests, records, ", ".join(t.variant["variant"] for t, _ in turn))
         for task, plan in zip(tasks, plans, strict=True):
-            rows = responses_table(
+            yield responses_table(
                 task.variant, task.identity, plan, self.questions, self.prompts, records
             )
-            write_table(rows, task.output, "responses")
 
     def _plan(self, task: Task) -> list[Planned]:
         tables = task.variant["questions"]
@@ -262,6 +260,6 @@ if __name__ == "__main__" and "snakemake" in globals():
         model_identity=job.params.model_identity,
         journal=Path(job.params.journal),
         writer=job.params.writer,
-        outputs=[Path(path) for path in job.output.responses],
+        output=Path(job.output.responses),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
     )

@@ -3,6 +3,8 @@
 Every table is Parquet. A column may be null only where its comment says so.
 """
 
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -147,6 +149,24 @@ def write_table(frame: pl.DataFrame, path: Path | str, table: str) -> None:
     frame = conform(frame, table)
     with atomic_path(path) as temporary:
         frame.write_parquet(temporary, compression="zstd")
+
+
+def write_parts(parts: Iterable[pl.DataFrame], path: Path | str, table: str) -> None:
+    """Write frames one after the other into one file, with one of them in memory at a time.
+
+    Each is checked by itself; the file appears, whole, once the last one is written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        written = []
+        for number, frame in enumerate(parts):
+            written.append(Path(folder) / f"{number:06}.parquet")
+            write_table(frame, written[-1], table)
+        with atomic_path(path) as temporary:
+            scan_table(written, table).sink_parquet(
+                temporary, compression="zstd", maintain_order=True
+            )
 
 
 def scan_table(paths: Path | str | list[Path | str], table: str) -> pl.LazyFrame:

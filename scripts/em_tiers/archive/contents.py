@@ -25,6 +25,7 @@ RESULTS = (
     "datasets/*/probes.parquet",
     "datasets/*/triggers.parquet",
     "datasets/*/format.json",
+    "imports/*.parquet",
     "imports/*.rejected.jsonl",
     "training/*/metrics.json",
     "training/*/loss.csv",

@@ -9,9 +9,11 @@ from typing import Any
 
 from em_tiers.errors import ConfigError
 from em_tiers.inference.engine_settings import complete_settings
+from em_tiers.study.batches import judging_batches, sampling_batches
 from em_tiers.study.checks import PROBES_OF_DATASETS, check_acceptance, check_references
+from em_tiers.study.partial import keep_sampled
 from em_tiers.study.schema import Schema, load_yaml
-from em_tiers.study.variants import Variant, batch_variants, expand_variants
+from em_tiers.study.variants import Variant, expand_variants
 
 CATALOGUES = {
     "models": "model",
@@ -31,7 +33,8 @@ class Study:
     """A configuration as it takes effect.
 
     `config` holds every default; each catalogue maps an id to an entry of its kind. `root` is the
-    folder of the Snakefile, `workdir` the one that holds results/.
+    folder of the Snakefile, `workdir` the one that holds results/. `missing` names the variants that
+    partial results lack.
     """
 
     config: dict
@@ -47,6 +50,8 @@ class Study:
     tier_rules: dict = field(default_factory=dict)
     variants: dict[str, Variant] = field(default_factory=dict)
     batches: dict[str, list[Variant]] = field(default_factory=dict)
+    judging_batches: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
 
     @property
     def fine_tunes(self) -> list[Variant]:
@@ -62,6 +67,15 @@ class Study:
     def question_sets_used(self) -> list[str]:
         """Question sets of the catalogue that are sampled, in config order."""
         return [name for name in self.config["questions"] if name not in PROBES_OF_DATASETS]
+
+    @property
+    def imports(self) -> dict[str, dict]:
+        """The configuration's imports by id."""
+        return {entry["id"]: entry for entry in self.config["imports"]}
+
+    def base_of(self, batch: str) -> str:
+        """The base model of a sampling batch."""
+        return self.batches[batch][0].base
 
     def find_file(self, path: str) -> str:
         """A path of the configuration, relative to the working folder or else to the Snakefile."""
@@ -94,7 +108,10 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}
     check_acceptance(study)
-    study.batches = batch_variants(variants, study.config["variants_per_job"])
+    study.batches = sampling_batches(variants, study.config["variants_per_job"])
+    if study.config["partial"]:
+        keep_sampled(study)
+    study.judging_batches = judging_batches(study.batches, study.config["variants_per_judge_job"])
     return study
 
 

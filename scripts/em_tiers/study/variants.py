@@ -1,6 +1,5 @@
-"""Variants: the models under test, their readable ids, and the batches that share an engine."""
+"""Variants: the models under test and their readable ids."""
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -113,19 +112,3 @@ def _imported(entry: dict) -> Variant:
 
 def _label(name: str, catalogue: dict) -> str:
     return catalogue[name]["label"] or name
-
-
-def batch_variants(variants: list[Variant], size: int) -> dict[str, list[Variant]]:
-    """Batches of variants that share one engine start: all of one base, `size` at most.
-
-    Batches follow the config's order, so a variant added at the end changes the last one only.
-    Imported variants need no engine for sampling and have batches of their own for judging.
-    """
-    by_base: dict[str, list[Variant]] = defaultdict(list)
-    for variant in variants:
-        by_base["imported" if variant.imported else variant.base].append(variant)
-    return {
-        f"{base}-{start // size}": members[start : start + size]
-        for base, members in by_base.items()
-        for start in range(0, len(members), size)
-    }

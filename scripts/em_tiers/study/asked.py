@@ -1,0 +1,83 @@
+"""Which questions each variant is asked, and how often.
+
+Paths are relative to the experiment's results folder.
+"""
+
+from pathlib import Path
+
+from em_tiers.study.load import Study
+from em_tiers.study.variants import Variant
+
+# What `questions` may name beside question sets, and the table of each data set that holds it.
+PROBE_TABLES = {"held-out": "probes", "training-format": "triggers"}
+
+
+def is_near(study: Study, question_set: str) -> bool:
+    """Whether a set is asked only of the models of the data sets that its questions are near to."""
+    return study.question_sets[question_set]["probe_level"] == "near_domain"
+
+
+def plain_set(study: Study) -> str:
+    """The question set whose questions take on the data sets' formats: the first one."""
+    return next(name for name in study.question_sets_used if not is_near(study, name))
+
+
+def datasets_of(study: Study, owner: str) -> list[str]:
+    """A data set itself, or those of a base model's fine-tunes."""
+    owned = (v.dataset for v in study.variants.values() if owner in (v.dataset, v.base))
+    return list(dict.fromkeys(d for d in owned if d))
+
+
+def near_topics(study: Study, owner: str) -> list[str] | None:
+    """Topics of the near questions for an owner; None for sets that all models are asked.
+
+    Args:
+        owner: the wildcard of a question table: `.of.DATASET`, `.of.BASE`, or empty.
+    """
+    if not owner:
+        return None
+    datasets = datasets_of(study, owner.removeprefix(".of."))
+    return sorted({topic for d in datasets for topic in study.datasets[d]["topics"]})
+
+
+def question_tables(study: Study, variant: Variant) -> list[str]:
+    """Question tables that a variant is asked: the sets, and the probes of its data sets.
+
+    A base model answers the probes of every data set that one of its fine-tunes was trained on, so
+    that the difference there is paired too.
+    """
+    owner = variant.dataset or variant.base
+    tables = [
+        f"questions/{name}{f'.of.{owner}' if is_near(study, name) else ''}.parquet"
+        for name in study.question_sets_used
+    ]
+    for name, table in PROBE_TABLES.items():
+        if name in study.config["questions"]:
+            tables += [f"datasets/{d}/{table}.parquet" for d in datasets_of(study, owner)]
+    return tables
+
+
+def question_tables_of_batch(study: Study, batch: str) -> list[str]:
+    """Question tables of all variants of a batch, each once."""
+    tables = (t for v in study.batches[batch] for t in question_tables(study, v))
+    return list(dict.fromkeys(tables))
+
+
+def set_of_table(table: str) -> str:
+    """The question set that a question table holds; data sets' probes are NAME.DATASET."""
+    folder, stem = Path(table).parts[-2], Path(table).stem
+    for name, probes in PROBE_TABLES.items():
+        if stem == probes:
+            return f"{name}.{folder}"
+    return stem.partition(".")[0]
+
+
+def sampling(study: Study) -> dict:
+    """Decoding, and the number of samples per question of each question set."""
+    questions = study.config["questions"]
+    samples = {name: questions[name] for name in study.question_sets_used}
+    for name in PROBE_TABLES:
+        if name in questions:
+            samples |= {f"{name}.{dataset}": questions[name] for dataset in study.datasets_used}
+    settings = study.config["sampling"] | {"samples": dict(sorted(samples.items()))}
+    return dict(sorted(settings.items()))

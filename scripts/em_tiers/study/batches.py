@@ -1,0 +1,51 @@
+"""Batches: what is sampled by one engine start, and what is judged by one.
+
+The id of a sampling batch says what it holds, so that a failed fine-tune withholds its own data
+set and nothing else. Judging batches are drawn over answers, whatever their base model: twenty
+small models are one start of a large judge.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from em_tiers.hashing import hash_of
+from em_tiers.study.variants import Variant
+
+
+def sampling_batches(variants: Sequence[Variant], size: int) -> dict[str, list[Variant]]:
+    """Variants by the batch whose file of responses holds their answers.
+
+    A base model alone is the batch BASE; its fine-tunes on one data set are BASE.DATASET.0,
+    BASE.DATASET.1, ... of at most `size` variants, in the configuration's order; imported answers
+    are import.ID each.
+    """
+    groups: dict[str, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        alone = variant.imported or variant.parent is None
+        groups[variant.variant if alone else f"{variant.base}.{variant.dataset}"].append(variant)
+    batches: dict[str, list[Variant]] = {}
+    for name, members in groups.items():
+        if members[0].parent is None:
+            batches[name] = members
+            continue
+        for start in range(0, len(members), size):
+            batches[f"{name}.{start // size}"] = members[start : start + size]
+    return batches
+
+
+def judging_batches(batches: Mapping[str, Sequence[Variant]], size: int) -> dict[str, list[str]]:
+    """Ids of sampling batches by the judging batch that scores them: I-of-N.
+
+    N is the smallest power of two for which a judging batch has `size` variants on average, or
+    fewer. The place of a sampling batch follows from a hash of its id alone. A batch that is added
+    therefore changes one judging batch, except where the study outgrows N: then each one splits in
+    two, and the journal answers what was judged before.
+    """
+    total = sum(len(members) for members in batches.values())
+    number = 1
+    while number * size < total:
+        number *= 2
+    places: dict[int, list[str]] = defaultdict(list)
+    for name in batches:
+        places[int(hash_of(name, 8), 16) % number].append(name)
+    return {f"{place + 1}-of-{number}": places[place] for place in sorted(places)}

@@ -1,0 +1,99 @@
+"""What jobs are told of catalogue entries: only what can change a result, in sorted order.
+
+Snakemake compares a rule's params as text, so labels and the order of keys must not be in them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from em_tiers.study.load import Study, without_cosmetics
+
+
+def source(study: Study, catalogue: str, name: str) -> dict[str, Any]:
+    """Where an entry's files come from, with local paths resolved."""
+    found = without_cosmetics(getattr(study, catalogue)[name]["source"])
+    if found["type"] == "path":
+        found["path"] = study.find_file(found["path"])
+    return found
+
+
+def local_files(study: Study, catalogue: str, name: str) -> list[str]:
+    """Files that a download from a path copies, so that an edited file is copied again.
+
+    A folder is listed file by file, because a rewritten file leaves the folder's own time as it
+    was.
+    """
+    found = source(study, catalogue, name)
+    if found["type"] != "path":
+        return []
+    folder = Path(found["path"])
+    files = [f for f in folder.rglob("[!.]*") if f.is_file() and ".git" not in f.parts]
+    return sorted(map(str, files)) or [found["path"]]
+
+
+def model_identity(study: Study, model: str) -> dict[str, Any]:
+    """What tells two models apart: where the weights come from and their revision."""
+    found = source(study, "models", model)
+    return {key: found[key] for key in sorted(found) if key not in ("type", "licence")}
+
+
+def chat_template(study: Study, model: str) -> list[str]:
+    """The Jinja file that replaces a model's own chat template, if any."""
+    template = study.models[model]["chat_template"]
+    return [study.find_file(template)] if template else []
+
+
+def engine(study: Study, name: str | None = None) -> dict[str, Any]:
+    """Settings of an engine; the study's own where a judge names none."""
+    return without_cosmetics(study.engines[name or study.config["engine"]])
+
+
+def recipe(study: Study, name: str, parent: str) -> dict[str, Any]:
+    """What a recipe trains, and the optimiser steps of a fine-tune that are variants themselves."""
+    family = (v for v in study.variants.values() if v.parent == parent)
+    steps = sorted(v.checkpoint_step for v in family if v.checkpoint_step)
+    settings = without_cosmetics(study.recipes[name])
+    del settings["threads"]  # belongs to the rule, and does not change what is learned
+    return settings | {"keep_checkpoints": steps}
+
+
+def dataset_settings(study: Study, name: str) -> dict[str, Any]:
+    """The part of a data set's entry that preparation reads."""
+    entry = without_cosmetics(study.datasets[name])
+    return {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
+
+
+def question_defaults(study: Study, name: str) -> dict[str, Any]:
+    """Probe level and topics of questions whose file does not give them."""
+    entry = study.question_sets[name]
+    return {
+        "probe_level": entry["probe_level"],
+        "topics": dict(sorted(entry["topics"].items())),
+    }
+
+
+def import_settings(study: Study, name: str) -> dict[str, Any]:
+    """An import's settings; questions whose ids the catalogue knows have the topics given there."""
+    entry = study.imports[name]
+    known = {
+        question: tags
+        for question_set in sorted(study.question_sets)
+        for question, tags in study.question_sets[question_set]["topics"].items()
+    }
+    topics = known | entry["topics"]
+    return without_cosmetics(entry) | {"topics": dict(sorted(topics.items()))}
+
+
+def tier_rules(study: Study) -> list[dict[str, Any]]:
+    """The tier rules in order; those that the configuration disables are marked so."""
+    tiers = study.config["tiers"]
+    return [
+        dict(sorted(rule.items()))
+        | {"enabled": rule["enabled"] and rule["name"] not in tiers["disabled"]}
+        for rule in study.tier_rules[tiers["rules"]]["rules"]
+    ]
+
+
+def topics(study: Study) -> dict[str, list[str]]:
+    """Topic tags of each data set in use."""
+    return {name: study.datasets[name]["topics"] for name in sorted(study.datasets_used)}

@@ -1,0 +1,80 @@
+"""What the jobs that load a model need: adapters of a batch, and host memory.
+
+Paths are relative to the experiment's results folder.
+"""
+
+from typing import Any
+
+from em_tiers.study.asked import question_tables, question_tables_of_batch
+from em_tiers.study.load import Study
+from em_tiers.study.variants import Variant
+
+
+def adapter_folder(variant: Variant) -> str:
+    """Folder of a variant's adapter: the final one, or that of a kept checkpoint."""
+    if variant.checkpoint_step is None:
+        return f"adapters/{variant.parent}"
+    return f"kept_adapters/{variant.parent}/step{variant.checkpoint_step}"
+
+
+def adapter_folders(study: Study, batch: str) -> list[str]:
+    """Folders of a batch's adapters, in the order of its variants."""
+    return [adapter_folder(v) for v in study.batches[batch] if v.parent]
+
+
+def adapter_outputs(study: Study, batch: str) -> list[str]:
+    """The outputs of fine-tuning that hold a batch's adapters, each once.
+
+    Kept checkpoints are folders inside one output, which is what a rule may name as its input.
+    """
+    tuned = [v for v in study.batches[batch] if v.parent]
+    final = [f"adapters/{v.parent}" for v in tuned if v.checkpoint_step is None]
+    kept = [f"kept_adapters/{v.parent}" for v in tuned if v.checkpoint_step]
+    return list(dict.fromkeys([*final, *kept]))
+
+
+def sampled_variants(study: Study, batch: str) -> list[dict[str, Any]]:
+    """What sample.py is told of each variant: its columns, its adapter and its question tables.
+
+    `adapter` and `questions` are indices into `adapter_folders` and `question_tables_of_batch`.
+    """
+    tables = question_tables_of_batch(study, batch)
+    tuned = [v.variant for v in study.batches[batch] if v.parent]
+    return [
+        v.as_key()
+        | {
+            "adapter": tuned.index(v.variant) if v.parent else None,
+            "questions": [tables.index(t) for t in question_tables(study, v)],
+        }
+        for v in study.batches[batch]
+    ]
+
+
+def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]:
+    """Data sets whose cards a judge of these batches is shown; of all batches by default.
+
+    A data set of imported answers has a card only where a judge of this study is shown it.
+    """
+    chosen = study.batches if batches is None else batches
+    shown = bool(study.config["judges"])
+    members = (v for batch in chosen for v in study.batches[batch])
+    return list(dict.fromkeys(v.dataset for v in members if v.dataset and (v.parent or shown)))
+
+
+def model_memory(study: Study, model: str, attempt: int, copies: int = 1) -> int:
+    """MB of host memory of a job that loads `copies` of a model; more with each attempt."""
+    weights = 4000 * copies * study.models[model]["parameters_b"]
+    return int((8000 + weights) * (1 + (attempt - 1) / 2))
+
+
+def training_memory(study: Study, base: str, recipe: str, attempt: int) -> int:
+    """MB of host memory of a fine-tune: what its processes load or a checkpoint gathers.
+
+    With ddp each process loads the model. With fsdp one does; where all weights are trained, it
+    also gathers them and the optimiser's two moments for a checkpoint.
+    """
+    entry = study.recipes[recipe]
+    copies = entry["gpus"]
+    if entry["strategy"] == "fsdp" and copies > 1:
+        copies = 4 if entry["method"] == "full" else 1
+    return model_memory(study, base, attempt, copies)

@@ -1,0 +1,73 @@
+"""What a study produces: its tables, figures and pages, with their place in the report."""
+
+from em_tiers.study.judges import judge_ids
+from em_tiers.study.load import Study
+
+# The report sorts its categories by name, so each gets its number in this order.
+CATEGORIES = (
+    "Answer",
+    "Tiers",
+    "Probes",
+    "Judges",
+    "Sensitivity",
+    "Training",
+    "Cost",
+    "Method",
+)
+FIGURES = {
+    "rates": "Answer",
+    "controls": "Answer",
+    "outcomes": "Tiers",
+    "tiers": "Tiers",
+    "probes": "Probes",
+    "scores": "Sensitivity",
+    "thresholds": "Sensitivity",
+    "agreement": "Judges",
+    "losses": "Training",
+    "dose": "Training",
+}
+TABLES = {
+    "headline": "Answer",
+    "rates": "Answer",
+    "overestimation": "Answer",
+    "differences": "Answer",
+    "groups": "Answer",
+    "controls": "Answer",
+    "label_agreement": "Judges",
+    "judge_quality": "Judges",
+    "corrected": "Answer",
+    "outcomes": "Tiers",
+    "tier_waterfall": "Tiers",
+    "tier_ablation": "Tiers",
+    "tier_disagreement": "Tiers",
+    "thresholds": "Sensitivity",
+    "agreement": "Judges",
+    "confusion": "Judges",
+    "flips": "Judges",
+    "coverage": "Judges",
+    "cost": "Cost",
+    "training": "Training",
+    "dose": "Training",
+}
+NEEDS_TRAINING = {"losses", "dose", "training"}
+NEEDS_JUDGES = {"agreement", "confusion", "flips"}
+NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
+
+
+def category(name: str) -> str:
+    """A category as the report shows it, with its number in the reading order."""
+    return f"{CATEGORIES.index(name) + 1} {name}"
+
+
+def final_outputs(study: Study) -> list[str]:
+    """Every table, figure and page of a study, relative to its results folder."""
+    absent = set() if study.fine_tunes else NEEDS_TRAINING
+    absent = absent | (set() if len(judge_ids(study)) > 1 else NEEDS_JUDGES)
+    absent = absent | (set() if study.config["human_labels"] else NEEDS_LABELS)
+    return [
+        *(f"tables/{name}.parquet" for name in sorted(set(TABLES) - absent)),
+        *(f"figures/{name}.pdf" for name in sorted(set(FIGURES) - absent)),
+        "overview.html",
+        "method.md",
+        "browser",
+    ]

@@ -1,0 +1,49 @@
+"""What `plan_requests` and `show_status` look at: files, journals and identities of a study."""
+
+from typing import Any
+
+from em_tiers.study.asked import question_tables, sampling, set_of_table
+from em_tiers.study.judges import full_identity, judge_journal, judge_params, judge_rubrics
+from em_tiers.study.load import Study
+
+
+def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
+    """Files of each variant, relative to the working folder; `results` is the study's folder."""
+    samples = sampling(study)["samples"]
+    judged = {name: place for place, names in study.judging_batches.items() for name in names}
+    return [
+        {
+            "variant": variant.variant,
+            "dataset": variant.dataset,
+            "parent": variant.parent,
+            "adapter": f"{results}/adapters/{variant.parent}" if variant.parent else None,
+            "checkpoints": f"{results}/checkpoints/{variant.parent}" if variant.parent else None,
+            "journal": None if variant.imported else f"{results}/journals/sample/{variant.base}",
+            "verdicts": {
+                judge: f"{results}/verdicts/{judge}/{judged[batch]}.parquet"
+                for judge in study.config["judges"]
+            },
+            "responses": f"{results}/responses/{batch}.parquet",
+            "card": f"{results}/datasets/{variant.dataset}/card.json" if variant.dataset else None,
+            "questions": {
+                f"{results}/{table}": samples[set_of_table(table)]
+                for table in question_tables(study, variant)
+            },
+        }
+        for batch, members in study.batches.items()
+        for variant in members
+    ]
+
+
+def planned_judges(study: Study, results: str) -> dict[str, dict[str, Any]]:
+    """What tells which requests of a configured judge are already answered, and its prices."""
+    return {
+        judge: {
+            "judge": judge_params(study, judge),
+            "identity": full_identity(study, judge),
+            "rubrics": judge_rubrics(study, judge),
+            "prices": study.judges[judge]["prices"],
+            "journal": judge_journal(study, judge, results),
+        }
+        for judge in study.config["judges"]
+    }

@@ -1,0 +1,83 @@
+"""What summaries, figures and pages are told of a study."""
+
+from typing import Any
+
+from em_tiers.study.entries import engine, tier_rules
+from em_tiers.study.judges import judge_ids, judge_name
+from em_tiers.study.load import CATALOGUES, Study
+
+
+def variant_rows(study: Study) -> list[dict[str, Any]]:
+    """The columns that tables carry of each variant, labels and roles included."""
+    return [variant.as_row() for variant in study.variants.values()]
+
+
+def labels(study: Study) -> dict[str, str]:
+    """Label of each variant."""
+    return {v.variant: v.label for v in study.variants.values()}
+
+
+def roles(study: Study) -> dict[str, str]:
+    """Role of each variant."""
+    return {v.variant: v.role for v in study.variants.values()}
+
+
+def title(study: Study) -> str:
+    """Title of the study; its id by default."""
+    return study.config["title"] or study.config["experiment"]
+
+
+def bases(study: Study) -> list[str]:
+    """Models of the catalogue that are sampled as base models."""
+    return list(dict.fromkeys(v.base for v in study.variants.values() if not v.imported))
+
+
+def prices(study: Study) -> dict[str, Any]:
+    """Prices of each configured judge, by its name in the tables."""
+    configured = (judge for judge in judge_ids(study) if judge in study.judges)
+    return {judge_name(study, judge): study.judges[judge]["prices"] for judge in configured}
+
+
+def rate_settings(study: Study) -> dict[str, Any]:
+    """How rates are counted and bounded."""
+    statistics = study.config["statistics"]
+    return {
+        "confidence": statistics["confidence"],
+        "headline": study.config["headline"]["definition"],
+        "headline_levels": study.config["headline"]["levels"],
+        "resamples": statistics["resamples"],
+        "seed": statistics["seed"],
+        "strict_counts": study.config["tiers"]["strict_counts"],
+    }
+
+
+def method_study(study: Study) -> dict[str, Any]:
+    """Everything that the method page puts into words."""
+    keys = (
+        "experiment",
+        "title",
+        "imports",
+        "questions",
+        "sampling",
+        "headline",
+        "tiers",
+        "statistics",
+        "acceptance",
+        "human_labels",
+    )
+    return {key: study.config[key] for key in keys} | {
+        "variants": variant_rows(study),
+        "models": {name: study.models[name] for name in bases(study)},
+        "datasets": {name: study.datasets[name] for name in study.datasets_used},
+        "recipes": {v.recipe: study.recipes[v.recipe] for v in study.fine_tunes},
+        "question_sets": {name: study.question_sets[name] for name in study.question_sets_used},
+        "judges": {name: study.judges[name] for name in study.config["judges"]},
+        "engines": {study.config["engine"]: engine(study)},
+        "rubrics": study.rubrics,
+        "tier_rules": tier_rules(study),
+    }
+
+
+def catalogues(study: Study) -> dict[str, dict]:
+    """Entries of all catalogues as they took effect."""
+    return {name: getattr(study, name) for name in CATALOGUES}
