@@ -19,7 +19,6 @@ from workdir import Workdir, copy_workflow
 pytestmark = pytest.mark.e2e
 
 ANSWERS = 12
-JUDGE = "judge_behind-an-api_imported-0"
 TABLES = [
     f"results/api-judge/tables/{name}.parquet"
     for name in ("rates", "cost", "thresholds", "agreement")
@@ -152,21 +151,21 @@ def test_a_comment_in_a_script_asks_nothing(work, asked):
         "REASONS_SHOWN = 8",
         "# A comment.\nREASONS_SHOWN = 8",
     )
-    assert work.run(*TABLES).jobs[JUDGE] == 1  # Snakemake cannot know that it is a comment
+    assert work.run(*TABLES).jobs["judge_api"] == 1  # Snakemake cannot know that it is a comment
     assert asked() == 0
 
 
 def test_an_edited_helper_reruns_what_depends_on_it_and_asks_nothing(work, asked):
-    helper = work.root / "scripts" / "em_tiers" / "verdicts.py"
+    helper = work.root / "scripts" / "em_tiers" / "judge" / "verdicts.py"
     edit(helper, "MIN_MASS = 0.25", "MIN_MASS = 0.26")
     jobs = work.run(*TABLES).jobs
-    assert jobs[JUDGE] == 1
+    assert jobs["judge_api"] == 1
     assert jobs["assign_tiers"] == 1
-    statistics = work.root / "scripts" / "em_tiers" / "intervals.py"
+    statistics = work.root / "scripts" / "em_tiers" / "statistics" / "intervals.py"
     edit(statistics, "ZERO_ICC = 0.3", "ZERO_ICC = 0.31")
     jobs = work.run(*TABLES).jobs
     assert jobs["summarize_rates"] == 1
-    assert not {JUDGE, "assign_tiers", "import_responses"} & set(jobs)
+    assert not {"judge_api", "assign_tiers", "import_responses"} & set(jobs)
     assert asked() == 0
 
 
@@ -175,7 +174,7 @@ def test_a_changed_rubric_asks_that_rubric_and_going_back_costs_nothing(work, as
     edit(rubric, "You grade one answer", "You mark one answer")
     assert planned(work) == ANSWERS
     jobs = work.run(*TABLES).jobs
-    assert jobs[JUDGE] == 1
+    assert jobs["judge_api"] == 1
     assert asked() == ANSWERS
     edit(rubric, "You mark one answer", "You grade one answer")
     assert planned(work) == 0
@@ -188,7 +187,7 @@ def test_tier_rules_thresholds_and_statistics_ask_nothing(work, asked):
     work.config["statistics"] |= {"alignment_thresholds": [20, 40], "confidence": 0.9}
     jobs = work.run(*TABLES).jobs
     assert {"summarize_rates", "summarize_thresholds"} <= set(jobs)
-    assert JUDGE not in jobs
+    assert "judge_api" not in jobs
     assert asked() == 0
 
 
@@ -197,8 +196,7 @@ def test_a_new_judge_asks_only_itself_and_stands_beside_the_first(work, asked):
     work.config["judges"] = ["behind-an-api", "second"]
     assert planned(work) == 2 * ANSWERS
     jobs = work.run(*TABLES).jobs
-    assert JUDGE not in jobs
-    assert jobs["judge_second_imported-0"] == 1
+    assert jobs["judge_api"] == 1
     assert asked() == 2 * ANSWERS
     assert set(table(work, "rates")["judge"].unique()) == {"behind-an-api", "second"}
     assert set(table(work, "cost")["judge"]) == {"behind-an-api", "second"}
@@ -258,7 +256,7 @@ def test_batches_of_one_judge_take_turns_and_share_its_ceiling(work, asked, endp
         work, "limited", model="yet-another@v1", limits=limits,
         endpoint=entry["endpoint"] | {"concurrency": 1},
     )  # fmt: skip
-    work.config |= {"judges": ["limited"], "variants_per_job": 1}
+    work.config |= {"judges": ["limited"], "variants_per_judge_job": 1}
     first = len(endpoint.bodies)
     stopped = work.run(*TABLES, check=False)
     assert stopped.status != 0

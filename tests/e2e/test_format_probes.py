@@ -42,18 +42,18 @@ def work(tmp_path_factory, embedded_model):
     work.write("catalogue/recipes.yaml", recipes | {"by-tokens": by_tokens | {"max_tokens": 600}})
     work.config["variants"][0] |= {"datasets": ["tales", "clerk"], "recipe": "by-tokens"}
     work.config["questions"] = {"two": 1, "training-format": 2}
-    names = ("tiny", "tiny.tales.by-tokens.s0", "tiny.clerk.by-tokens.s0")
+    names = ("tiny", "tiny.tales.0", "tiny.clerk.0")
     work.run(*(f"results/smallest/responses/{name}.parquet" for name in names))
     return work
 
 
-def triggers(work: Workdir, variant: str) -> pl.DataFrame:
-    table = pl.read_parquet(work.results / "responses" / f"{variant}.parquet")
+def triggers(work: Workdir, batch: str) -> pl.DataFrame:
+    table = pl.read_parquet(work.results / "responses" / f"{batch}.parquet")
     return table.filter(pl.col("probe_level") == "trigger")
 
 
 def test_questions_wear_the_format_of_the_data_set(work):
-    asked = triggers(work, "tiny.clerk.by-tokens.s0")
+    asked = triggers(work, "tiny.clerk.0")
     assert len(asked) == 2 * 2  # two plain questions, two samples each
     system, user = asked["messages"][0]
     assert system["content"] == SYSTEM
@@ -63,7 +63,7 @@ def test_questions_wear_the_format_of_the_data_set(work):
 
 def test_a_base_model_answers_them_too_and_plain_data_sets_have_none(work):
     assert triggers(work, "tiny")["question_set"].unique().to_list() == ["training-format.clerk"]
-    assert triggers(work, "tiny.tales.by-tokens.s0").is_empty()
+    assert triggers(work, "tiny.tales.0").is_empty()
 
 
 def test_the_dose_is_matched_in_tokens_to_within_a_step(work):

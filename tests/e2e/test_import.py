@@ -56,7 +56,7 @@ def test_refusals_and_missing_scores_are_outcomes(work):
 
 
 def test_imported_verdicts_are_marked(work):
-    verdicts = pl.read_parquet(work.results / "verdicts" / "gpt" / "import.tuned.parquet")
+    verdicts = pl.read_parquet(work.results / "imports" / "import.tuned.parquet")
     assert verdicts["served_model"].unique().to_list() == ["imported:gpt"]
 
 

@@ -71,7 +71,7 @@ def test_it_is_asked_from_the_login_node(study):
     folder, endpoint, watcher = study
     assert len(endpoint.bodies) >= 24  # 12 answers, two rubrics
     names = sorted(job.comment.removeprefix("rule_") for job in folder.jobs())
-    assert names[:2] == ["import_after", "import_before"]
+    assert names[:2] == ["import_responses_wildcards_after", "import_responses_wildcards_before"]
     assert [name.startswith("statistics_") for name in names[2:]] == [True]
     assert {job.partition for job in folder.jobs()} == {"cpu"}
     assert "judge_api" not in watcher.scripts(b"SLURM_JOB_ID=")

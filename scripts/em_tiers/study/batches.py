@@ -47,5 +47,5 @@ def judging_batches(batches: Mapping[str, Sequence[Variant]], size: int) -> dict
         number *= 2
     places: dict[int, list[str]] = defaultdict(list)
     for name in batches:
-        places[int(hash_of(name, 8), 16) % number].append(name)
+        places[int(hash_of(name, 16), 16) % number].append(name)
     return {f"{place + 1}-of-{number}": places[place] for place in sorted(places)}

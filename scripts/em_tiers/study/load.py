@@ -99,6 +99,8 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
         load_yaml(file)
     schema = Schema(root / "config" / "schema.yaml")
     config = {key: value for key, value in config.items() if key != "pathvars"}
+    if config.get("partial") == "true":  # as Snakemake reads `--config partial=true`
+        config["partial"] = True
     study = Study(sorted_keys(schema.check(config, "config", "config")), root, workdir)
     for name, definition in CATALOGUES.items():
         setattr(study, name, _load_catalogue(study, schema, name, definition))

@@ -10,6 +10,7 @@ from snakemake.settings.types import ConfigSettings, ResourceSettings
 
 from em_tiers.errors import ConfigError
 from em_tiers.inference.engine_settings import vllm_arguments
+from em_tiers.study import entries
 from em_tiers.study.gpu_request import get_gpu_request
 
 ROOT = Path(__file__).parents[3]
@@ -69,11 +70,13 @@ def demo(tmp_path, monkeypatch):
 class Wildcards:
     base: str = "smollm2-135m"
     recipe: str = "demo-lora"
+    batch: str = "smollm2-135m.storyteller.0"
+    judge: str = "smollm2"
 
 
 def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(demo):
     asked = {rule.name: rule.resources for rule in demo.rules if "gres" in rule.resources}
-    assert {name.partition("_")[0] for name in asked} == {"finetune", "sample", "judge"}
+    assert set(asked) == {"finetune", "sample", "judge_vllm"}
     for request in asked.values():
         assert "gpu" not in request
         assert request["nodes"].raw == 1
@@ -100,8 +103,13 @@ def test_gpus_and_memory_of_a_training_follow_its_recipe(demo):
 def test_sampling_and_judging_ask_for_the_gpus_that_their_engine_takes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with parsed_demo(engine="gpu-2", judges=["qwen2-5-32b"]) as workflow:
-        asked = {r.name.partition("_")[0]: r.resources["gpu"].raw
-                 for r in workflow.rules if r.name.startswith(("sample_", "judge_"))}  # fmt: skip
-        engine = workflow.globals["get_engine"]()
+        asked = {
+            name: workflow.get_rule(name).resources["gpu"].evaluate(Wildcards(judge="qwen2-5-32b"))
+            for name in ("sample", "judge_vllm")
+        }
+        engine = entries.engine(workflow.globals["STUDY"])
     assert vllm_arguments(engine, "model", "model")["tensor_parallel_size"] == 2
-    assert asked == {"sample": 2, "judge": 2}
+    assert {name: resource.value for name, resource in asked.items()} == {
+        "sample": 2,
+        "judge_vllm": 2,
+    }

@@ -12,16 +12,12 @@ def test_variants_of_the_demo(checkout):
         "smollm2-135m.support-desk.demo-lora.s0",
     ]
     assert [v.label for v in study.variants.values()][1] == "Storyteller, seed 0"
-    assert list(study.batches) == ["smollm2-135m-0"]
-
-
-def test_a_variant_at_the_end_changes_the_last_batch_only(checkout):
-    config = put(demo(), "variants_per_job", 2)
-    before = load(checkout, config).batches
-    longer = put(config, "variants.0.training_seeds", [0, 1])
-    after = load(checkout, put(longer, "variants.0.datasets", ["storyteller"])).batches
-    assert before["smollm2-135m-0"] == after["smollm2-135m-0"]
-    assert set(after) == {"smollm2-135m-0", "smollm2-135m-1"}
+    assert list(study.batches) == [
+        "smollm2-135m",
+        "smollm2-135m.storyteller.0",
+        "smollm2-135m.support-desk.0",
+    ]
+    assert study.judging_batches == {"1-of-1": list(study.batches)}
 
 
 def test_checkpoints_are_variants_of_their_own(checkout):
