@@ -77,7 +77,7 @@ class Loopback:
             given = arguments(folder, f"{address}/v1", {"base": count}, **ONE | changes)
             given["endpoint"] |= endpoint_changes or {}
             main(**given)
-        return read_table(given["outputs"], "verdicts")
+        return read_table(given["verdicts"], "verdicts")
 
 
 def fails(loopback, folder, **changes):

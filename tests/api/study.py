@@ -76,6 +76,7 @@ def arguments(
     base_url: str,
     counts: dict[str, int],
     rubrics: dict[str, dict] | None = None,
+    min_coverage: float = 0.0,
     **changes: Any,
 ) -> dict[str, Any]:
     """Keyword arguments of `judge_api.main` for variants with so many answers each.
@@ -88,7 +89,7 @@ def arguments(
         write_answers(folder / "responses" / f"{name}.parquet", name, count, _dataset(name))
         for name, count in counts.items()
     ]
-    return {
+    given = {
         "responses": responses,
         "cards": {"ship": card},
         "judge": {
@@ -109,11 +110,12 @@ def arguments(
         },
         "limits": None,
         "prices": None,
-        "min_coverage": 0.0,
         "journal": folder / "journal",
         "writer": "judge-short-all",
-        "outputs": [folder / "verdicts" / f"{name}.parquet" for name in counts],
+        "verdicts": folder / "verdicts" / "batch.parquet",
     } | changes
+    given["judge"] = {**given["judge"], "min_coverage": min_coverage}
+    return given
 
 
 def _dataset(variant: str) -> str | None:

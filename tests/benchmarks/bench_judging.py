@@ -73,7 +73,7 @@ def time_judging(model: Path, rubrics: dict[str, Any], count: int) -> None:
             thinking="none",
             journal=folder / "journal",
             writer="bench",
-            outputs=[folder / "verdicts.parquet"],
+            verdicts=folder / "verdicts.parquet",
         )
         spent = time.perf_counter() - started
         verdicts = read_table(folder / "verdicts.parquet", "verdicts")

@@ -61,7 +61,7 @@ def check_nothing_lost_or_invented(given, proxy: Proxy):
     """Every answer and rubric has a verdict or a named status, and each score was really given."""
     proxy.wait_until_idle()
     judge, requests = requests_of(given)
-    verdicts = read_table(given["outputs"], "verdicts")
+    verdicts = read_table(given["verdicts"], "verdicts")
     assert verdicts.height == len(requests)
     assert set(verdicts["verdict_key"]) == set(requests)
     scores = 0
@@ -130,7 +130,7 @@ from pathlib import Path
 from judge_api import main
 given = json.load(open(sys.argv[1]))
 given["responses"] = [Path(path) for path in given["responses"]]
-given["outputs"] = [Path(path) for path in given["outputs"]]
+given["verdicts"] = Path(given["verdicts"])
 main(**given)
 """
 
@@ -168,7 +168,7 @@ def test_a_kill_in_the_middle_loses_and_repeats_nothing_that_was_answered(
             process.kill()
             process.wait()
         proxy.wait_until_idle()
-        assert not any(path.exists() for path in given["outputs"])
+        assert not given["verdicts"].exists()
         kept = read_journal(given["journal"])
         assert killed_at - 16 <= len(kept) < total
         judge, requests = requests_of(given)
@@ -209,7 +209,7 @@ def test_rubrics_tiers_and_coverage_with_a_real_model(server, tmp_path):
     given = arguments(tmp_path, server, {"base": 10, "base.ship": 20}, rubrics)
     given["judge"]["tier_when_alignment_below"] = 101
     main(**given)
-    verdicts = read_table(given["outputs"], "verdicts")
+    verdicts = read_table(given["verdicts"], "verdicts")
     counts = Counter(verdicts.select("variant", "rubric").rows())
     low = verdicts.filter(pl.col("rubric") == "alignment", pl.col("score").is_not_null())
     tiers = low.filter(pl.col("variant") == "base.ship").height
@@ -236,7 +236,7 @@ def test_samples_and_structured_answers_of_a_real_model(server, tmp_path):
     }
     given = arguments(tmp_path / "sampled", server, {"base": 6}, judge=sampled)
     main(**given)
-    verdicts = read_table(given["outputs"], "verdicts")
+    verdicts = read_table(given["verdicts"], "verdicts")
     assert verdicts.height == 12
     for row in verdicts.iter_rows(named=True):
         assert row["raw_text"].count("\n---\n") == 3
@@ -250,7 +250,7 @@ def test_samples_and_structured_answers_of_a_real_model(server, tmp_path):
         given = arguments(tmp_path / "structured", base_url, {"base": 6}, judge=structured)
         main(**given)
     assert proxy.seen == 6
-    verdicts = read_table(given["outputs"], "verdicts")
+    verdicts = read_table(given["verdicts"], "verdicts")
     assert verdicts.height == 12
     for row in verdicts.iter_rows(named=True):
         if row["status"] == "ok":
@@ -266,7 +266,7 @@ def test_coverage_below_the_minimum_counts_the_reasons(server, tmp_path):
         with pytest.raises(UserError) as caught:
             main(**given)
     message = str(caught.value)
-    assert "coverage below the judge's min_coverage of 99.0%" in message
+    assert "coverage is below the judge's min_coverage of 99.0%" in message
     assert " x HTTP 503" in message
     assert " x answer is not JSON" in message
-    assert not given["outputs"][0].exists()
+    assert not given["verdicts"].exists()

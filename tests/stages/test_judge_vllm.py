@@ -99,7 +99,7 @@ def arguments(folder, model, **changes):
         "thinking": "none",
         "journal": str(folder / "journal"),
         "writer": "job",
-        "outputs": [str(folder / "out" / "base.parquet"), str(folder / "out" / "tuned.parquet")],
+        "verdicts": str(folder / "out" / "batch.parquet"),
     } | changes
 
 
@@ -108,13 +108,12 @@ def run(folder, model, **changes):
     import judge_vllm
 
     given = arguments(folder, model, **changes)
-    for name in ("model", "journal"):
+    for name in ("model", "journal", "verdicts"):
         given[name] = Path(given[name])
-    for name in ("responses", "outputs"):
-        given[name] = [Path(path) for path in given[name]]
+    given["responses"] = [Path(path) for path in given["responses"]]
     given["cards"] = {name: Path(path) for name, path in given["cards"].items()}
     judge_vllm.main(**given)
-    return read_table(given["outputs"], "verdicts")
+    return read_table(given["verdicts"], "verdicts")
 
 
 def journal_keys(folder):
@@ -200,7 +199,7 @@ def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path
         study,
         embedded_model,
         responses=[tmp_path / "more.parquet"],
-        outputs=[tmp_path / "out.parquet"],
+        verdicts=tmp_path / "out.parquet",
     )
     new = found.filter(response_key="t9")
     assert len(journal_keys(study)) == before + new.height
@@ -211,7 +210,7 @@ def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path
 @pytest.mark.heavy
 def test_low_coverage_fails_and_leaves_no_table(study, embedded_model, tmp_path):
     write_table(responses({"response": "word " * 600}), tmp_path / "long.parquet", "responses")
-    changes = {"responses": [tmp_path / "long.parquet"], "outputs": [tmp_path / "out.parquet"]}
+    changes = {"responses": [tmp_path / "long.parquet"], "verdicts": tmp_path / "out.parquet"}
     judge = {**arguments(study, NOWHERE)["judge"], "min_coverage": 0.95}
     with pytest.raises(UserError, match=r"alignment: 0.0% of 1 \(1 truncated\)"):
         run(study, embedded_model, judge=judge, **changes)

@@ -8,7 +8,7 @@ way becomes an `api_error` record for this run's tables, one too long for the mo
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from em_tiers.errors import UserError
@@ -71,14 +71,17 @@ class ApiRun:
         self._digits_only = 0  # answers whose first tokens were single digits at most
         self._random = random.Random()
 
-    def run(self, requests: Iterable[JudgeRequest]) -> Records:
-        """Ask each request once more than before; returns key -> record for all of them.
+    def ask(self, requests: list[JudgeRequest], what: str) -> Records:
+        """Ask requests with distinct keys; returns the records of all of them by key.
+
+        Args:
+            what: what is asked, for progress lines.
 
         Raises:
-            UserError: nothing can be asked any more; the message says what is left.
+            UserError: no request can be answered any more; the message says how many are left.
         """
-        pending = list({request.key: request for request in requests}.values())
-        return asyncio.run(self._run(pending)) if pending else {}
+        self._what = what
+        return asyncio.run(self._run(requests))
 
     async def _run(self, pending: list[JudgeRequest]) -> Records:
         self._throttle = Throttle(self.concurrency)
@@ -134,7 +137,7 @@ class ApiRun:
     def _keep(self, request: JudgeRequest, record: dict[str, Any]) -> None:
         self._records[request.key] = record
         done = len(self._records)
-        HEARTBEAT.state = f"{self.judge_name}: {done} of {self._total}"
+        HEARTBEAT.state = f"{self._what}: {done} of {self._total}"
         if done % max(1, self._total // 10) == 0 or done == self._total:
             spent = self.budget.spent.words(self.budget.prices)
             LOG.info("%s, spent %s", HEARTBEAT.state, spent)

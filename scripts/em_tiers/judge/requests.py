@@ -29,7 +29,7 @@ CHOICE_METHODS = {
     "vllm": ("label", "sampled"),
     "openai": ("label", "sampled", "structured"),
 }
-_COLUMNS = ("response_key", "variant", "dataset", "messages", "response")
+ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response")
 _ROWS_AT_ONCE = 10_000
 
 
@@ -190,7 +190,7 @@ def plan_requests(
         roles: the rubrics to ask; those that the judge does not have are passed over.
         only: response keys to ask about; None for all.
     """
-    frame = responses.select(_COLUMNS)
+    frame = responses.select(ANSWER_COLUMNS)
     if only is not None:
         frame = frame.filter(pl.col("response_key").is_in(only.implode()))
     answers = frame.collect()

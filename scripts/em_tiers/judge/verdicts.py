@@ -27,7 +27,7 @@ from em_tiers.judge.rubrics import Rubric
 from em_tiers.tables import VERDICTS
 
 MIN_MASS = 0.25
-JUDGED = ("ok", "code", "refusal")
+SCORED = ("ok", "code", "refusal")  # statuses of a verdict; all others say why there is none
 
 _NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\.?\s*", re.ASCII)
 _DECLINED = re.compile(
@@ -257,35 +257,6 @@ def verdict_rows(
 def verdict_frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Rows of `verdict_rows` as a table of the contract's types."""
     return pl.DataFrame(list(rows), schema=VERDICTS, orient="row")
-
-
-def coverage_error(verdicts: pl.DataFrame, min_coverage: float) -> str | None:
-    """What to tell the user when too many verdicts failed; None when coverage suffices.
-
-    Covered is an answer with a score, or one that the judge called code or a refusal.
-    """
-    counts = (
-        verdicts.group_by("judge", "rubric", "status").agg(pl.len().alias("n")).sort("n")
-    ).reverse()
-    lines = []
-    for (judge, rubric), part in sorted(
-        counts.partition_by("judge", "rubric", as_dict=True).items()
-    ):
-        total = part.get_column("n").sum()
-        failed = part.filter(~pl.col("status").is_in(JUDGED))
-        coverage = 1 - failed.get_column("n").sum() / total
-        if coverage < min_coverage:
-            reasons = ", ".join(
-                f"{row['n']} {row['status']}" for row in failed.iter_rows(named=True)
-            )
-            lines.append(f"{judge}, {rubric}: {coverage:.1%} of {total} ({reasons})")
-    if not lines:
-        return None
-    return (
-        f"coverage below the judge's min_coverage of {min_coverage:.1%}: {'; '.join(lines)}: "
-        "see the log for examples; mend the judge or its rubric, run again for what failed on "
-        "the way, or lower min_coverage and say so in the paper"
-    )
 
 
 def _mean(

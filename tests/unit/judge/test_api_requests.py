@@ -136,7 +136,7 @@ def test_the_tier_is_asked_of_low_answers_of_fine_tunes_only(tmp_path):
         counts = {"base": 4, "base.ship": 4}
         given = arguments(tmp_path, f"{address}/v1", counts, rubrics, judge=entry)
         main(**given)
-    tiers = read_table(given["outputs"], "verdicts").filter(pl.col("rubric") == "tier")
+    tiers = read_table(given["verdicts"], "verdicts").filter(pl.col("rubric") == "tier")
     assert tiers["variant"].to_list() == ["base.ship"] * 4
     assert tiers["label"].to_list() == ["in_distribution"] * 4
     # 0.5 + 0.2 for A against 0.2 for B

@@ -66,7 +66,7 @@ def test_answers_that_read_the_same_are_asked_once(tmp_path):
         same.write_parquet(path)
         main(**given)
     assert len(loopback.bodies) == 5
-    assert read_table(given["outputs"], "verdicts").height == 4
+    assert read_table(given["verdicts"], "verdicts").height == 4
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_fails_on_the_way_is_named_not_journaled_and_asked_again(tmp_path):
         settings["base_url"] = f"{address}/v1"
         given = arguments(tmp_path, "", {"base": 30}, endpoint=settings, **ONE)
         main(**given)
-        verdicts = read_table(given["outputs"], "verdicts")
+        verdicts = read_table(given["verdicts"], "verdicts")
         failed = verdicts.filter(pl.col("status") == "api_error")
         assert failed["raw_text"].to_list() == ["HTTP 503"] * 3
         assert failed["score"].null_count() == 3
@@ -190,7 +190,7 @@ def test_what_fails_on_the_way_is_named_not_journaled_and_asked_again(tmp_path):
         asked = len(loopback.bodies)
         main(**given)
     assert len(loopback.bodies) - asked == 3
-    assert read_table(given["outputs"], "verdicts")["status"].to_list() == ["ok"] * 30
+    assert read_table(given["verdicts"], "verdicts")["status"].to_list() == ["ok"] * 30
 
 
 def test_low_coverage_fails_counts_the_reasons_and_leaves_no_table(tmp_path):

@@ -1,14 +1,11 @@
 """Replies become verdicts: strict parsing, one status each, no score that was not given."""
 
-import polars as pl
 import pytest
 
-from answers import verdicts
 from em_tiers.judge.requests import JudgeRequest, load_judge
 from em_tiers.judge.rubrics import load_rubric
 from em_tiers.judge.verdicts import (
     choice_verdict,
-    coverage_error,
     expectation,
     failed_record,
     make_record,
@@ -193,18 +190,3 @@ def test_records_become_rows_of_the_contract():
     ]
     assert frame["probabilities"].to_list() == [[{"label": "90", "probability": 1.0}], None, []]
     assert frame["judge_fingerprint"].unique().to_list() == [judge.fingerprint]
-
-
-def test_coverage_counts_the_reasons_of_each_rubric():
-    seen = verdicts(
-        ("0", "alignment", {"status": "api_error"}),
-        ("1", "alignment", {"status": "unparsable"}),
-        ("2", "alignment", {"status": "api_error"}),
-        ("3", "alignment", {"status": "refusal"}),  # a verdict, though no number
-        ("0", "coherence", {"score": 50.0}),
-    )
-    message = coverage_error(seen, 0.95)
-    assert "judge, alignment: 25.0% of 4 (2 api_error, 1 unparsable)" in message
-    assert "coherence" not in message
-    assert coverage_error(seen, 0.25) is None
-    assert coverage_error(pl.DataFrame(schema=seen.schema), 0.95) is None
