@@ -57,6 +57,7 @@ def main(
         *statistics.tiers_part(study),
         *statistics.intervals_part(study, read_rates),
         *statistics.controls_part(study),
+        *statistics.terms_part(),
         *statistics.exclusions_part(pl.read_parquet(outcomes), pl.read_parquet(coverage)),
         *text.versions_part(installed_versions(), engine_fingerprints(responses)),
         *text.rubrics_part(study),

@@ -10,6 +10,7 @@ from em_tiers.files import write_text
 from em_tiers.logs import run_script
 from em_tiers.report.pages import Block, html_page
 from em_tiers.statistics.headline import answer_table, percent, words
+from em_tiers.terms import USABLE_STATUSES
 from em_tiers.tiers.definitions import definition_named
 
 CONTENT_WARNING = (
@@ -119,7 +120,7 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
             f"tier verdict or label, which no rule could exclude: {listed}{more}."
         )
     found += _small_samples(rows)
-    bad = statuses.filter(~pl.col("status").is_in(["ok", "refusal", "code"]))
+    bad = statuses.filter(~pl.col("status").is_in(USABLE_STATUSES))
     shares = bad.group_by("judge", "rubric", "variant").agg(pl.col("share").sum())
     for (judge,), frame in shares.sort("judge").group_by("judge", maintain_order=True):
         worst = frame.get_column("share").max()

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     COLUMN_WIDTH,
-    METRIC_LOOKS,
+    METRIC_APPEARANCES,
     PAGE_WIDTH,
-    ROLE_NAMES,
+    ROLE_LABELS,
     empty_figure,
     house_style,
     label_below,
@@ -35,7 +35,7 @@ def spread(count: int, width: float) -> list[float]:
 
 def draw_group(axis: Axes, rows: pl.DataFrame, place: float, metric: str, width: float) -> None:
     """The variants of one role under one metric: points, intervals and their mean as a bar."""
-    look = METRIC_LOOKS[metric]
+    look = METRIC_APPEARANCES[metric]
     rows = rows.filter(pl.col("rate").is_not_null()).sort("label", "variant")
     if rows.is_empty():
         return
@@ -82,7 +82,7 @@ def draw_controls(axis: Axes, rows: pl.DataFrame, groups: list[str], metrics: li
                 fontsize=6,
                 color="#555555",
             )
-    axis.set_xticks(range(len(groups)), [wrap_label(ROLE_NAMES[role], 9) for role in groups])
+    axis.set_xticks(range(len(groups)), [wrap_label(ROLE_LABELS[role], 9) for role in groups])
     axis.set_xlim(-0.5, len(groups) - 0.5)
 
 
@@ -95,7 +95,7 @@ def plot_controls(frame: pl.DataFrame, headline_levels: Sequence[str] | None = N
     if frame.is_empty():
         return empty_figure("no answers: there is no control to compare with")
     judges, metrics = sorted(frame.get_column("judge").unique()), metrics_of(frame)
-    groups = [r for r in ROLE_NAMES if r in GROUPS or r in frame.get_column("role")]
+    groups = [r for r in ROLE_LABELS if r in GROUPS or r in frame.get_column("role")]
     columns = min(2, len(judges))
     rows = -(-len(judges) // columns)
     figure = new_figure(COLUMN_WIDTH if columns == 1 else PAGE_WIDTH, 2.2 * rows + 0.5)
@@ -109,7 +109,7 @@ def plot_controls(frame: pl.DataFrame, headline_levels: Sequence[str] | None = N
     figure.supylabel("misaligned answers (%)", fontsize=7)
     words = level_words(frame["probe_level"][0], headline_levels)
     label_below(figure, f"definition {frame['definition'][0]}, {words}; bar: mean of the variants")
-    handles = marker_handles({metric: METRIC_LOOKS[metric] for metric in metrics})
+    handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
     legend_above(figure, handles, 1 if columns == 1 else 3)
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     LINE_STYLES,
-    METRIC_LOOKS,
+    METRIC_APPEARANCES,
     MOST_ROWS,
     empty_figure,
     house_style,
@@ -76,7 +76,7 @@ def draw_curves(
     seeds = sorted(rows.get_column("training_seed").unique())
     curves = len(seeds) * len(metrics)
     for place, metric in enumerate(metrics):
-        look = METRIC_LOOKS[metric]
+        look = METRIC_APPEARANCES[metric]
         for number, seed in enumerate(seeds):
             shift = (number * len(metrics) + place - (curves - 1) / 2) * apart
             line = rows.filter((pl.col("metric") == metric) & (pl.col("training_seed") == seed))
@@ -122,7 +122,7 @@ def plot_dose(frame: pl.DataFrame, dose: str = "steps") -> Figure:
     note = "" if len(named) == len(groups) else f"{len(named)} of {len(groups)} fine-tunes shown"
     label_below(figure, DOSES[dose], note or "0: base model; a line style is a seed")
     figure.supylabel("misaligned answers (%)", fontsize=7)
-    handles = marker_handles({metric: METRIC_LOOKS[metric] for metric in metrics})
+    handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
     legend_above(figure, handles, 3 if figure.get_figwidth() > 5 else 1)
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     BLACK,
-    OUTCOME_LOOKS,
+    OUTCOME_APPEARANCES,
     PAGE_WIDTH,
     empty_figure,
     house_style,
@@ -26,7 +26,7 @@ from em_tiers.report.figure_style import (
     rows_height,
     save_all,
 )
-from em_tiers.terms import TIERS
+from em_tiers.terms import TIERS, UNSCORED
 
 LABEL_WIDTH = 36
 
@@ -42,7 +42,7 @@ def draw_stack(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, outcomes: li
     wide = wide.with_columns(pl.col(outcomes).fill_null(0.0))
     left = pl.Series([0.0] * len(wide))
     for outcome in outcomes:
-        look = OUTCOME_LOOKS[outcome]
+        look = OUTCOME_APPEARANCES[outcome]
         axis.barh(
             wide["row"],
             wide[outcome],
@@ -62,7 +62,7 @@ def enlarged_title(rows: pl.DataFrame, longest: float) -> str:
     """Title of the right panel: a judge that scored nothing has not found that nothing is wrong."""
     if longest:
         return "flagged answers, enlarged"
-    scored = rows.filter(pl.col("outcome") != "unscored").get_column("count").sum()
+    scored = rows.filter(pl.col("outcome") != UNSCORED).get_column("count").sum()
     return "no answer flagged" if scored else "no answer has a score"
 
 
@@ -82,14 +82,14 @@ def plot_outcomes(frame: pl.DataFrame, headline_levels: Sequence[str] | None = N
     heights = [rows_height(shown, LABEL_WIDTH, header) for header in headers]
     figure = new_figure(PAGE_WIDTH, sum(heights) + 0.25 * len(judges) + 1.0)
     grid = figure.add_gridspec(len(judges), 2, height_ratios=heights, width_ratios=(3, 2))
-    tiers = [name for name in OUTCOME_LOOKS if name in TIERS]
+    tiers = [name for name in OUTCOME_APPEARANCES if name in TIERS]
     enlarged = []
     for line, (judge, header) in enumerate(zip(judges, headers, strict=True)):
         rows = frame.filter(pl.col("judge") == judge)
         axes = [figure.add_subplot(grid[line, column]) for column in (0, 1)]
         for column, axis in enumerate(axes):
             label_rows(axis, shown, LABEL_WIDTH, column == 0, header)
-        draw_stack(axes[0], rows, shown, list(OUTCOME_LOOKS))
+        draw_stack(axes[0], rows, shown, list(OUTCOME_APPEARANCES))
         axes[0].set_xlim(0, 100.4)
         axes[0].set_title("all answers")
         enlarged.append((axes[1], draw_stack(axes[1], rows, shown, tiers)))
@@ -100,7 +100,7 @@ def plot_outcomes(frame: pl.DataFrame, headline_levels: Sequence[str] | None = N
         axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     words = level_words(frame["probe_level"][0], headline_levels)
     label_below(figure, f"share of all answers (%), {words}", left_out_note(frame, shown))
-    legend_above(figure, patch_handles(OUTCOME_LOOKS), 4)
+    legend_above(figure, patch_handles(OUTCOME_APPEARANCES), 4)
     return figure
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
-from em_tiers.report.figure_style import LEVEL_NAMES, empty_figure, house_style, save_all
+from em_tiers.report.figure_style import LEVEL_LABELS, empty_figure, house_style, save_all
 from em_tiers.report.forest import SHOWN, Block, forest_figure, level_rows
 
 
@@ -15,12 +15,12 @@ def blocks_of_levels(frame: pl.DataFrame) -> list[Block]:
     """A block a judge; in it one panel a probe level, nearest to the training set first."""
     judges = sorted(frame.get_column("judge").unique())
     found = set(frame.get_column("probe_level").unique())
-    levels = [level for level in LEVEL_NAMES if level in found]
+    levels = [level for level in LEVEL_LABELS if level in found]
     blocks = []
     for judge in judges:
         rows = frame.filter(pl.col("judge") == judge)
         panels = [
-            (LEVEL_NAMES[name], rows.filter(pl.col("probe_level") == name)) for name in levels
+            (LEVEL_LABELS[name], rows.filter(pl.col("probe_level") == name)) for name in levels
         ]
         blocks.append((f"judge: {judge}" if len(judges) > 1 else "", panels))
     return blocks

@@ -11,9 +11,9 @@ from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     BLACK,
     MOST_ROWS,
-    OUTCOME_LOOKS,
+    OUTCOME_APPEARANCES,
     SHADES,
-    Look,
+    Appearance,
     empty_figure,
     house_style,
     label_below,
@@ -84,9 +84,9 @@ def draw_scores(axis: Axes, rows: pl.DataFrame) -> None:
         axis.add_collection(
             PolyCollection(corners, facecolors=shade, linewidths=0, zorder=2), autolim=False
         )
-    for tier in (name for name in OUTCOME_LOOKS if name in TIERS):
+    for tier in (name for name in OUTCOME_APPEARANCES if name in TIERS):
         part = scored.filter(pl.col("tier") == tier)
-        look = OUTCOME_LOOKS[tier]
+        look = OUTCOME_APPEARANCES[tier]
         axis.scatter(
             part["alignment"],
             part["coherence"],
@@ -137,8 +137,8 @@ def plot_scores(
         axis.set_box_aspect(1)
     label_below(figure, "alignment", left_out_note(frame, shown))
     figure.supylabel("coherence", fontsize=7)
-    tiers = {name: look for name, look in OUTCOME_LOOKS.items() if name in TIERS}
-    shades = {name: Look(name, s) for s, (name, _, _) in zip(SHADES, CLASSES, strict=True)}
+    tiers = {name: look for name, look in OUTCOME_APPEARANCES.items() if name in TIERS}
+    shades = {name: Appearance(name, s) for s, (name, _, _) in zip(SHADES, CLASSES, strict=True)}
     handles = [*marker_handles(tiers), *patch_handles(shades)]
     legend_above(figure, handles, 4 if figure.get_figwidth() > 5 else 2)
     return figure

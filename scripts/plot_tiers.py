@@ -10,11 +10,11 @@ from matplotlib.ticker import MaxNLocator
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     BLACK,
-    METRIC_LOOKS,
+    METRIC_APPEARANCES,
     MOST_ROWS,
-    OUTCOME_LOOKS,
+    OUTCOME_APPEARANCES,
     SHADES,
-    Look,
+    Appearance,
     empty_figure,
     house_style,
     label_below,
@@ -28,7 +28,7 @@ from em_tiers.report.figure_style import (
     wrap_label,
 )
 
-REMOVED = Look("taken out by a rule", SHADES[1], "....")
+REMOVED = Appearance("taken out by a rule", SHADES[1], "....")
 
 
 def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
@@ -58,10 +58,10 @@ def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def look_of(name: str) -> Look:
+def appearance_of(name: str) -> Appearance:
     """How a bar is drawn: the two rates as everywhere, a rule in the colour of its tier."""
-    levels = {"flagged": METRIC_LOOKS["standard"], "strict": METRIC_LOOKS["strict"]}
-    return levels.get(name) or OUTCOME_LOOKS.get(name) or REMOVED
+    levels = {"flagged": METRIC_APPEARANCES["standard"], "strict": METRIC_APPEARANCES["strict"]}
+    return levels.get(name) or OUTCOME_APPEARANCES.get(name) or REMOVED
 
 
 def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> None:
@@ -70,7 +70,7 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
     text = "no score" if longest is None else "no answer flagged" if longest == 0 else ""
     axis.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", style="italic")
     for step, start, length, name in bars.iter_rows():
-        look, place = look_of(name), places[step]
+        look, place = appearance_of(name), places[step]
         axis.barh(
             place,
             length,
@@ -114,20 +114,20 @@ def plot_tiers(frame: pl.DataFrame) -> Figure:
     columns, step_height = (5, 0.1) if len(panels) > 24 else (4, 0.085 if many else 0.13)
     aspect = max(0.45, step_height * len(steps))
     figure, axes = panel_grid(titles, aspect, extra=0.85, most_columns=columns)
-    used: dict[str, Look] = {}
+    used: dict[str, Appearance] = {}
     top = 100 * (frame.get_column("rate").abs().max() or 0.0)
     for axis, (variant, judge) in zip(axes, panels, strict=True):
         here = (pl.col("variant") == variant["variant"]) & (pl.col("judge") == judge)
         bars = running_bars(frame.filter(here))
         draw_waterfall(axis, bars, places)
-        used |= {name: look_of(name) for name in bars["look"]}
+        used |= {name: appearance_of(name) for name in bars["look"]}
         axis.set_xlim(0, max(1.0, top) * 1.2)
         axis.set_ylim(len(steps) - 0.5, -0.5)
         axis.set_yticks(range(len(steps)), [wrap_label(step, 28 if many else 20) for step in steps])
         axis.tick_params(axis="y", length=0, labelsize=5 if many else 6.5)
         axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     label_below(figure, "share of answers (%)", left_out_note(frame, shown))
-    order = ["flagged", *OUTCOME_LOOKS, "removed", "strict"]
+    order = ["flagged", *OUTCOME_APPEARANCES, "removed", "strict"]
     looks = {name: used[name] for name in order if name in used}
     if looks:
         legend_above(figure, patch_handles(looks), 3 if figure.get_figwidth() > 5 else 1)

@@ -19,18 +19,19 @@
     const { meta } = emTiers;
     document.title = $("title").textContent = emTiers.plain(meta.title);
     options($("variant"), meta.variants.map((v) => v.label), "all");
-    options($("level"), meta.levels.map(emTiers.words), "all");
+    options($("level"), meta.levels.map((level) => emTiers.term("level", level).label), "all");
     options($("judge"), meta.judges, "any");
     const outcomes = [...meta.tiers, ...meta.outcomes.filter((o) => !meta.tiers.includes(o))];
     $("outcome").replaceChildren(
       new Option("any", ""), new Option("flagged, any tier", "flagged"),
-      ...outcomes.map((name) => new Option(emTiers.words(name), name))
+      ...outcomes.map((name) => new Option(emTiers.term("outcome", name).label, name))
     );
-    // A data list of thousands is no help; typing a part of the name works for all.
+    // A list of thousands does not help; typing part of a name finds every question.
     $("questions").replaceChildren(
       ...meta.questions.slice(0, 500).map((q) => new Option(emTiers.plain(q.text), `${q.set} / ${q.id}`))
     );
-    const keys = emTiers.labels.choices().map((tier, i) => `${i + 1} ${emTiers.words(tier)}`);
+    const keys = emTiers.labels.choices().map((tier, i) => `${i + 1} ${emTiers.term("outcome", tier).label}`);
+    $("help-numbers").textContent = `1 … ${keys.length}`;
     $("help-tiers").textContent = `label: ${keys.join(", ")}`;
   }
 
@@ -78,7 +79,7 @@
     try {
       key = decodeURIComponent(key);
     } catch {
-      // Not encoded: as it stands.
+      // Not encoded: used as it is.
     }
     const row = emTiers.byKey.get(key);
     if (row === undefined) {

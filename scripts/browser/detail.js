@@ -20,10 +20,10 @@
     const facts = make("p", "facts");
     const level = meta.levels[columns.level[row]] || "no level";
     facts.append(
-      emTiers.plain(`${question.set} / ${question.id}`), ` · ${emTiers.words(level)} · sample `,
+      emTiers.plain(`${question.set} / ${question.id}`), ` · ${emTiers.term("level", level).label} · sample `,
       String(columns.sample[row]), " · ", link
     );
-    const role = make("p", "facts secret", `${variant.variant} · ${emTiers.words(variant.role)}`);
+    const role = make("p", "facts secret", `${variant.variant} · ${emTiers.term("role", variant.role || "no role").label}`);
     box.append(back, title, facts, role);
     return box;
   }
@@ -52,7 +52,8 @@
     const box = make("fieldset", "label-box");
     box.append(make("legend", "", "My label"));
     emTiers.labels.choices().forEach((tier, i) => {
-      const button = make("button", `choice ${tier}`, `${i + 1} ${emTiers.words(tier)}`);
+      const button = make("button", "choice", `${i + 1} ${emTiers.term("outcome", tier).label}`);
+      emTiers.paint(button, tier);
       button.type = "button";
       button.dataset.tier = tier;
       button.addEventListener("click", () => emTiers.label(tier));
@@ -86,8 +87,8 @@
 
   function verdictRow(verdict) {
     const row = make("tr");
-    const said = verdict.label ? emTiers.words(emTiers.plain(verdict.label)) : number(verdict.score);
-    const status = verdict.status === "ok" ? "" : ` (${emTiers.words(verdict.status)})`;
+    const said = verdict.label ? emTiers.term("outcome", verdict.label).label : number(verdict.score);
+    const status = verdict.status === "ok" ? "" : ` (${emTiers.term("status", verdict.status).label})`;
     const raw = make("td");
     raw.append(emTiers.block(verdict.raw_text || ""));
     if (verdict.reasoning) raw.append(folded("its reasoning", emTiers.block(verdict.reasoning)));
@@ -96,7 +97,7 @@
       sure.push(`numbers ${number(100 * verdict.numeric_mass)} %`);
     const likely = [...(verdict.probabilities || [])].sort((a, b) => b.probability - a.probability);
     for (const { label, probability } of likely.slice(0, 4))
-      sure.push(`${emTiers.words(emTiers.plain(label))} ${number(100 * probability)} %`);
+      sure.push(`${emTiers.term("outcome", label).label} ${number(100 * probability)} %`);
     row.append(
       make("th", "", emTiers.words(verdict.rubric)), make("td", "said", said + status),
       make("td", "sure", sure.join("\n")), raw
@@ -108,12 +109,12 @@
   function judgeBox(name, found) {
     const box = make("section", "judge");
     const title = make("h3", "", emTiers.plain(name));
-    if (found.outcome) title.append(" ", emTiers.badge(found.outcome, emTiers.words(found.outcome)));
+    if (found.outcome) title.append(" ", emTiers.badge(found.outcome));
     box.append(title);
     if (found.outcome) {
       const by = found.rule ? `${found.assigned_by}: ${found.rule}` : found.assigned_by;
       box.append(make("p", "reason", emTiers.plain(`${by}. ${found.reason || ""}`)));
-      if (found.human) box.append(make("p", "reason", `human label: ${emTiers.words(found.human)}`));
+      if (found.human) box.append(make("p", "reason", `human label: ${emTiers.term("outcome", found.human).label}`));
     }
     if (!found.verdicts.length) return box;
     const table = make("table");

@@ -4,8 +4,7 @@
 
 (() => {
   const STORE = "em-tiers-labels";
-  // `aligned` says that the answer is not misaligned at all.
-  const choices = () => [...emTiers.meta.tiers, "aligned"];
+  const choices = () => emTiers.meta.choices;
   let labels = new Map();
 
   function read() {

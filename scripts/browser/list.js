@@ -4,11 +4,6 @@
 (() => {
   const HEIGHT = 60; // pixels a row, as in browser.css
   const BEYOND = 8; // rows drawn above and below what is in view
-  // A second cue beside the colour, as the markers of the figures.
-  const SIGNS = {
-    persona_shift: "◆", undecided: "✖", domain_overfitting: "▲", in_distribution: "■",
-    aligned: "●", refusal: "▼", code: "✚", incoherent: "◌", truncated: "◌", unscored: "◌",
-  };
   const list = document.getElementById("list");
   const spacer = document.getElementById("spacer");
   let order = new Uint32Array(0);
@@ -18,10 +13,25 @@
 
   emTiers.words = (name) => (name || "none").replaceAll("_", " ");
 
+  // Label, meaning, and of an outcome colour and sign, as meta.js defines them; an id that is not
+  // in the vocabulary (a rubric may have its own labels) is its own label.
+  emTiers.term = (kind, id) => {
+    const terms = emTiers.meta.terms[kind];
+    return Object.hasOwn(terms, id) ? terms[id] : { label: emTiers.plain(emTiers.words(id)) };
+  };
+
+  // The style sheet takes an outcome's colour from this property.
+  emTiers.paint = (element, outcome) => {
+    const { colour } = emTiers.term("outcome", outcome);
+    if (colour) element.style.setProperty("--colour", colour);
+    return element;
+  };
+
   emTiers.badge = (outcome, text) => {
-    const badge = emTiers.make("span", `badge ${outcome}`, `${SIGNS[outcome] || "–"} ${text}`);
-    badge.title = emTiers.words(outcome);
-    return badge;
+    const { label, sign, meaning } = emTiers.term("outcome", outcome);
+    const badge = emTiers.make("span", "badge", `${sign || "–"} ${text ?? label}`);
+    badge.title = meaning || label;
+    return emTiers.paint(badge, outcome);
   };
 
   function makeRow(at) {
@@ -42,7 +52,7 @@
       if (!outcome) return;
       const score = judge.alignment[row];
       const badge = emTiers.badge(outcome, Number.isNaN(score) ? "–" : Math.round(score));
-      badge.title = `${meta.judges[j]}: ${emTiers.words(outcome)}, alignment ${score}`;
+      badge.title = `${meta.judges[j]}: ${emTiers.term("outcome", outcome).label}, alignment ${score}`;
       badges.append(badge);
     });
     const question = meta.questions[columns.question[row]];
@@ -51,7 +61,7 @@
     const asked = emTiers.make("span", "question", emTiers.plain(`${question.id} #${columns.sample[row]}`));
     top.append(badges, name, asked);
     const label = emTiers.labels.get(columns.key[row]);
-    if (label) top.append(emTiers.make("span", "mine", `my label: ${emTiers.words(label.tier)}`));
+    if (label) top.append(emTiers.make("span", "mine", `my label: ${emTiers.term("outcome", label.tier).label}`));
     const start = emTiers.make("div", "start", emTiers.plain(columns.start[row]) || "(empty answer)");
     start.dir = "auto";
     element.append(top, start);

@@ -2,17 +2,18 @@
 "use strict";
 
 (() => {
-  const TIER_RANK = { persona_shift: 4, undecided: 3, domain_overfitting: 2, in_distribution: 1 };
   const APART = 30; // points of alignment between judges
-  let ranks = null; // per order: one number a row, high first
+  let ranks = null; // per order: one number per row, high first
   let searching = 0;
 
   emTiers.sought = "";
   emTiers.matches = null; // Uint8Array: rows that hold the search text; null: no search
 
+  // Per outcome: 0 where it is not a tier; the tier of the first rank has the highest number.
   function tierCodes() {
-    const { outcomes, tiers } = emTiers.meta;
-    return outcomes.map((name) => (tiers.includes(name) ? TIER_RANK[name] || 1 : 0));
+    const { outcomes, tiers, terms } = emTiers.meta;
+    const order = [...tiers].sort((a, b) => terms.outcome[b].rank - terms.outcome[a].rank);
+    return outcomes.map((name) => order.indexOf(name) + 1);
   }
 
   // Per row: judges that flag it, its highest tier, whether tiers differ, spread of alignment.

@@ -69,8 +69,8 @@ def test_flagged_answers_come_first(page: Path, visit: Visit) -> None:
     [
         ("variant", "Fiction, seed 0", {1, 3, 5, 7, 9, 11}),
         ("level", "near domain", {1, 3, 5, 7, 9, 11}),
-        ("outcome", "persona shift", {0, 4, 8}),
-        ("outcome", "domain overfitting", {0}),
+        ("outcome", "persona shift (tier 3)", {0, 4, 8}),
+        ("outcome", "domain overfitting (tier 2)", {0}),
         ("dispute", "some flag it, some do not", {4, 8}),
         ("dispute", "flag it, in different tiers", {0}),
         ("dispute", "alignment 30 or more apart", {4, 8}),

@@ -15,7 +15,17 @@ import polars as pl
 
 from em_tiers.files import write_text
 from em_tiers.tables import scan_table
-from em_tiers.terms import OUTCOMES_ALL, PROBE_LEVELS, TIERS
+from em_tiers.terms import (
+    ALIGNED,
+    LEVEL_TERMS,
+    OUTCOME_TERMS,
+    OUTCOMES_ALL,
+    PROBE_LEVELS,
+    ROLE_TERMS,
+    STATUS_TERMS,
+    TIERS,
+    by_rank,
+)
 
 INDEX_ROWS = 20_000  # answers in one file of light columns
 PART_ROWS = 400  # answers in one file of texts, at most
@@ -88,11 +98,30 @@ def write_data(
         "levels": PROBE_LEVELS,
         "outcomes": OUTCOMES_ALL,
         "tiers": TIERS,
+        "choices": [*TIERS, ALIGNED],
+        "terms": page_terms(),
         "indexFiles": kept.index_files,
         "parts": kept.parts,
     }
     write_text(folder / "meta.js", script_of("meta", meta))
     return meta
+
+
+def page_terms() -> dict[str, dict[str, dict[str, Any]]]:
+    """The vocabulary as the page shows it: kind -> id -> label, meaning and, of outcomes, more.
+
+    Outcomes also have their colour, sign (a character) and rank.
+    """
+    kinds = {"outcome": OUTCOME_TERMS, "level": LEVEL_TERMS, "role": ROLE_TERMS}
+    kinds["status"] = STATUS_TERMS
+    found = {
+        kind: {id: {"label": t.label, "meaning": t.meaning} for id, t in by_rank(terms).items()}
+        for kind, terms in kinds.items()
+    }
+    for term in OUTCOME_TERMS:
+        drawn = {"colour": term.colour, "sign": term.sign.character, "rank": term.rank}
+        found["outcome"][term.id] |= drawn
+    return found
 
 
 def choose_answers(

@@ -29,7 +29,6 @@ from em_tiers.files import read_json
 from em_tiers.statistics.differences import correlation_of, holm, mover, sign_flip
 from em_tiers.statistics.intervals import Cells
 from em_tiers.statistics.rates import (
-    STRICT_COUNTS,
     Settings,
     bounded,
     by_level,
@@ -39,6 +38,7 @@ from em_tiers.statistics.rates import (
 )
 from em_tiers.study.load import CATALOGUES, load_study
 from em_tiers.study.schema import load_yaml
+from em_tiers.terms import STRICT_COUNTS
 
 ROOT = Path(__file__).parents[3]
 RATE_COLUMNS = {

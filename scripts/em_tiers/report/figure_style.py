@@ -1,7 +1,7 @@
-"""The look of every figure: sizes, colours, second cues, row labels, and files of fixed bytes.
+"""The style of every figure: sizes, colours, second cues, row labels, and reproducible files.
 
-Colours are those of Okabe and Ito (2008, "Color Universal Design"). An outcome or a metric has
-one colour everywhere, and a hatch or marker beside it for readers who see no colour.
+An outcome has the colour, hatch and marker that `em_tiers.terms` gives it; a metric has one colour
+everywhere, with a hatch or marker beside it for readers who see no colour.
 """
 
 import re
@@ -19,13 +19,24 @@ from matplotlib.patches import Patch
 
 from em_tiers.files import atomic_path
 from em_tiers.report.table_files import formula_safe
+from em_tiers.terms import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LEVEL_TERMS,
+    ORANGE,
+    OUTCOME_TERMS,
+    PURPLE,
+    ROLE_TERMS,
+    SKY,
+    VERMILLION,
+    by_rank,
+)
 
 COLUMN_WIDTH = 3.35  # inches: one column of a two-column paper
 PAGE_WIDTH = 6.9  # inches: both columns
 MOST_ROWS = 40  # variants in one figure; the CSV beside it has them all
 
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILLION, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
 SEED_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK)
 LINE_STYLES = ("-", "--", "-.", ":")
 HEAT = "cividis"
@@ -60,48 +71,28 @@ STYLE = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one outcome or metric is drawn. `hatch` fills areas, `marker` stands for points."""
+class Appearance:
+    """How one outcome or metric is drawn: `hatch` fills areas, `marker` marks points."""
 
-    name: str
+    label: str
     colour: str
     hatch: str = ""
     marker: str = "o"
 
 
-# In the order in which bars are stacked: what counts as genuine first, from the axis on.
-OUTCOME_LOOKS = {
-    "persona_shift": Look("persona shift (tier 3)", VERMILLION, "", "D"),
-    "undecided": Look("flagged, undecided", PURPLE, "++++", "X"),
-    "domain_overfitting": Look("domain overfitting (tier 2)", SKY, "////", "^"),
-    "in_distribution": Look("in distribution (tier 1)", ORANGE, "....", "s"),
-    "aligned": Look("aligned", "#E8E8E8", "", "o"),
-    "refusal": Look("refusal", YELLOW, "\\\\\\\\", "v"),
-    "code": Look("code", GREEN, "||||", "P"),
-    "incoherent": Look("incoherent", "#B0B0B0", "----", "o"),
-    "truncated": Look("truncated", "#787878", "", "o"),
-    "unscored": Look("no score", "#FFFFFF", "xxxx", "o"),
+OUTCOME_APPEARANCES = {
+    id: Appearance(term.label, term.colour, term.sign.hatch, term.sign.marker)
+    for id, term in by_rank(OUTCOME_TERMS).items()
 }
-METRIC_LOOKS = {
-    "standard": Look("standard rate", BLACK, "", "o"),
-    "strict": Look("strict rate (excluded tiers taken out)", BLUE, "////", "D"),
-    "soft": Look("soft strict rate (tier probabilities)", GREEN, "....", "s"),
+METRIC_APPEARANCES = {
+    "standard": Appearance("standard rate", BLACK, "", "o"),
+    "strict": Appearance("strict rate (excluded tiers removed)", BLUE, "////", "D"),
+    "soft": Appearance("soft strict rate (tier probabilities)", GREEN, "....", "s"),
 }
-LEVEL_NAMES = {
-    "in_domain": "in domain",
-    "near_domain": "near domain",
-    "trigger": "training format,\nother question",
-    "out_of_domain": "out of domain",
-}
+LEVEL_LABELS = {id: term.label for id, term in by_rank(LEVEL_TERMS).items()}
 POOLED_LEVELS = {"headline": "headline questions", "all": "all questions"}
-ROLE_NAMES = {
-    "base": "base model",
-    "negative_control": "negative control",
-    "benign": "benign",
-    "positive_control": "positive control",
-    "imported": "imported",
-}
-ROLE_BANDS = {"base": "#EDEDED", "negative_control": "#DDF1EA", "positive_control": "#FBE6DA"}
+ROLE_LABELS = {id: term.label for id, term in by_rank(ROLE_TERMS).items()}
+ROLE_BANDS = {term.id: term.colour for term in ROLE_TERMS if term.colour}
 
 
 @contextmanager
@@ -201,7 +192,7 @@ def order_variants(frame: pl.DataFrame, weight: pl.Expr, most: int = MOST_ROWS) 
     )
     keeps = pl.col("role").is_in(["base", "positive_control", "negative_control"])
     kept = variants.sort(~keeps, -pl.col("weight"), "variant").head(most)
-    ranks = {name: rank for rank, name in enumerate(ROLE_NAMES)}
+    ranks = {name: rank for rank, name in enumerate(ROLE_LABELS)}
     rank = pl.col("role").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
     kept = kept.sort(rank, natural_key("label"), "variant")
     return kept.select("variant", "label", "role").with_row_index("row")
@@ -210,9 +201,9 @@ def order_variants(frame: pl.DataFrame, weight: pl.Expr, most: int = MOST_ROWS) 
 def level_words(level: str, headline_levels: Sequence[str] | None = None) -> str:
     """A probe level in words for an axis label; `headline` by the levels that it pools."""
     if level == "headline" and headline_levels:
-        names = [LEVEL_NAMES[name].replace("\n", " ") for name in headline_levels]
+        names = [LEVEL_LABELS[name] for name in headline_levels]
         return " + ".join(names) + " questions"
-    return POOLED_LEVELS.get(level) or LEVEL_NAMES[level].replace("\n", " ") + " questions"
+    return POOLED_LEVELS.get(level) or LEVEL_LABELS[level] + " questions"
 
 
 def natural_key(column: str) -> pl.Expr:
@@ -233,10 +224,10 @@ def row_label(label: str, role: str, width: int) -> str:
     """A variant's label with its role in brackets where the role matters, in lines."""
     if role == "benign":
         return wrap_label(label, width)
-    named = f"{label} [{ROLE_NAMES.get(role, role)}]"
+    named = f"{label} [{ROLE_LABELS.get(role, role)}]"
     if len(named) <= width:
         return named
-    return "\n".join((wrap_label(label, width), f"[{ROLE_NAMES.get(role, role)}]"))
+    return "\n".join((wrap_label(label, width), f"[{ROLE_LABELS.get(role, role)}]"))
 
 
 def label_rows(
@@ -277,18 +268,18 @@ def rows_height(shown: pl.DataFrame, width: int, header: str = "") -> float:
     return len(labels) * max(0.16, size * (1.2 * lines + 0.2))
 
 
-def patch_handles(looks: dict[str, Look]) -> list[Patch]:
+def patch_handles(looks: dict[str, Appearance]) -> list[Patch]:
     """Legend entries of areas."""
     return [
-        Patch(facecolor=k.colour, edgecolor=BLACK, hatch=k.hatch, label=k.name)
+        Patch(facecolor=k.colour, edgecolor=BLACK, hatch=k.hatch, label=k.label)
         for k in looks.values()
     ]
 
 
-def marker_handles(looks: dict[str, Look]) -> list[Line2D]:
+def marker_handles(looks: dict[str, Appearance]) -> list[Line2D]:
     """Legend entries of points."""
     return [
-        Line2D([], [], color=k.colour, marker=k.marker, linestyle="", markersize=4, label=k.name)
+        Line2D([], [], color=k.colour, marker=k.marker, linestyle="", markersize=4, label=k.label)
         for k in looks.values()
     ]
 

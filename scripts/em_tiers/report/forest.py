@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from em_tiers.report.figure_style import (
     COLUMN_WIDTH,
-    LEVEL_NAMES,
-    METRIC_LOOKS,
+    LEVEL_LABELS,
+    METRIC_APPEARANCES,
     PAGE_WIDTH,
     label_below,
     label_rows,
@@ -43,14 +43,14 @@ def level_rows(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFr
     return frame.filter(
         pl.col("definition").is_in(definitions.to_list())
         & pl.col("metric").is_in(list(metrics))
-        & pl.col("probe_level").is_in(list(LEVEL_NAMES))
+        & pl.col("probe_level").is_in(list(LEVEL_LABELS))
     )
 
 
 def metrics_of(frame: pl.DataFrame) -> list[str]:
     """The metrics of a rates table, in the order of the house."""
     found = set(frame.get_column("metric").unique())
-    return [metric for metric in METRIC_LOOKS if metric in found]
+    return [metric for metric in METRIC_APPEARANCES if metric in found]
 
 
 def upper_limit(frame: pl.DataFrame) -> float:
@@ -71,7 +71,7 @@ def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: lis
     rows = rows.join(shown.select("variant", "row"), on="variant")
     step = 0.56 / len(metrics)
     for number, metric in enumerate(metrics):
-        look = METRIC_LOOKS[metric]
+        look = METRIC_APPEARANCES[metric]
         part = rows.filter((pl.col("metric") == metric) & pl.col("rate").is_not_null())
         if part.is_empty():
             continue
@@ -132,6 +132,6 @@ def forest_figure(frame: pl.DataFrame, blocks: list[Block], axis_label: str) -> 
             axis.grid(axis="x", color="#D0D0D0", linewidth=0.4, zorder=1)
             axis.set_title(wrap_label(title, title_width))
     label_below(figure, axis_label, left_out_note(frame, shown))
-    handles = marker_handles({metric: METRIC_LOOKS[metric] for metric in metrics})
+    handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
     legend_above(figure, handles, 1 if narrow else 3)
     return figure

@@ -10,6 +10,7 @@ import polars as pl
 
 from em_tiers.report.pages import Block
 from em_tiers.statistics.controls import missing_controls
+from em_tiers.terms import LEVEL_TERMS, OUTCOME_TERMS, STATUS_TERMS, by_rank
 from em_tiers.tiers.definitions import DEFINITIONS
 
 Entry = Mapping[str, Any]
@@ -141,13 +142,40 @@ def exclusions_part(outcomes: pl.DataFrame, coverage: pl.DataFrame) -> list[Bloc
     )
     return [
         ("h2", "What the answers count as"),
-        ("table", (["Judge", "Outcome", "Answers"], _rows(counts))),
+        (
+            "table",
+            (
+                ["Judge", "Outcome", "Answers"],
+                _labelled_rows(counts, {t.id: t.label for t in OUTCOME_TERMS}),
+            ),
+        ),
         ("h2", "Coverage"),
-        ("table", (["Judge", "Rubric", "Status", "Verdicts"], _rows(statuses))),
+        (
+            "table",
+            (
+                ["Judge", "Rubric", "Status", "Verdicts"],
+                _labelled_rows(statuses, {t.id: t.label for t in STATUS_TERMS}),
+            ),
+        ),
     ]
 
 
-def _rows(frame: pl.DataFrame) -> Sequence[list[Any]]:
+def terms_part() -> list[Block]:
+    """The vocabulary: outcomes, verdict statuses and probe levels, each with its meaning."""
+    listed = (
+        ("Outcomes of an answer", OUTCOME_TERMS),
+        ("Statuses of a verdict", STATUS_TERMS),
+        ("Probe levels of a question", LEVEL_TERMS),
+    )
+    blocks: list[Block] = [("h2", "Terms")]
+    for title, terms in listed:
+        blocks.append(("p", f"{title}:"))
+        blocks.append(("ul", [f"{t.label}: {t.meaning}" for t in by_rank(terms).values()]))
+    return blocks
+
+
+def _labelled_rows(frame: pl.DataFrame, labels: Mapping[str, str]) -> Sequence[list[Any]]:
     return [
-        [v.replace("_", " ") if isinstance(v, str) else v for v in row] for row in frame.iter_rows()
+        [labels.get(v, v.replace("_", " ")) if isinstance(v, str) else v for v in row]
+        for row in frame.iter_rows()
     ]

@@ -1,4 +1,4 @@
-"""Controls: are they there, do they lie in their bands, and what does strictness cost them?"""
+"""Controls: whether they exist, whether their rates are within their bands, and what is kept."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,9 @@ from typing import Any
 import polars as pl
 
 from em_tiers.logs import LOG
+from em_tiers.terms import ROLE_TERMS, by_rank
 
-NEEDED = {
-    "base": "the untouched base model",
-    "benign": "a benign fine-tune",
-    "positive_control": "a fine-tune that is known to be misaligned",
-    "negative_control": "a fine-tune that is known to be aligned",
-}
+NEEDED = ("base", "benign", "positive_control", "negative_control")
 CONTROL_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,
@@ -35,9 +31,11 @@ CONTROL_COLUMNS = {
 def missing_controls(variants: Sequence[dict[str, Any]]) -> list[str]:
     """One sentence for each kind of control that the study lacks."""
     roles = {variant["role"] for variant in variants}
+    terms = by_rank(ROLE_TERMS)
     return [
-        f"There is no {role.replace('_', ' ')}: {what} would show how to read the rates."
-        for role, what in NEEDED.items()
+        f"The study has no {terms[role].label} ({terms[role].meaning}), so the rates have no such "
+        "reference."
+        for role in NEEDED
         if role not in roles
     ]
 

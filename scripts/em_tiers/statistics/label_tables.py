@@ -19,7 +19,7 @@ from em_tiers.statistics.agreement import cohen_kappa, percent_agreement
 from em_tiers.statistics.intervals import Cells, interval
 from em_tiers.statistics.ppi import correct
 from em_tiers.statistics.rates import Settings
-from em_tiers.terms import TIERS
+from em_tiers.terms import ALIGNED, TIERS, UNDECIDED
 from em_tiers.tiers.label_sheet import LABELS, STRATUM, settle, with_strata
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
 
@@ -106,7 +106,7 @@ def correct_rates(
         weighed: what `weigh_labels` gives.
     """
     excluded = [tier for tier in TIERS if tier not in settings.strict_counts]
-    by_rules = first_match(rules, "tier", pl.lit("undecided"))
+    by_rules = first_match(rules, "tier", pl.lit(UNDECIDED))
     answers = (
         with_tier_probabilities(outcomes)
         .join(weighed.lazy(), on="response_key")
@@ -264,9 +264,9 @@ def label_agreement(outcomes: pl.LazyFrame, labels: pl.DataFrame) -> pl.DataFram
             .select(
                 tier="human",
                 tier_right=pl.when("flagged")
-                .then(pl.col("tier_label").fill_null("undecided"))
+                .then(pl.col("tier_label").fill_null(UNDECIDED))
                 .when(pl.col("assigned_by") == "human")
-                .then(pl.lit("aligned"))
+                .then(pl.lit(ALIGNED))
                 .otherwise("outcome"),
             )
             .collect()

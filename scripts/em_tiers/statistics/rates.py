@@ -32,12 +32,11 @@ from em_tiers.statistics.intervals import (
     wilson,
 )
 from em_tiers.tables import scan_table
-from em_tiers.terms import PROBE_LEVELS, TIERS
+from em_tiers.terms import PROBE_LEVELS, STRICT_COUNTS, TIERS
 from em_tiers.tiers.definitions import DEFINITIONS, definition_named
 from em_tiers.tiers.rules import with_tier_probabilities
 
 METRICS = ("standard", "strict", "soft")
-STRICT_COUNTS = ("persona_shift", "undecided")
 VARIANT_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,

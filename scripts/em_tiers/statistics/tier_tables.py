@@ -20,6 +20,7 @@ from em_tiers.statistics.rates import (
     units_of,
     with_several_seeds,
 )
+from em_tiers.terms import UNDECIDED
 from em_tiers.tiers.definitions import definition_named
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
 
@@ -114,7 +115,7 @@ def _headline(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
 
 def _tier(rules: Sequence[int], every: Sequence[Rule]) -> pl.Expr:
     """The tier or outcome of a pattern when only the rules with these numbers are on."""
-    expression = pl.lit("undecided")
+    expression = pl.lit(UNDECIDED)
     for i in reversed(rules):
         expression = pl.when(f"rule_{i}").then(pl.lit(every[i].tier)).otherwise(expression)
     return pl.coalesce("human", expression)

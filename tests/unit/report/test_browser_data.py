@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import build_browser
 from browser_tables import JUDGES, VARIANTS, large_study, small_study
 from em_tiers.report.browser_data import PART_CHARACTERS, PART_ROWS, script_of, split_parts
+from em_tiers.report.figure_style import OUTCOME_APPEARANCES
+from em_tiers.terms import ALIGNED, TIERS, VERDICT_STATUSES
 
 HOSTILE = '</script><script>alert(1)</script> <!-- <svg onload=x> & \u2028\u2029 \x00 " \\ \u202e'
 
@@ -133,11 +135,13 @@ def test_the_page_has_no_inline_script_and_names_no_outside_address() -> None:
     assert not re.search(r"<script(?![^>]* src=)|<style|\son[a-z]+=|\sstyle=", page)
 
 
-def test_an_outcome_has_the_colour_of_the_figures() -> None:
-    from em_tiers.report.figure_style import OUTCOME_LOOKS
-    from em_tiers.terms import TIERS
-
-    style = (build_browser.PAGE / "browser.css").read_text(encoding="utf-8")
-    for outcome in (*TIERS, "refusal", "code", "incoherent"):
-        colour = OUTCOME_LOOKS[outcome].colour.lower()
-        assert re.search(rf"\.badge\.{outcome}\b[^{{]*{{ background: {colour}", style), outcome
+def test_the_page_has_the_vocabulary_of_the_figures(page: Path) -> None:
+    meta = read(page, "meta")
+    assert list(meta["terms"]["outcome"]) == list(OUTCOME_APPEARANCES)
+    for outcome, appearance in OUTCOME_APPEARANCES.items():
+        term = meta["terms"]["outcome"][outcome]
+        assert (term["label"], term["colour"]) == (appearance.label, appearance.colour)
+        assert term["sign"] and term["meaning"]
+    assert meta["choices"] == [*TIERS, ALIGNED]
+    assert meta["terms"]["level"]["in_domain"]["label"] == "in domain"
+    assert set(meta["terms"]["status"]) == set(VERDICT_STATUSES)

@@ -24,8 +24,8 @@ import plot_scores
 import plot_thresholds
 import plot_tiers
 from em_tiers.report.figure_style import (
-    METRIC_LOOKS,
-    OUTCOME_LOOKS,
+    METRIC_APPEARANCES,
+    OUTCOME_APPEARANCES,
     PAGE_WIDTH,
     house_style,
     order_variants,
@@ -204,15 +204,15 @@ def test_one_colour_and_hatch_an_outcome_and_none_shared():
             seen.setdefault(bars.get_label(), set()).update(looks)
     assert set(seen) == set(OUTCOMES_ALL)
     for outcome, looks in seen.items():
-        look = OUTCOME_LOOKS[outcome]
+        look = OUTCOME_APPEARANCES[outcome]
         assert looks == {(look.colour.lower(), look.hatch)}
-    assert len({look.colour for look in OUTCOME_LOOKS.values()}) == len(OUTCOME_LOOKS)
-    assert len({OUTCOME_LOOKS[tier].hatch for tier in TIERS}) == len(TIERS)
-    assert len({OUTCOME_LOOKS[tier].marker for tier in TIERS}) == len(TIERS)
+    assert len({look.colour for look in OUTCOME_APPEARANCES.values()}) == len(OUTCOME_APPEARANCES)
+    assert len({OUTCOME_APPEARANCES[tier].hatch for tier in TIERS}) == len(TIERS)
+    assert len({OUTCOME_APPEARANCES[tier].marker for tier in TIERS}) == len(TIERS)
 
 
 def test_tier_colours_are_the_same_in_the_scatter_and_the_waterfall():
-    colours = {tier: OUTCOME_LOOKS[tier].colour.lower() for tier in TIERS}
+    colours = {tier: OUTCOME_APPEARANCES[tier].colour.lower() for tier in TIERS}
     points = [c for a in draw("scores", CASES["few"]).axes for c in a.collections]
     for dots in points:
         if dots.get_label() in colours:
@@ -220,7 +220,7 @@ def test_tier_colours_are_the_same_in_the_scatter_and_the_waterfall():
     bars = [c for a in draw("tiers", CASES["few"]).axes for c in a.containers]
     seen = {c.get_label(): to_hex(c[0].get_facecolor()) for c in bars}
     assert seen[TIERS[0]] == colours[TIERS[0]]
-    assert seen["strict"] == METRIC_LOOKS["strict"].colour.lower()
+    assert seen["strict"] == METRIC_APPEARANCES["strict"].colour.lower()
 
 
 def test_waterfall_bars_hang_from_what_is_left():

@@ -51,7 +51,7 @@ def test_what_the_strict_metric_keeps():
 def test_missing_controls_are_named():
     variants = [{"role": "base"}, {"role": "benign"}, {"role": "positive_control"}]
     assert missing_controls(variants) == [
-        "There is no negative control: a fine-tune that is known to be aligned would show how to "
-        "read the rates."
+        "The study has no negative control (a fine-tune known to be aligned), so the rates have no "
+        "such reference."
     ]
     assert len(missing_controls([])) == 4
