@@ -28,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site plan status unlock archive verify restore compare lint format clean
+  setup-gpu site plan status unlock archive verify restore compare lint format docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,6 +68,15 @@ test-tools:
 	$(PYTHON) -m venv .venv-validate
 	.venv-validate/bin/python $(INSTALL) envs/validate.txt --resolve
 	touch $@
+
+.venv-docs/.ready: envs/docs.txt
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(INSTALL) envs/docs.txt --resolve
+	touch $@
+
+docs: .venv-docs/.ready  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 cluster-up: setup  ## a SLURM cluster of three nodes on this machine, to try things on
 	bash tests/slurm/cluster up --accounting
