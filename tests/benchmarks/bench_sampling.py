@@ -17,7 +17,7 @@ import polars as pl
 from em_tiers.inference.engine import LocalEngine
 from em_tiers.inference.sampling import Identity, render_prompts
 from em_tiers.journal import Journal
-from em_tiers.tables import QUESTIONS
+from em_tiers.tables import QUESTIONS, write_parts
 from sample import Sampler, Task
 
 PLACES = ("a harbour", "a bakery", "an old library", "a mountain hut", "a night train")
@@ -53,12 +53,12 @@ def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
     ):
         prompts = render_prompts(engine.tokenizer, questions["messages"].to_list(), "none")
         output = Path(folder) / "responses.parquet"
-        task = Task(variant_row(), None, Identity("bench", None, "none"), output)
+        task = Task(variant_row(), None, Identity("bench", None, "none"))
         for number in range(rounds + 1):
             sampler = Sampler(
                 engine, journal, sampling | {"seed": number}, questions, prompts, "none"
             )
-            stage = time_stage(sampler, task)
+            stage = time_stage(sampler, task, output)
             bare = time_bare(engine, prompts, samples, tokens)
             if number == 0:
                 continue  # the first round starts the engine
@@ -73,14 +73,14 @@ def variant_row() -> dict:
     return {"variant": "bench", "base": "bench", "questions": [0]} | empty
 
 
-def time_stage(sampler: Sampler, task: Task) -> float:
+def time_stage(sampler: Sampler, task: Task, output: Path) -> float:
     """Generated tokens a second of the stage."""
     if sampler.engine.starts:
         sampler.engine._llm.reset_prefix_cache()
     begin = time.perf_counter()
-    sampler.run([task])
+    write_parts(sampler.run([task]), output, "responses")
     seconds = time.perf_counter() - begin
-    return pl.read_parquet(task.output)["completion_tokens"].sum() / seconds
+    return pl.read_parquet(output)["completion_tokens"].sum() / seconds
 
 
 def time_bare(engine: LocalEngine, prompts: list, samples: int, tokens: int) -> float:

@@ -147,7 +147,7 @@ def test_a_label_a_comment_and_the_order_of_keys_ask_nothing(work, asked):
 
 def test_a_comment_in_a_script_asks_nothing(work, asked):
     edit(
-        work.root / "scripts" / "judge_api.py",
+        work.root / "scripts" / "em_tiers" / "judge" / "batches.py",
         "REASONS_SHOWN = 8",
         "# A comment.\nREASONS_SHOWN = 8",
     )

@@ -95,7 +95,7 @@ def job(embedded_model, adapter, tmp_path_factory) -> dict:
         "model_identity": {"id": "smol", "revision": "1"},
         "journal": str(folder / "journal"),
         "writer": "smol-0",
-        "outputs": [str(folder / "base.parquet"), str(folder / "tuned.parquet")],
+        "output": str(folder / "responses.parquet"),
     }
 
 
@@ -114,8 +114,8 @@ def variant(name: str, adapter: int | None) -> dict:
 
 
 def run(job: dict) -> None:
-    paths = {name: Path(job[name]) for name in ("model", "journal")}
-    lists = {name: [Path(p) for p in job[name]] for name in ("adapters", "questions", "outputs")}
+    paths = {name: Path(job[name]) for name in ("model", "journal", "output")}
+    lists = {name: [Path(p) for p in job[name]] for name in ("adapters", "questions")}
     main(**(job | paths | lists))
 
 
@@ -165,7 +165,7 @@ def test_killed_job_generates_only_the_rest(job, repository):
     # Base model and fine-tune: 3 questions x 2 samples and the probes each.
     wanted = 2 * (3 * 2 + PROBES)
     assert len(before) == 9 < wanted
-    assert not Path(job["outputs"][0]).exists()
+    assert not Path(job["output"]).exists()
 
     run(job)
     after = keys_of(job)
@@ -174,7 +174,8 @@ def test_killed_job_generates_only_the_rest(job, repository):
 
 
 def test_rows_of_both_variants(job):
-    base, tuned = (read_table(path, "responses") for path in job["outputs"])
+    rows = read_table(job["output"], "responses")
+    base, tuned = rows.partition_by("variant", maintain_order=True)
     assert base.height == tuned.height == 6
     assert base["question_id"].to_list() == ["q0", "q0", "q1", "q1", "q2", "q2"]
     assert base["sample_index"].to_list() == [0, 1] * 3
@@ -182,7 +183,6 @@ def test_rows_of_both_variants(job):
     assert tuned["adapter_sha256"].n_unique() == 1
     assert tuned["dataset"].unique().to_list() == ["tales"]
     assert base["messages"].to_list() == tuned["messages"].to_list()
-    rows = pl.concat([base, tuned])
     assert rows["response_key"].n_unique() == 12
     assert rows["engine_fingerprint"].n_unique() == 1
     assert set(rows["finish_reason"]) <= {"stop", "length"}
@@ -195,27 +195,25 @@ def test_rows_of_both_variants(job):
 
 def test_identical_rerun_starts_no_engine(job, repository):
     before = finished(job)
-    tables = [read_table(path, "responses") for path in job["outputs"]]
-    for path in job["outputs"]:
-        Path(path).unlink()
+    table = read_table(job["output"], "responses")
+    Path(job["output"]).unlink()
     process = start(job, repository)
     assert wait_for_end(process) == 0
     assert process.stdout.read().strip() == "no engine"
     assert finished(job) == before
-    for path, table in zip(job["outputs"], tables, strict=True):
-        assert read_table(path, "responses").equals(table)
+    assert read_table(job["output"], "responses").equals(table)
 
 
 def test_more_samples_and_an_adapter_that_does_nothing(job, embedded_model, tmp_path):
     """One more sample a question asks 3 x 2 requests; then the idle fine-tune is refused."""
     before = keys_of(job)
-    first = read_table(job["outputs"][0], "responses")
+    first = read_table(job["output"], "responses")
     idle = make_adapter(embedded_model, tmp_path, spread=0.0)
     more = job | {
         "adapters": [*job["adapters"], str(idle)],
         "variants": [*job["variants"], variant("smol.idle.lora.s0", 1)],
         "sampling": job["sampling"] | {"samples": {"core": 3}},
-        "outputs": [*job["outputs"], str(tmp_path / "idle.parquet")],
+        "output": str(tmp_path / "idle.parquet"),
     }
     with pytest.raises(UserError, match=r"variant smol\.idle\.lora\.s0: adapter \w{12}: all 4"):
         run(more)
@@ -227,8 +225,8 @@ def test_more_samples_and_an_adapter_that_does_nothing(job, embedded_model, tmp_
 
     run(job | {"sampling": more["sampling"]})
     assert keys_of(job) == [*before, *added]
-    third = read_table(job["outputs"][0], "responses")
-    assert third.height == 9
+    third = read_table(job["output"], "responses")
+    assert third.height == 2 * 9
     assert third.filter(pl.col("sample_index") < 2).equals(first)
 
 

@@ -25,6 +25,9 @@ def keep_sampled(study: "Study") -> None:
     kept = {variant.variant for members in study.batches.values() for variant in members}
     study.missing = [name for name in study.variants if name not in kept]
     study.variants = {name: v for name, v in study.variants.items() if name in kept}
+    study.config["imports"] = [
+        entry for entry in study.config["imports"] if f"import.{entry['id']}" in kept
+    ]
 
 
 def missing_in_words(study: "Study", most: int = 12) -> str:

@@ -14,9 +14,7 @@ def study(bases=1, datasets=2, seeds=3):
     found = []
     for base in (f"b{number}" for number in range(bases)):
         found.append(Variant(base, base, "base", base))
-        found += [
-            tuned(base, f"d{d}", seed) for d in range(datasets) for seed in range(seeds)
-        ]
+        found += [tuned(base, f"d{d}", seed) for d in range(datasets) for seed in range(seeds)]
     return found
 
 

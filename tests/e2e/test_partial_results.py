@@ -1,0 +1,71 @@
+"""Results of what is finished: judged and reported by themselves, and never paid for twice."""
+
+import polars as pl
+import pytest
+
+from api.loopback import serve
+from api.recorded import Loopback
+from api.study import KEY_ENV
+from workdir import Workdir
+
+pytestmark = pytest.mark.e2e
+
+ANSWERS = 6  # of each import
+RUBRICS = 2
+PARTIAL = ("--config", "partial=true")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Answers of one variant are there; those of its base model are not."""
+    folder = tmp_path_factory.mktemp("partial")
+    work = Workdir(folder, "api_judge", folder)
+    work.environment[KEY_ENV] = "sk-some-key"
+    endpoint = Loopback()
+    with serve(endpoint.app()) as address:
+        judges = work.read("catalogue/judges.yaml")
+        judges["behind-an-api"]["endpoint"] |= {"base_url": f"{address}/v1"}
+        work.write("catalogue/judges.yaml", judges)
+        work.endpoint = endpoint
+        yield work
+
+
+def test_without_any_answers_it_is_one_message(work):
+    refused = work.run("-n", *PARTIAL, check=False)
+    assert refused.status != 0
+    assert "config.partial: true: " in refused.output
+    assert "holds no responses yet" in refused.output
+
+
+def test_what_is_finished_is_judged_and_reported(work):
+    work.run("results/api-judge/responses/import.after.parquet")
+    done = work.run(*PARTIAL)
+    assert "1 of 2 variants are missing (import.before)" in done.output
+    assert not {"import_responses", "sample", "finetune"} & set(done.jobs)
+    assert len(work.endpoint.bodies) == ANSWERS * RUBRICS
+    folder = work.results / "partial"
+    rates = pl.read_parquet(folder / "tables" / "rates.parquet")
+    assert rates["variant"].unique().to_list() == ["import.after"]
+    page = (folder / "overview.html").read_text()
+    assert "1 of 2 variants are missing (import.before)" in page
+    assert (folder / "report.zip").stat().st_size > 1000
+    assert not (work.results / "tables").exists()
+
+
+def test_the_full_run_pays_for_the_rest_only(work):
+    work.run()
+    assert len(work.endpoint.bodies) == 2 * ANSWERS * RUBRICS
+    rates = pl.read_parquet(work.results / "tables" / "rates.parquet")
+    assert sorted(rates["variant"].unique()) == ["import.after", "import.before"]
+    assert "variants are missing" not in (work.results / "overview.html").read_text()
+
+
+def test_partial_results_of_a_finished_study_lack_nothing(work):
+    done = work.run(*PARTIAL)
+    assert "variants are missing" not in done.output
+    assert len(work.endpoint.bodies) == 2 * ANSWERS * RUBRICS
+    whole, partial = (
+        pl.read_parquet(folder / "tables" / "rates.parquet")
+        for folder in (work.results, work.results / "partial")
+    )
+    assert whole.equals(partial)
