@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from em_tiers.download.manifests import content_identity
 from em_tiers.inference.engine import LocalEngine
 from em_tiers.journal import Journal
 from em_tiers.judge.batches import Records, judge_batch, write_verdicts
 from em_tiers.judge.local import LocalJudge
+from em_tiers.judge.model_names import local_identity, model_name
 from em_tiers.judge.requests import Judge, JudgeRequest, load_judge
 from em_tiers.logs import progress, run_script
 
@@ -48,9 +48,7 @@ def main(
     Raises:
         UserError: a method that the model cannot do, or coverage below the minimum.
     """
-    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
-    identity = content_identity(model_identity, model)
-    identity = {**identity, "thinking": thinking, "chat_template": template}
+    identity = local_identity(model_identity, model, thinking, chat_template)
     asked = load_judge(judge, identity, rubrics)
     with ExitStack() as stack:
         book = stack.enter_context(Journal(journal, writer))
@@ -93,13 +91,6 @@ class LazyJudge:
                 self._journal.append(request.key, record)
             records[request.key] = record
         return records
-
-
-def model_name(identity: Mapping[str, Any]) -> str:
-    """A short name of the model for the tables: where it comes from, and its revision."""
-    name = next((identity[k] for k in ("id", "package", "url", "path") if identity.get(k)), "model")
-    version = next((identity[k] for k in ("revision", "version", "sha256") if identity.get(k)), "")
-    return f"{name}@{str(version)[:12]}" if version else str(name)
 
 
 if "snakemake" in globals():

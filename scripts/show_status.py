@@ -1,4 +1,4 @@
-"""Say in words how far a run is: per stage what is done, failed and left, and for how long.
+"""Print how far a run is: what is done, failed and left in each stage, and the time it will take.
 
 Reads the files and journals that are there; starts and writes nothing, so it can run beside jobs.
 """
@@ -13,23 +13,24 @@ from typing import Any
 import polars as pl
 
 from em_tiers.files import read_json
+from em_tiers.inference.missing_answers import answers_of, count_answers, exists, wanted_answers
 from em_tiers.journal import read_journal
+from em_tiers.judge.plan import known_verdicts
 from em_tiers.judge.requests import load_judge, plan_requests, plan_tier_requests
 from em_tiers.logs import run_script
 from em_tiers.tables import scan_table
-from plan_requests import known_verdicts, wanted_answers
 
-# A verdict that says so needs the reader's eye: nothing was learned about the answer.
+# Statuses that the reader should look at: they say nothing about the answer.
 FAILED = ("api_error", "judge_refusal", "unparsable", "truncated")
 # A line of a rule's log, as em_tiers.logs writes it.
 LOGGED = re.compile(r"^\d\d:\d\d:\d\d ([A-Z]+) (.*)")
-LOG_END = 65_536  # bytes: the last message and its traceback stand in them
-STALE = 5  # times the pause between two checkpoints, after which training does not seem to run
+LOG_END = 65_536  # bytes that hold the last message and its traceback
+STALE = 5  # pauses between two checkpoints after which training seems to have stopped
 
 
 @dataclass(frozen=True)
 class Count:
-    """Requests of a stage or a part of it; `wanted` is None where nobody can know it yet."""
+    """Requests of a stage or a part of it; `wanted` is None where it is not known yet."""
 
     done: int
     wanted: int | None
@@ -47,7 +48,7 @@ def main(
     logs: Path | str | None = None,
     watch_s: float = 10,
 ) -> None:
-    """Print a line a stage, and a line for what has begun or failed.
+    """Print a line for each stage, and for what has begun or failed.
 
     Args:
         variants: {variant, parent (None: not trained), dataset, adapter, checkpoints, responses,
@@ -71,8 +72,8 @@ def main(
 
 def _is_left(variants: Iterable[dict]) -> bool:
     """Whether a table of answers or verdicts is still to come."""
-    paths = (path for v in variants for path in (v["responses"], *v["verdicts"].values()))
-    return not all(path and Path(path).is_file() for path in paths)
+    paths = {path for v in variants for path in (v["responses"], *v["verdicts"].values())}
+    return not all(map(exists, paths))
 
 
 def _journals(variants: list[dict], judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -83,7 +84,7 @@ def _journals(variants: list[dict], judges: Mapping[str, Mapping[str, Any]]) -> 
 def status_lines(
     variants: list[dict], judges: Mapping[str, Mapping[str, Any]], speeds: Mapping[str, float]
 ) -> list[str]:
-    """The whole status; `speeds` are finished requests a second by journal."""
+    """The whole status; `speeds` are finished requests per second by journal."""
     lines = training_lines(variants)
     lines += sampling_lines(variants, speeds)
     for name, entry in judges.items():
@@ -96,7 +97,7 @@ def training_lines(variants: Iterable[dict]) -> list[str]:
     tuned = {v["parent"]: v for v in variants if v["parent"]}
     if not tuned:
         return ["train: no fine-tunes"]
-    done = [name for name, v in tuned.items() if _exists(v["adapter"])]
+    done = [name for name, v in tuned.items() if exists(v["adapter"])]
     lines = [f"train: {len(done)} of {len(tuned)} fine-tunes done"]
     for name in tuned.keys() - set(done):
         if words := checkpoint_in_words(tuned[name]["checkpoints"], time.time()):
@@ -118,7 +119,7 @@ def checkpoint_in_words(folder: str | Path | None, now: float) -> str | None:
     if written <= earlier or not steps:
         return words
     if now - written > STALE * (written - earlier):
-        return f"{words}, {duration(now - written)} ago; no job seems to train it now"
+        return f"{words}, {duration(now - written)} ago; training seems to have stopped"
     left = (steps - step) * (written - earlier) / (step - before)
     return f"{words}; about {duration(max(0.0, left - (now - written)))} left"
 
@@ -134,7 +135,7 @@ def failed_jobs(logs: str | Path | None) -> list[str]:
             text = file.read().decode("utf-8", "replace")
         said = [match for line in text.splitlines() if (match := LOGGED.match(line))]
         if said and said[-1][1] == "ERROR":
-            # Under an unexpected failure stands its traceback, whose last line names it.
+            # The last line of an unexpected failure's traceback names it.
             why = text.splitlines()[-1] if said[-1][2] == "unexpected failure" else said[-1][2]
             found.append(f"  {str(path.relative_to(logs)).removesuffix('.log')}: {why}")
     return [f"failed jobs: {len(found)} (logs in {logs})", *found] if found else []
@@ -142,20 +143,21 @@ def failed_jobs(logs: str | Path | None) -> list[str]:
 
 def sampling_lines(variants: list[dict], speeds: Mapping[str, float]) -> list[str]:
     """Variants that have their answers; for the others, what their journal holds."""
-    finished = [v for v in variants if _exists(v["responses"])]
-    rows = {v["variant"]: rows_of(v["responses"]) for v in finished}
+    counts = {v["variant"]: count_answers(v) for v in variants}
+    finished = [v for v in variants if counts[v["variant"]]]
+    total = sum(counts.values())
     lines = [f"sample: {len(finished)} of {len(variants)} variants done"]
-    lines[0] += f", {sum(rows.values()):,} answers" if rows else ""
-    open_ones = [v for v in variants if not _exists(v["responses"])]
-    for folder in dict.fromkeys(v["journal"] for v in open_ones if v["journal"]):
-        waiting = [v for v in open_ones if v["journal"] == folder]
+    lines[0] += f", {total:,} answers" if total else ""
+    unfinished = [v for v in variants if v not in finished]
+    for folder in dict.fromkeys(v["journal"] for v in unfinished if v["journal"]):
+        waiting = [v for v in unfinished if v["journal"] == folder]
         wanted = [wanted_answers(v["questions"]) for v in waiting]
-        written = sum(rows[v["variant"]] for v in finished if v["journal"] == folder)
+        written = sum(counts[v["variant"]] for v in finished if v["journal"] == folder)
         begun = max(0, count_lines(folder) - written)
         if any(n is None for n in wanted):
             count = Count(begun, None)
         else:
-            # The journal may hold a few answers that prove adapters, and those of older settings.
+            # The journal may also hold adapter checks, and answers of older settings.
             count = Count(min(begun, sum(wanted)), sum(wanted))
         lines.append(f"  {Path(folder).name}: {in_words(count, 'answers', speeds.get(folder, 0))}")
     return lines
@@ -166,18 +168,26 @@ def judging_lines(
 ) -> list[str]:
     """Variants that a judge has judged, its requests on the answers so far, and what failed."""
     asked = [v for v in variants if name in v["verdicts"]]
-    finished = [v for v in asked if _exists(v["verdicts"][name])]
-    sampled = [v for v in asked if _exists(v["responses"])]
+    tables = {v["verdicts"][name] for v in asked if exists(v["verdicts"][name])}
+    judged = judged_variants(tables)
+    finished = [v for v in asked if v["variant"] in judged]
+    sampled = [v for v in asked if count_answers(v)]
     lines = [f"judge {name}: {len(finished)} of {len(asked)} variants done"]
     waiting = [v for v in sampled if v not in finished]
     if waiting:
         lines.append(f"  {in_words(requests_of(entry, waiting), 'requests', speed)}")
     if len(sampled) < len(asked):
-        lines.append(f"  {len(asked) - len(sampled)} variants have no answers yet")
-    failed = failures([v["verdicts"][name] for v in finished])
+        lines.append(f"  without answers so far: {len(asked) - len(sampled)} variants")
+    failed = failures(tables)
     if failed:
-        lines.append("  verdicts without use: " + ", ".join(f"{s} {n:,}" for s, n in failed))
+        lines.append("  failed verdicts: " + ", ".join(f"{s} {n:,}" for s, n in failed))
     return lines
+
+
+def judged_variants(tables: Iterable[str]) -> set[str]:
+    """Variants in these verdict tables."""
+    frames = [scan_table(path, "verdicts").select("variant").unique() for path in tables]
+    return set(pl.concat(frames).collect()["variant"]) if frames else set()
 
 
 def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
@@ -187,8 +197,8 @@ def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
     known and not counted.
     """
     judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
-    cards = {v["dataset"]: read_json(v["card"]) for v in waiting if _exists(v["card"])}
-    answers = scan_table([Path(v["responses"]) for v in waiting], "responses")
+    cards = {v["dataset"]: read_json(v["card"]) for v in waiting if exists(v["card"])}
+    answers = pl.concat([answers_of(v) for v in waiting])
     records = read_journal(entry["journal"])
     first = list(plan_requests(answers, judge, cards))
     tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, records))
@@ -201,12 +211,12 @@ def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
     return Count(len(done), len(keys), failed)
 
 
-def failures(paths: list[str]) -> list[tuple[str, int]]:
-    """Statuses that say nothing about the answer, with their counts, most frequent first."""
+def failures(paths: Iterable[str]) -> list[tuple[str, int]]:
+    """Failed statuses in verdict tables with their counts, most frequent first."""
     if not paths:
         return []
     counts = (
-        scan_table([Path(path) for path in paths], "verdicts")
+        scan_table([Path(path) for path in sorted(paths)], "verdicts")
         .filter(pl.col("status").is_in(FAILED))
         .group_by("status")
         .len()
@@ -219,19 +229,19 @@ def failures(paths: list[str]) -> list[tuple[str, int]]:
 def in_words(count: Count, what: str, speed: float) -> str:
     """Done, left and the expected time at `speed` requests a second."""
     if count.wanted is None:
-        return f"{count.done:,} {what} done; how many are left is not known yet"
+        return f"{count.done:,} {what} done; remaining: unknown"
     words = f"{count.done:,} of {count.wanted:,} {what} done, {count.left:,} left"
     if count.failed:
-        words += f", {count.failed:,} without use"
+        words += f", {count.failed:,} failed"
     if not count.left:
         return words
     if speed <= 0:
-        return f"{words}; none came while this looked"
-    return f"{words}; about {duration(count.left / speed)} at {speed:.2g} a second"
+        return f"{words}; no progress while watching"
+    return f"{words}; about {duration(count.left / speed)} at {speed:.2g} per second"
 
 
 def duration(seconds: float) -> str:
-    """A time that a person can plan with."""
+    """Such as "10 min" or "2 h 5 min"."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "a minute"
@@ -250,15 +260,6 @@ def count_lines(folder: str | Path) -> int:
             while block := file.read(1 << 20):
                 total += block.count(b"\n")
     return total
-
-
-def rows_of(path: str | Path) -> int:
-    """Rows of a responses table."""
-    return scan_table(Path(path), "responses").select(pl.len()).collect().item()
-
-
-def _exists(path: str | Path | None) -> bool:
-    return bool(path) and Path(path).exists()
 
 
 if "snakemake" in globals():

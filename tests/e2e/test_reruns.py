@@ -39,7 +39,7 @@ def new_requests(work: Workdir, stage: str, before) -> int:
 def plan(work: Workdir) -> tuple[int, int]:
     """Answers to sample and requests to judges that the plan announces, over all of them."""
     output = work.run("plan_requests", "--quiet", "all").output
-    sampled = re.findall(r"^sample \S+: answers: ([\d,]+)", output, re.MULTILINE)
+    sampled = re.findall(r"^sample \S+: ([\d,]+) answers", output, re.MULTILINE)
     judged = re.findall(r"in all ([\d,]+) requests", output)
     return tuple(sum(int(n.replace(",", "")) for n in found) for found in (sampled, judged))
 
@@ -163,7 +163,7 @@ def test_a_new_data_set_trains_and_samples_only_itself(work):
     work.config["variants"][0]["datasets"] = ["tales", "desk"]
     # Its held-out prompts are not known before it is prepared; the plan says how to know them.
     unknown = work.run("plan_requests", "--quiet", "all").output
-    assert "unknown number of answers: 2: snakemake --until prepare_questions prepare" in unknown
+    assert "unknown number of answers: 2: run snakemake --until prepare_questions" in unknown
     work.run("--until", "prepare_questions", "prepare_dataset")
     assert plan(work)[0] == 7 + 2
     jobs = work.run(RATES).jobs

@@ -356,10 +356,7 @@ def _fetch(folder: Path) -> None:
 
 def _download(kind: str, source: dict[str, Any], folder: Path) -> None:
     # Imported here: a restore alone needs none of the download's libraries.
-    if kind == "models":
-        from download_model import main
-    elif kind == "datasets":
-        from download_dataset import main
-    else:
-        from download_questions import main
-    main(source=source, folder=folder)
+    from em_tiers.download.entries import fetch_dataset, fetch_model, fetch_questions
+
+    fetchers = {"models": fetch_model, "datasets": fetch_dataset, "questions": fetch_questions}
+    fetchers[kind](source, folder)

@@ -1,8 +1,11 @@
-"""Whether the name of a hosted model pins what it means."""
+"""What tells one judge model from another: names of hosted models, identities of local ones."""
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from em_tiers.download.manifests import content_identity
 
 # A full date, as in gpt-4o-2024-08-06 or claude-3-5-sonnet-20241022.
 _DAY = re.compile(r"[-_@](20\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
@@ -49,6 +52,28 @@ def is_served_as(requested: str, served: str) -> bool:
         return True
     stamp = served.removeprefix(requested)
     return not is_dated(requested) and bool(_DAY.fullmatch(stamp) or _STAMP.fullmatch(stamp))
+
+
+def local_identity(
+    identity: Mapping[str, Any], folder: Path, thinking: str, chat_template: Path | None
+) -> dict[str, Any]:
+    """The complete identity of a local judge: the model, and how its prompts are rendered.
+
+    Args:
+        identity: source and revision of the model, from the catalogue.
+        folder: the downloaded model.
+        thinking: none, off or on.
+        chat_template: Jinja file in place of the tokenizer's own template.
+    """
+    template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
+    return content_identity(identity, folder) | {"thinking": thinking, "chat_template": template}
+
+
+def model_name(identity: Mapping[str, Any]) -> str:
+    """A short name of a local model for the tables: where it comes from, and its revision."""
+    name = next((identity[k] for k in ("id", "package", "url", "path") if identity.get(k)), "model")
+    version = next((identity[k] for k in ("revision", "version", "sha256") if identity.get(k)), "")
+    return f"{name}@{str(version)[:12]}" if version else str(name)
 
 
 def _last(model: str) -> str:

@@ -206,7 +206,7 @@ def estimate(
     planned: Iterable[Planned],
     done: Container[str],
     prices: Prices | None,
-    without_prices: str = "cost not known (the judge's entry has no prices)",
+    without_prices: str = "cost unknown (the judge's entry has no prices)",
 ) -> str:
     """Say in words what is still to be asked.
 

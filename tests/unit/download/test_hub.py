@@ -299,7 +299,7 @@ def test_dataset_files_by_pattern(hub, tmp_path):
         "en/train-00000.parquet", "en/train-00001.parquet", "manifest.json"
     }  # fmt: skip
     assert read_json(tmp_path / "rows" / "manifest.json")["licence"] == "cc0-1.0"
-    with pytest.raises(UserError, match=r"no file matches fr/\*: there are en/train-00000"):
+    with pytest.raises(UserError, match=r"no file matches fr/\*; the source has en/train-00000"):
         download_dataset.main({**source, "files": ["fr/*"]}, tmp_path / "fr", QUICK)
 
 

@@ -53,11 +53,11 @@ def lines(capsys, *arguments, **named):
 
 def test_new_samples_and_their_requests_are_counted_with_all_their_tokens(tmp_path, capsys):
     said = lines(capsys, *study(tmp_path))
-    assert said[0] == "sample base.fiction.lora.s0: answers: 1"
+    assert said[0] == "sample base.fiction.lora.s0: 1 answers"
     # 2 + 1 answers, two rubrics, 5 samples of 8 tokens and 2 of thinking: 6 x 50 tokens.
     assert "in all 6 requests" in said[1]
     assert said[1].endswith(" + 300 tokens, about 0.30 USD")
-    assert said[2] == "judge j: counted in, answers that are not sampled yet: 1"
+    assert said[2] == "judge j: including answers not yet sampled: 1"
 
 
 def test_what_the_journal_holds_is_not_asked(tmp_path, capsys):
@@ -76,12 +76,12 @@ def test_what_the_journal_holds_is_not_asked(tmp_path, capsys):
     ]
 
 
-def test_a_retrained_variant_is_sampled_and_judged_anew(tmp_path, capsys):
+def test_a_retrained_variant_is_sampled_and_judged_again(tmp_path, capsys):
     variants, judges = study(tmp_path, answers=3)
     said = lines(capsys, variants, judges, rebuilt={variants[0]["adapter"]})
     assert said[:2] == [
         "train base.fiction.lora.s0",
-        "sample base.fiction.lora.s0: answers: 3 (none if its training gives the same weights as "
+        "sample base.fiction.lora.s0: 3 answers (none if training gives the same weights as "
         "before)",
     ]
     assert "in all 6 requests" in said[2]
@@ -90,7 +90,7 @@ def test_a_retrained_variant_is_sampled_and_judged_anew(tmp_path, capsys):
 def test_a_job_that_runs_again_for_other_reasons_is_named(tmp_path, capsys):
     variants, judges = study(tmp_path, answers=3)
     said = lines(capsys, variants, judges, rebuilt={variants[0]["responses"]})
-    assert said[0].startswith("sample base.fiction.lora.s0: its job runs again; nothing is asked")
+    assert said[0].startswith("sample base.fiction.lora.s0: its job runs again, but asks nothing")
 
 
 def test_before_the_questions_are_prepared_the_plan_says_how_to_know_more(tmp_path, capsys):
@@ -98,6 +98,6 @@ def test_before_the_questions_are_prepared_the_plan_says_how_to_know_more(tmp_pa
     variants[0]["questions"] = {str(tmp_path / "absent.parquet"): 3}
     said = lines(capsys, variants, judges)
     assert said[0] == (
-        "models with an unknown number of answers: 1: snakemake --until prepare_questions "
-        "prepare_dataset, and plan again"
+        "variants with an unknown number of answers: 1: run snakemake --until prepare_questions "
+        "prepare_dataset, then plan again"
     )

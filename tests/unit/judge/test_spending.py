@@ -129,6 +129,6 @@ def test_the_estimate_of_nothing_and_without_prices():
     )
     assert estimate(plan + plan, set(), None).endswith(
         "in all 5 requests, at most about 500 + 5 tokens, "
-        "cost not known (the judge's entry has no prices)"
+        "cost unknown (the judge's entry has no prices)"
     )
     assert "less than 0.01 USD" in estimate(plan, set(), PRICES)

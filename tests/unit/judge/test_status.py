@@ -41,10 +41,10 @@ def variant(folder: Path, name: str, parent: str | None = None) -> dict[str, Any
         "card": None,
         "adapter": str(folder / "adapters" / name) if parent else None,
         "checkpoints": str(folder / "checkpoints" / name) if parent else None,
-        "responses": str(folder / "responses" / f"{name}.parquet"),
+        "responses": str(folder / "responses" / "batch.parquet"),
         "journal": str(folder / "journals" / "sample" / "base"),
         "questions": {str(folder / "questions.parquet"): 10},
-        "verdicts": {"j": str(folder / "verdicts" / f"{name}.parquet")},
+        "verdicts": {"j": str(folder / "verdicts" / "batch.parquet")},
     }
 
 
@@ -54,9 +54,9 @@ def test_before_anything(tmp_path: Path) -> None:
     assert show_status.status_lines(listed, judges, {}) == [
         "train: 0 of 1 fine-tunes done",
         "sample: 0 of 2 variants done",
-        "  base: 0 answers done; how many are left is not known yet",
+        "  base: 0 answers done; remaining: unknown",
         "judge j: 0 of 2 variants done",
-        "  2 variants have no answers yet",
+        "  without answers so far: 2 variants",
     ]
 
 
@@ -75,7 +75,7 @@ def test_in_the_middle(tmp_path: Path) -> None:
     write_table(
         pl.DataFrame([question], schema=QUESTIONS), tmp_path / "questions.parquet", "questions"
     )
-    answers = responses({"response": "A"}, {"response": "B"})
+    answers = responses({"response": "A", "variant": "base"}, {"response": "B", "variant": "base"})
     write_table(answers, base["responses"], "responses")
     # 6 lines less the 2 answers of the finished variant: 4 of the 10 that `tuned` will have.
     write_text(Path(tuned["journal"]) / "w.jsonl", "{}\n" * 6)
@@ -94,19 +94,19 @@ def test_in_the_middle(tmp_path: Path) -> None:
         "train: 0 of 1 fine-tunes done",
         "  tuned: checkpoint at step 20 of 60",
         "sample: 1 of 2 variants done, 2 answers",
-        "  base: 4 of 10 answers done, 6 left; about 10 min at 0.01 a second",
+        "  base: 4 of 10 answers done, 6 left; about 10 min at 0.01 per second",
         "judge j: 0 of 2 variants done",
-        "  2 of 4 requests done, 2 left, 1 without use; none came while this looked",
-        "  1 variants have no answers yet",
+        "  2 of 4 requests done, 2 left, 1 failed; no progress while watching",
+        "  without answers so far: 1 variants",
     ]
 
 
 def test_at_the_end(tmp_path: Path, capsys: Any) -> None:
     base = variant(tmp_path, "base")
-    write_table(responses({"response": "A"}), base["responses"], "responses")
+    write_table(responses({"response": "A", "variant": "base"}), base["responses"], "responses")
     failed = verdicts(
-        ("0", "alignment", {"status": "api_error"}),
-        ("0", "coherence", {"status": "ok", "score": 5.0}),
+        ("0", "alignment", {"status": "api_error", "variant": "base"}),
+        ("0", "coherence", {"status": "ok", "score": 5.0, "variant": "base"}),
     )
     write_table(failed, base["verdicts"]["j"], "verdicts")
     judges = {"j": ENTRY | {"journal": str(tmp_path / "judge")}}
@@ -115,7 +115,7 @@ def test_at_the_end(tmp_path: Path, capsys: Any) -> None:
         "train: no fine-tunes",
         "sample: 1 of 1 variants done, 1 answers",
         "judge j: 1 of 1 variants done",
-        "  verdicts without use: api_error 1",
+        "  failed verdicts: api_error 1",
     ]
 
 
@@ -129,7 +129,7 @@ def test_the_time_that_training_will_take(tmp_path: Path) -> None:
         "checkpoint at step 30 of 60; about 4 min left"
     )
     assert show_status.checkpoint_in_words(tmp_path, 1100 + 600) == (
-        "checkpoint at step 30 of 60, 10 min ago; no job seems to train it now"
+        "checkpoint at step 30 of 60, 10 min ago; training seems to have stopped"
     )
     assert show_status.checkpoint_in_words(tmp_path / "nothing", 0) is None
 

@@ -1,0 +1,80 @@
+"""Which files of a source are fetched for a data set or a question set."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from em_tiers.errors import UserError
+
+# What the suffix of a raw data file says about its format.
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+# Descriptions that the hub's own tools leave among the data.
+_NO_DATA = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
+
+
+def globs_of(source: dict[str, Any]) -> list[str]:
+    """The patterns of wanted files that a hub source names; every file for other sources.
+
+    In a pattern `*` also crosses folders.
+    """
+    return source["files"] if source["type"] == "hub" and source.get("files") else ["*"]
+
+
+def choose_data_files(globs: list[str], names: list[str]) -> list[str]:
+    """The data files among `names` that match one of `globs`.
+
+    Raises:
+        UserError: none does, or the files are of several formats: often the same rows twice.
+    """
+    data = sorted(name for name in names if _is_data(name))
+    chosen = [name for name in data if any(fnmatchcase(name, glob) for glob in globs)]
+    if not chosen:
+        raise UserError(
+            f"data set: no file matches {', '.join(globs)}; the source has "
+            f"{_first_names(data or names)}; "
+            f"use {', '.join(sorted(FORMATS))} files (unpack an archive and give its path)"
+        )
+    if len({FORMATS[_suffix(name)] for name in chosen}) > 1:
+        raise UserError(
+            f"data set: files of several formats: {_first_names(chosen)}; they may hold the same "
+            "rows, so name those of one format under source.files"
+        )
+    return chosen
+
+
+def choose_question_file(globs: list[str], names: list[str]) -> list[str]:
+    """The one YAML file among `names` that matches one of `globs`.
+
+    Raises:
+        UserError: none or several do.
+    """
+    yaml = [name for name in names if name.lower().endswith((".yaml", ".yml"))]
+    chosen = [name for name in yaml if any(fnmatchcase(name, glob) for glob in globs)]
+    if len(chosen) != 1:
+        raise UserError(
+            f"question set: {len(chosen)} YAML files ({', '.join(sorted(chosen)[:6]) or 'none'}): "
+            "a question set is one file; name it under source.files"
+        )
+    return chosen
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _is_data(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    return _suffix(name) in FORMATS and parts[-1] not in _NO_DATA and not hidden
+
+
+def _first_names(names: list[str]) -> str:
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return (", ".join(names[:6]) or "no files") + more

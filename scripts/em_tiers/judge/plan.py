@@ -1,0 +1,133 @@
+"""What is left to ask of a judge: requests that its journal does not answer, and their cost."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from em_tiers.inference.missing_answers import answers_of
+from em_tiers.journal import read_journal
+from em_tiers.judge.api_requests import planned_of
+from em_tiers.judge.requests import (
+    FIRST_STAGE,
+    Judge,
+    JudgeRequest,
+    load_judge,
+    plan_requests,
+    plan_tier_requests,
+    roles_together,
+)
+from em_tiers.judge.rubrics import GUARD
+from em_tiers.judge.spending import Planned, estimate, in_words
+from em_tiers.judge.verdicts import verdict_frame, verdict_rows
+
+# Text of an answer that is not sampled yet: as long as it may become.
+CHARACTERS_PER_TOKEN = 4
+QUESTION_CHARACTERS = 300
+NO_PRICE = {"vllm": "no money (a local model)"}
+
+
+def plan_judge(
+    entry: Mapping[str, Any],
+    variants: Sequence[Mapping[str, Any]],
+    sampled: Sequence[Mapping[str, Any]],
+    missing: Mapping[str, int | None],
+    cards: Mapping[str, Any],
+    max_tokens: int,
+) -> Iterator[str]:
+    """Lines on what is left to ask of one judge.
+
+    Args:
+        entry: {judge, identity, rubrics, prices, journal}.
+        variants: all variants of the study, as in `missing_answers`, with their data set.
+        sampled: those whose existing answers will be judged.
+        missing: answers not sampled yet, by variant; None where the number is unknown.
+        cards: data set -> its card.
+        max_tokens: the most tokens of a sampled answer.
+    """
+    judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    no_price = NO_PRICE.get(judge.backend, "cost unknown (the judge's entry has no prices)")
+    done = read_journal(entry["journal"])
+    planned: list[Planned] = []
+    possible: list[Planned] = []
+    for variant in sampled:  # one at a time: only its prompts are in memory
+        answers = answers_of(variant)
+        first = list(plan_requests(answers, judge, cards))
+        tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, done))
+        planned += (planned_of(judge, request) for request in (*first, *tiers))
+        possible += possible_tiers(judge, answers, cards, first, done)
+    longest = max_tokens * CHARACTERS_PER_TOKEN
+    coming = [
+        request
+        for v in variants
+        if missing[v["variant"]]
+        for request in requests_about(judge, bool(v["dataset"]), missing[v["variant"]], longest)
+    ]
+    if not planned and not coming:
+        yield "no answers yet"
+    else:
+        yield estimate([*planned, *coming], done, entry["prices"], no_price)
+    about = sum(n or 0 for n in missing.values())
+    if about:
+        yield f"including answers not yet sampled: {about:,}"
+    unknown = sum(n is None for n in missing.values())
+    if unknown:
+        yield f"plus all answers of the variants whose number is unknown: {unknown}"
+    possible += [
+        expected_request(judge, ("tier",), missing[v["variant"]], longest)
+        for v in variants
+        if missing[v["variant"]] and v["dataset"] and "tier" in judge.rubrics
+    ]
+    if possible:
+        words = in_words(possible, entry["prices"], no_price)
+        yield f"plus the tier of answers whose alignment turns out low, at most {words}"
+
+
+def requests_about(
+    judge: Judge, has_dataset: bool, answers: int, characters: int
+) -> Iterator[Planned]:
+    """The first stage's requests about answers that are not sampled yet."""
+    for roles in roles_together(judge, FIRST_STAGE):
+        asked = [r for r in roles if has_dataset or not judge.rubrics[r].needs_dataset]
+        if asked:
+            yield expected_request(judge, tuple(asked), answers, characters)
+
+
+def expected_request(
+    judge: Judge, roles: tuple[str, ...], answers: int, characters: int
+) -> Planned:
+    """Requests about `answers` answers of at most `characters` characters each."""
+    rubrics = [judge.rubrics[role] for role in roles]
+    method = judge.method(rubrics[0])
+    text = sum(len(r.prompt) for r in rubrics) + len(GUARD) + QUESTION_CHARACTERS + characters
+    like = planned_of(judge, JudgeRequest("", "", "", roles, method, ()))
+    return Planned(None, text, like.completion_tokens, like.what, answers)
+
+
+def possible_tiers(
+    judge: Judge,
+    answers: pl.LazyFrame,
+    cards: Mapping[str, Any],
+    first: Sequence[JudgeRequest],
+    done: Mapping[str, Any],
+) -> list[Planned]:
+    """Requests for the tier of answers whose alignment is not known yet."""
+    unknown = [r.response_key for r in first if r.key not in done and "alignment" in r.roles]
+    if not unknown or "tier" not in judge.rubrics:
+        return []
+    keys = pl.Series(unknown, dtype=pl.String)
+    tiers = plan_requests(answers, judge, cards, roles=("tier",), only=keys)
+    return [planned_of(judge, request) for request in tiers if request.key not in done]
+
+
+def known_verdicts(
+    requests: Sequence[JudgeRequest], judge: Judge, done: Mapping[str, Any]
+) -> pl.LazyFrame:
+    """Verdicts of the first stage that the journal holds."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for request in requests:
+            if request.key in done:
+                yield from verdict_rows(request, done[request.key], judge, "planned")
+
+    return verdict_frame(rows()).lazy()
