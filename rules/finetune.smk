@@ -32,6 +32,7 @@ rule finetune:
             STUDY, wildcards.base, wildcards.recipe, attempt
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
+        attempt=lambda wildcards, attempt: attempt,
     params:
         recipe=lambda wildcards: entries.recipe(
             STUDY, wildcards.recipe, get_parent(wildcards)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG
 
@@ -65,10 +65,10 @@ class Journal:
         """Write one finished request; it survives a kill of this process from here on.
 
         Raises:
-            UserError: another job took this journal over; going on would mix two writers.
+            TemporaryError: another job took this journal over; going on would mix two writers.
         """
         if self._lease.lost:
-            raise UserError(f"journal {self.path}: taken over by another job: this one stops")
+            raise TemporaryError(f"journal {self.path}: taken over by another job: this one stops")
         line = json.dumps(
             {"key": key, "record": record}, ensure_ascii=True, separators=(",", ":")
         ).encode()

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.logs import LOG
 
 HEARTBEAT_S = 10.0
@@ -43,13 +43,13 @@ class Lease:
         """Take the lease, after a dead holder if need be.
 
         Raises:
-            UserError: a live job holds it.
+            TemporaryError: a live job holds it.
         """
         deadline = time.monotonic() + 4 * self.watch_s
         while not self._create():
             holder = self._read()
             if holder is not None and self._is_alive(holder):
-                raise UserError(
+                raise TemporaryError(
                     f"{self.path.stem}: already written by {_describe(holder)}: wait for "
                     "that job or cancel it (scancel, or kill the process), then run again"
                 )

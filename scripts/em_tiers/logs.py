@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 
 LOG = logging.getLogger("em_tiers")
+GAVE_UP = ".gave_up"
 T = TypeVar("T")
 
 
@@ -83,19 +84,33 @@ def run_script(
     main: Callable[..., Any],
     log: Path | str | None,
     heartbeat: bool = True,
+    attempt: int | None = None,
     **arguments: Any,
 ) -> None:
     """Run a rule's `main`: a UserError becomes one line and exit status 1, the rest a traceback.
 
+    Snakemake retries every failed job, although a UserError that is not temporary would only come
+    again after the models have been loaded once more. Its message is therefore kept beside the
+    log, in a file whose name ends in GAVE_UP, and a retry ends at once with the same message.
+
     Args:
         heartbeat: whether this process says that it runs; one of several that train does.
+        attempt: of the job, from 1, which the rule passes as a resource; None: always run.
     """
     log_to(log)
+    marker = Path(f"{log}{GAVE_UP}") if log and attempt else None
+    if marker and attempt > 1 and marker.is_file():
+        LOG.error("%s", marker.read_text(encoding="utf-8"))
+        sys.exit(1)
+    if marker:
+        marker.unlink(missing_ok=True)
     try:
         with HEARTBEAT if heartbeat else contextlib.nullcontext():
             main(**arguments)
     except UserError as error:
         LOG.error("%s", error)
+        if marker and not isinstance(error, TemporaryError):
+            marker.write_text(str(error), encoding="utf-8")
         sys.exit(1)
     except Exception:
         LOG.exception("unexpected failure")

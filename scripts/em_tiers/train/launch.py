@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import em_tiers
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import write_json
 from em_tiers.logs import LOG
 from em_tiers.train.arguments import launch_command, visible_gpus
@@ -85,9 +85,9 @@ def _launch(job: dict[str, Any]) -> None:
             process.terminate()
             process.wait()
     if status:
-        raise UserError(
-            f"training: {recipe['gpus']} processes: ended with status {status}: see the first "
-            "error above in this log; a run after it goes on from the last checkpoint"
+        raise TemporaryError(
+            f"training: {recipe['gpus']} processes: ended with status {status}; see the first "
+            "error above in this log; the next run continues from the last checkpoint"
         )
 
 
