@@ -1,7 +1,5 @@
 """Archive an experiment: one zip of all that a reader needs, described, hashed, reproducible."""
 
-import platform
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from em_tiers.archive.scrub import check_entries, hide_places, secrets_of
 from em_tiers.archive.zip_file import Entry, json_bytes, write_archive
 from em_tiers.errors import UserError
 from em_tiers.logs import LOG, run_script
+from em_tiers.versions import installed_versions
 
 
 def main(
@@ -107,16 +106,6 @@ def main(
 def _read(name: str, path: Path) -> Entry:
     """A small file as it is now; someone may edit it while the rest is read."""
     return Entry(name, path, path.read_bytes())
-
-
-def installed_versions() -> dict[str, Any]:
-    """Python and every installed distribution."""
-    found = {d.metadata["Name"].lower(): d.version for d in distributions() if d.metadata["Name"]}
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": dict(sorted(found.items())),
-    }
 
 
 def times_of(records: dict[str, dict[str, Any]]) -> tuple[float, float]:

@@ -1,9 +1,7 @@
 """Build the method page: what was done, in words, fit to go into a paper's appendix."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import polars as pl
@@ -15,6 +13,7 @@ from em_tiers.report import method_statistics as statistics
 from em_tiers.report import method_text as text
 from em_tiers.report.pages import Block, html_page, markdown_page
 from em_tiers.tables import scan_table
+from em_tiers.versions import installed_versions
 
 PROGRAMS = ("snakemake", "polars", "numpy", "scipy", "matplotlib")
 
@@ -59,7 +58,7 @@ def main(
         *statistics.controls_part(study),
         *statistics.terms_part(),
         *statistics.exclusions_part(pl.read_parquet(outcomes), pl.read_parquet(coverage)),
-        *text.versions_part(installed_versions(), engine_fingerprints(responses)),
+        *text.versions_part(program_versions(), engine_fingerprints(responses)),
         *text.rubrics_part(study),
     ]
     title = f"Method: {study['title'] or study['experiment']}"
@@ -98,15 +97,12 @@ def imported_rows(
     }
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of the programs in this environment; those that are not here are left out."""
-    found = {"Python": python_version()}
-    for name in PROGRAMS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def program_versions() -> dict[str, str]:
+    """Versions of the programs in this environment; those that are not installed are left out."""
+    installed = installed_versions()
+    packages = installed["packages"]
+    found = {name: packages[name] for name in PROGRAMS if name in packages}
+    return {"Python": installed["python"], **found}
 
 
 def manifests_in(folders: list[str]) -> list[Path]:

@@ -1,8 +1,8 @@
 """One file over HTTP: resumed where it was cut, retried with patience, verified at the end."""
 
-import email.utils
 import hashlib
 import os
+import random
 import shutil
 import sys
 import time
@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import httpx2  # the client of huggingface_hub, so it is there wherever that is
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import sha256_of_file
 from em_tiers.logs import HEARTBEAT, LOG
+from em_tiers.retry import seconds_of_retry_after, wait_before_retry
 
 T = TypeVar("T")
 CHUNK = 1 << 20
@@ -58,25 +59,17 @@ class Expected:
     size: int | None = None
 
 
-class Temporary(Exception):
-    """A failure that may pass: too many requests, a server error, a cut or refused connection."""
-
-    def __init__(self, reason: str, retry_after_s: float | None = None):
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
-
-
 def retried(action: Callable[[], T], what: str, patience: Patience) -> T:
-    """Return `action()`, called again after each Temporary failure.
+    """Return `action()`, called again after each TemporaryError failure.
 
     Raises:
-        UserError: it failed `patience.attempts` times.
+        TemporaryError: it failed `patience.attempts` times.
     """
     failures = 0
     while True:
         try:
             return action()
-        except Temporary as trouble:
+        except TemporaryError as trouble:
             failures += 1
             _wait(what, trouble, failures, patience)
 
@@ -152,8 +145,8 @@ def _receive_all(
             _receive(client, url, part, expected, headers)
             if expected.size is None or _size(part) >= expected.size:
                 return
-            raise Temporary(f"the transfer ended at {_size(part)} of {expected.size} bytes")
-        except Temporary as trouble:
+            raise TemporaryError(f"the transfer ended at {_size(part)} of {expected.size} bytes")
+        except TemporaryError as trouble:
             failures = 1 if _size(part) > before else failures + 1
             _wait(url, trouble, failures, patience)
 
@@ -169,7 +162,7 @@ def _receive(
     with translated(url), client.stream("GET", url, headers=asked) as response:
         if start and not _can_continue(response, start):
             part.unlink()
-            raise Temporary("the server cannot continue the transfer: it starts again")
+            raise TemporaryError("the server cannot continue the transfer: it starts again")
         check_status(response, url)
         start = start if response.status_code == 206 else 0
         _check_space(part, expected, start)
@@ -186,17 +179,17 @@ def _receive(
 
 @contextmanager
 def translated(url: str):
-    """Turn the client's exceptions into Temporary or UserError."""
+    """Turn the client's exceptions into TemporaryError or UserError."""
     try:
         yield
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
         raise UserError(f"{url}: {error}: use another address") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
-        raise Temporary(f"{type(error).__name__}: {error}") from error
+        raise TemporaryError(f"{type(error).__name__}: {error}") from error
 
 
 def check_status(response: Any, url: str) -> None:
-    """Raise Temporary or UserError for a response that is no success.
+    """Raise TemporaryError or UserError for a response that is no success.
 
     `response` is any object with `status_code` and `headers`.
     """
@@ -204,7 +197,8 @@ def check_status(response: Any, url: str) -> None:
     if 200 <= status < 300:
         return
     if status in _RETRIED or status >= 500:
-        raise Temporary(f"status {status}", _retry_after(response.headers.get("Retry-After")))
+        wait = seconds_of_retry_after(response.headers, time.time())
+        raise TemporaryError(f"status {status}", wait)
     remedy = {
         401: "it needs a login: set HF_TOKEN for the hub, or download by hand and use a path",
         403: "access is refused: accept the terms on its page and set HF_TOKEN",
@@ -220,30 +214,20 @@ def _can_continue(response: httpx2.Response, start: int) -> bool:
     return response.status_code != 416
 
 
-def _wait(what: str, trouble: Temporary, failures: int, patience: Patience) -> None:
+def _wait(what: str, trouble: TemporaryError, failures: int, patience: Patience) -> None:
     if failures >= patience.attempts:
-        raise UserError(
+        raise TemporaryError(
             f"{what}: {trouble}: {failures} attempts failed: check the connection (and "
             "HF_ENDPOINT, if it is set), then run again; what has arrived is kept"
         ) from trouble
     seconds = trouble.retry_after_s
     if seconds is None:
-        seconds = patience.first_wait_s * 2 ** (failures - 1)
+        seconds = wait_before_retry(
+            failures, random.Random(), patience.first_wait_s, patience.longest_wait_s
+        )
     seconds = min(seconds, patience.longest_wait_s)
     LOG.warning("%s: %s: attempt %d in %.0f s", what, trouble, failures + 1, seconds)
     time.sleep(seconds)
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds a number or a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 def _check_space(part: Path, expected: Expected, start: int) -> None:

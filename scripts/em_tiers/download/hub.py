@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from em_tiers.download.http import Expected, Patience, Temporary, check_status, retried, translated
+from em_tiers.download.http import Expected, Patience, check_status, retried, translated
 from em_tiers.download.manifests import check_names
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _info(repo: str, revision: str, repo_type: str, what: str, patience: Patienc
     except HfHubHTTPError as error:
         raise _explained(error, repo, repo_type, what) from error
     except ValueError as error:
-        raise Temporary(f"the answer is no JSON ({error})") from error
+        raise TemporaryError(f"the answer is no JSON ({error})") from error
 
 
 def _explained(error: Any, repo: str, repo_type: str, what: str) -> Exception:
@@ -99,7 +99,7 @@ def _explained(error: Any, repo: str, repo_type: str, what: str) -> Exception:
         )
     try:
         check_status(error.response, what)
-    except (UserError, Temporary) as explained:
+    except UserError as explained:
         return explained
     return UserError(f"{what}: {error}")
 

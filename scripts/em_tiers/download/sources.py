@@ -17,7 +17,7 @@ import httpx2
 from em_tiers.download import hub
 from em_tiers.download.http import PATIENT, Expected, Patience, fetch
 from em_tiers.download.manifests import check_names, write_manifest
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import atomic_directory, sha256_of_file, sha256_of_folder
 from em_tiers.hashing import hash_of
 from em_tiers.lease import Lease
@@ -173,8 +173,8 @@ def _partial_folder(folder: Path, source: dict[str, Any]) -> Iterator[Path]:
     lease = Lease(own / "download.lease")
     try:
         lease.acquire()
-    except UserError as error:
-        raise UserError(f"download of {folder}: {error}") from error
+    except TemporaryError as error:
+        raise TemporaryError(f"download of {folder}: {error}") from error
     try:
         yield partial
         for old in own.iterdir():

@@ -1,9 +1,9 @@
 """One request to an OpenAI-compatible endpoint, and everything that can come back instead.
 
-Each attempt ends in a `Reply`, or in one of three errors: `Transient` (ask again later), `Final`
-(this request will never be answered; record it by name) or `UserError` (no request can be
-answered: no credit, bad key, unknown model). Nothing that comes back is believed unseen: the body
-is parsed and checked here, because the client library accepts almost any JSON.
+Each attempt ends in a `Reply`, or in one of three errors: `FailedAttempt` (ask again later),
+`Final` (this request will never be answered; record its status) or `UserError` (no request can be
+answered: no credit, bad key, unknown model). Every body is parsed and checked here, because the
+client library accepts almost any JSON.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.judge.model_names import is_served_as
-from em_tiers.judge.throttle import seconds_of_retry_after
+from em_tiers.retry import seconds_of_retry_after
 
 _NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _CONTENT_FILTER = {
@@ -42,12 +42,11 @@ _RETRIED = {408, 409, 425, 429}
 _STOPPED = {401, 402, 403, 404}
 
 
-class Transient(Exception):
+class FailedAttempt(TemporaryError):
     """The attempt failed in a way that may pass.
 
     Attributes:
-        slow_down: the endpoint says that it is asked too much.
-        retry_after: seconds it wants to be left alone; None: it does not say.
+        slow_down: the endpoint says that it receives too many requests.
         charged: the endpoint may have done the work, and charge for it.
         lacks: the remedy, if this is not chance and the endpoint cannot do what it was asked.
     """
@@ -57,13 +56,12 @@ class Transient(Exception):
         reason: str,
         *,
         slow_down: bool = False,
-        retry_after: float | None = None,
+        retry_after_s: float | None = None,
         charged: bool = False,
         lacks: str | None = None,
     ):
-        super().__init__(reason)
+        super().__init__(reason, retry_after_s)
         self.slow_down = slow_down
-        self.retry_after = retry_after
         self.charged = charged
         self.lacks = lacks
 
@@ -179,7 +177,7 @@ class Endpoint:
                 bring them, and with n as many choices.
 
         Raises:
-            Transient, Final, UserError: see the module.
+            FailedAttempt, Final, UserError: see the module.
         """
         import openai
 
@@ -190,7 +188,7 @@ class Endpoint:
                 )
                 text = raw.text
         except (TimeoutError, openai.APITimeoutError):
-            raise Transient("timeout", charged=True) from None
+            raise FailedAttempt("timeout", charged=True) from None
         except openai.APIStatusError as error:
             message = self._scrub(_message_of(error.body) or error.message)
             headers = error.response.headers
@@ -199,14 +197,14 @@ class Endpoint:
             raise self._refused(error.status_code, error.body, message, wait) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise Transient(self._scrub(_connection_words(cause)), charged=True) from None
+            raise FailedAttempt(self._scrub(_connection_words(cause)), charged=True) from None
         return self._checked(text, body)
 
     def _checked(self, text: str, body: Mapping[str, Any]) -> Reply:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):
-            raise Transient("answer is not JSON", charged=True) from None
+            raise FailedAttempt("answer is not JSON", charged=True) from None
         if isinstance(data, dict) and data.get("error"):
             message = self._scrub(_message_of(data) or "error in the body of an answer")
             code = data["error"].get("code") if isinstance(data["error"], dict) else None
@@ -215,7 +213,7 @@ class Endpoint:
 
     def _refused(
         self, status: int, body: Any, message: str, wait: float | None
-    ) -> Transient | Final | UserError:
+    ) -> FailedAttempt | Final | UserError:
         """What an HTTP status and its error body mean."""
         codes = _codes_of(body)
         where = f"endpoint {self.host}, model {self.model}: HTTP {status}: {message}"
@@ -236,7 +234,9 @@ class Endpoint:
             return UserError(f"{where}: it redirects, which is not followed: correct base_url")
         if status in _RETRIED or status >= 500:
             slow = status in (429, 503)
-            return Transient(f"HTTP {status}", slow_down=slow, retry_after=wait if slow else None)
+            return FailedAttempt(
+                f"HTTP {status}", slow_down=slow, retry_after_s=wait if slow else None
+            )
         too_long = status == 413 or codes & _TOO_LONG or _TOO_LONG_WORDS.search(message)
         return Final("truncated" if too_long else "api_error", f"HTTP {status}: {message}")
 
@@ -251,23 +251,23 @@ def read_reply(data: Any, signature: str, wants_logprobs: bool, choices: int) ->
     """Check the JSON of an answer with status 200 and take from it what a verdict needs.
 
     Raises:
-        Transient: it is not an answer that a score may be taken from.
+        FailedAttempt: it is not an answer that a score may be taken from.
         Final: a content filter stopped it.
     """
     if not isinstance(data, dict):
-        raise Transient("answer is not a chat completion", charged=True)
+        raise FailedAttempt("answer is not a chat completion", charged=True)
     found = data.get("choices")
     if not isinstance(found, list) or not found:
-        raise Transient("no choices in the answer", charged=True)
+        raise FailedAttempt("no choices in the answer", charged=True)
     served = data.get("model")
     if not isinstance(served, str) or not is_served_as(signature, served):
-        raise Transient("served model differs", charged=True, lacks=_OTHER_MODEL)
+        raise FailedAttempt("served model differs", charged=True, lacks=_OTHER_MODEL)
     if any(isinstance(c, dict) and c.get("finish_reason") == "content_filter" for c in found):
         raise Final("judge_refusal", "content filter: the answer was withheld")
     read = tuple(_read_choice(choice, wants_logprobs) for choice in found)
     if len(read) < choices and not any(choice.refusal for choice in read):
         reason = f"{len(read)} of {choices} samples in the answer"
-        raise Transient(reason, charged=True, lacks=_NO_SAMPLES)
+        raise FailedAttempt(reason, charged=True, lacks=_NO_SAMPLES)
     usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
     return Reply(read, served, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
 
@@ -275,15 +275,15 @@ def read_reply(data: Any, signature: str, wants_logprobs: bool, choices: int) ->
 def _read_choice(choice: Any, wants_logprobs: bool) -> Choice:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
-        raise Transient("no message in the answer", charged=True)
+        raise FailedAttempt("no message in the answer", charged=True)
     text, refusal = message.get("content"), message.get("refusal")
     # vLLM says reasoning, DeepSeek and older servers reasoning_content.
     reasoning = message.get("reasoning") or message.get("reasoning_content")
     if not isinstance(text, str | None) or not isinstance(refusal, str | None):
-        raise Transient("malformed message in the answer", charged=True)
+        raise FailedAttempt("malformed message in the answer", charged=True)
     top = () if refusal else _read_top(choice.get("logprobs"))
     if wants_logprobs and not refusal and not top:
-        raise Transient("no logprobs in the answer", charged=True, lacks=_NO_LOGPROBS)
+        raise FailedAttempt("no logprobs in the answer", charged=True, lacks=_NO_LOGPROBS)
     return Choice(
         _sound(text or ""),
         _sound(reasoning) if isinstance(reasoning, str) else None,

@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.journal import Journal
-from em_tiers.judge.api_client import Endpoint, Final, Reply, Transient
+from em_tiers.judge.api_client import Endpoint, FailedAttempt, Final, Reply
 from em_tiers.judge.api_requests import characters_of, most_tokens, record_of, request_body
 from em_tiers.judge.requests import Judge, JudgeRequest
 from em_tiers.judge.spending import Budget
-from em_tiers.judge.throttle import Throttle, wait_before_retry
+from em_tiers.judge.throttle import Throttle
 from em_tiers.judge.verdicts import failed_record
 from em_tiers.logs import HEARTBEAT, LOG
+from em_tiers.retry import wait_before_retry
 
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
 # So many requests in a row that failed in all their attempts: nobody answers any more.
 FAILED_IN_A_ROW = 20
@@ -108,7 +111,8 @@ class ApiRun:
                 raise result
         if self._error:
             left = self._total - sum(_answered(record) for record in self._records.values())
-            raise UserError(
+            kind = TemporaryError if isinstance(self._error, TemporaryError) else UserError
+            raise kind(
                 f"judge {self.judge_name}: {self._error}: {left:,} of {self._total:,} requests "
                 f"are left; spent {self.budget.spent.words(self.budget.prices)}; what was "
                 "answered is kept and will not be asked again"
@@ -162,7 +166,7 @@ class ApiRun:
                     self._able.add(request.method)
             elif record["attempts"]:  # one that is too long says nothing about the others
                 raise await self._halt(
-                    UserError(
+                    TemporaryError(
                         f"endpoint {self.endpoint.host}, model {self.endpoint.model}: a first "
                         f"request was not answered in {record['attempts']} attempts: "
                         f"{record['raw_text']}: check base_url, model and method"
@@ -179,7 +183,7 @@ class ApiRun:
                 reply = await self._attempt(request)
             except Final as fault:
                 return self._refused(request, fault, attempt)
-            except Transient as fault:
+            except FailedAttempt as fault:
                 reason = str(fault)
                 self.faults[reason] += 1
                 lacks[fault.lacks] += 1
@@ -189,7 +193,7 @@ class ApiRun:
                         f"{fault.lacks}"
                     ) from None
                 if attempt < max_attempts:
-                    await self._wait(attempt, fault.retry_after)
+                    await self._wait(attempt, fault.retry_after_s)
             else:
                 self._failed_in_a_row = 0
                 record = record_of(reply, self.judge, request, attempt)
@@ -198,7 +202,7 @@ class ApiRun:
                 return record
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
-            raise UserError(
+            raise TemporaryError(
                 f"endpoint {self.endpoint.host}: {self._failed_in_a_row} requests in a row failed "
                 f"{max_attempts} times each, at last by {reason}: run again when it answers"
             )
@@ -245,13 +249,13 @@ class ApiRun:
             reserved = self.budget.reserve(characters, most_tokens(self.judge, request))
             try:
                 reply = await self.endpoint.ask(request_body(self.judge, request))
-            except Transient as fault:
+            except FailedAttempt as fault:
                 if fault.charged:
                     self.budget.settle(reserved, None, None)
                 else:
                     self.budget.settle_refused(reserved)
                 if fault.slow_down:
-                    self._slow_down(started, fault.retry_after)
+                    self._slow_down(started, fault.retry_after_s)
                 raise
             except BaseException:
                 self.budget.settle_refused(reserved)
@@ -260,17 +264,18 @@ class ApiRun:
             self._throttle.answered()
             return reply
 
-    def _slow_down(self, started: float, retry_after: float | None) -> None:
-        if retry_after is not None and retry_after > LONGEST_RETRY_AFTER_S:
-            raise UserError(
-                f"endpoint {self.endpoint.host}: wants to be left alone for {retry_after:.0f} s: "
+    def _slow_down(self, started: float, retry_after_s: float | None) -> None:
+        if retry_after_s is not None and retry_after_s > LONGEST_RETRY_AFTER_S:
+            raise TemporaryError(
+                f"endpoint {self.endpoint.host}: asks for a pause of {retry_after_s:.0f} s: "
                 "run again after that time"
             )
-        self._throttle.refused(started, retry_after)
+        self._throttle.refused(started, retry_after_s)
 
-    async def _wait(self, attempt: int, retry_after: float | None) -> None:
+    async def _wait(self, attempt: int, retry_after_s: float | None) -> None:
         """Wait before the next attempt, or until the run is stopped."""
-        seconds = max(wait_before_retry(attempt, self._random), retry_after or 0.0)
+        wait = wait_before_retry(attempt, self._random, FIRST_WAIT_S, LONGEST_WAIT_S)
+        seconds = max(wait, retry_after_s or 0.0)
         try:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()

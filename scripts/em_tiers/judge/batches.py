@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import read_json
 from em_tiers.journal import Journal
 from em_tiers.judge.requests import (
@@ -95,11 +95,13 @@ def write_verdicts(verdicts: pl.DataFrame, path: Path, min_coverage: float) -> N
     """Write the VERDICTS table of a batch.
 
     Raises:
-        UserError: too few answers have a verdict; nothing is written.
+        UserError: too few answers have a verdict; nothing is written. It is a TemporaryError when
+            requests failed on the way, which another run asks again.
     """
     problem = coverage_error(verdicts, min_coverage)
     if problem:
-        raise UserError(problem)
+        failed = verdicts.filter(status="api_error").height
+        raise TemporaryError(problem) if failed else UserError(problem)
     write_table(verdicts, path, "verdicts")
 
 

@@ -1,52 +1,9 @@
-"""How fast an endpoint is asked: adaptive concurrency, and the waits between attempts."""
+"""How fast an endpoint is asked: adaptive concurrency."""
 
 import asyncio
-import email.utils
-import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
-
-
-def wait_before_retry(attempt: int, random_source: random.Random) -> float:
-    """Seconds to wait after failed attempt number `attempt` (from 1): exponential, with jitter.
-
-    The jitter takes up to half of the wait away, so that requests which failed together do not
-    come back together; the wait never grows beyond LONGEST_WAIT_S.
-    """
-    longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30))
-    return longest * random_source.uniform(0.5, 1.0)
-
-
-def seconds_of_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """What a refusal's headers ask for, in seconds; None when they say nothing readable.
-
-    Args:
-        headers: of the answer, with names that compare in any case (or in lower case).
-        now: the time as seconds since the epoch, for a Retry-After that is a date.
-    """
-    exact = _number(headers.get("retry-after-ms"))
-    if exact is not None:
-        return exact / 1000.0
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
-        return None
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else -1.0
-    except ValueError:
-        return None
-    return number if 0.0 <= number < float("inf") else None
 
 
 class Throttle:
@@ -103,13 +60,13 @@ class Throttle:
         """An answer came: allow a little more."""
         self.allowed = min(float(self.maximum), self.allowed + 1.0 / self.allowed)
 
-    def refused(self, started: float, retry_after: float | None) -> None:
+    def refused(self, started: float, retry_after_s: float | None) -> None:
         """The endpoint refused a request (429, 503) that began at `started`: allow less.
 
-        `retry_after` holds back every request for so many seconds, not only the refused one.
+        `retry_after_s` holds back every request for so many seconds, not only the refused one.
         """
         if started > self._halved_at:
             self.allowed = max(1.0, self.allowed / 2.0)
             self._halved_at = self._clock()
-        if retry_after is not None:
-            self._paused_until = max(self._paused_until, self._clock() + retry_after)
+        if retry_after_s is not None:
+            self._paused_until = max(self._paused_until, self._clock() + retry_after_s)

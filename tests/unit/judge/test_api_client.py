@@ -10,7 +10,7 @@ from aiohttp import web
 from api.faults import TRANSIENT, content_filter, error, refusal, time_out
 from api.loopback import serve
 from em_tiers.errors import UserError
-from em_tiers.judge.api_client import Endpoint, Final, Transient, read_key, read_reply
+from em_tiers.judge.api_client import Endpoint, FailedAttempt, Final, read_key, read_reply
 
 KEY = "sk-canary-0123456789"
 MODEL = "judge-2024-08-06"
@@ -112,10 +112,10 @@ REASONS = {
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_each_passing_fault_has_its_name(name):
     settings = {"timeout_s": 0.4} if name == "time_out" else {}
-    caught = fails(Transient, TRANSIENT[name], settings=settings)
+    caught = fails(FailedAttempt, TRANSIENT[name], settings=settings)
     assert str(caught) == REASONS[name]
     assert caught.slow_down == (name in ("too_many", "too_many_with_retry_after", "overloaded"))
-    assert caught.retry_after == (0.3 if name == "too_many_with_retry_after" else None)
+    assert caught.retry_after_s == (0.3 if name == "too_many_with_retry_after" else None)
     refused_before_the_work = name.startswith("too_many") or "HTTP 5" in REASONS[name]
     assert caught.charged != refused_before_the_work
 
@@ -129,7 +129,7 @@ def test_the_time_limit_is_for_the_whole_answer_not_for_each_byte():
             await asyncio.sleep(0.1)
         return response
 
-    assert str(fails(Transient, drip, settings={"timeout_s": 0.5})) == "timeout"
+    assert str(fails(FailedAttempt, drip, settings={"timeout_s": 0.5})) == "timeout"
 
 
 def test_nobody_listens():
@@ -140,7 +140,7 @@ def test_nobody_listens():
         async with Endpoint({"base_url": address, **PATIENT}, KEY, MODEL) as endpoint:
             await endpoint.ask(BODY)
 
-    with pytest.raises(Transient, match="no connection"):
+    with pytest.raises(FailedAttempt, match="no connection"):
         asyncio.run(once())
 
 
@@ -224,7 +224,7 @@ def test_thinking_is_kept_apart(field):
 
 def test_the_answer_of_another_model_is_no_answer_and_a_deployment_may_have_its_own_name():
     good = {**GOOD, "model": "gpt-4o-2024-08-06"}
-    assert str(fails(Transient, good=good)) == "served model differs"
+    assert str(fails(FailedAttempt, good=good)) == "served model differs"
     assert ask(good=good, signature="gpt-4o-2024-08-06").served_model == "gpt-4o-2024-08-06"
 
 
@@ -260,12 +260,12 @@ TOP = ("choices", 0, "logprobs", "content", 0, "top_logprobs")
     ],
 )
 def test_a_malformed_answer_is_never_read(data, reason):
-    with pytest.raises(Transient, match=reason):
+    with pytest.raises(FailedAttempt, match=reason):
         read_reply(data, MODEL, wants_logprobs=True, choices=1)
 
 
 def test_all_samples_must_be_there():
-    with pytest.raises(Transient, match="1 of 3 samples"):
+    with pytest.raises(FailedAttempt, match="1 of 3 samples"):
         read_reply(GOOD, MODEL, wants_logprobs=False, choices=3)
 
 
@@ -328,7 +328,7 @@ def test_keys_come_from_the_named_variable(monkeypatch):
 
 
 def test_a_slow_endpoint_is_left_when_the_time_is_up():
-    caught = fails(Transient, time_out, settings={"timeout_s": 0.3})
+    caught = fails(FailedAttempt, time_out, settings={"timeout_s": 0.3})
     assert caught.charged
 
 

@@ -18,7 +18,7 @@ from judge_api import main
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Short waits between attempts, and a key."""
-    monkeypatch.setattr("em_tiers.judge.throttle.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("em_tiers.judge.api_run.FIRST_WAIT_S", 0.01)
     monkeypatch.setenv(KEY_ENV, KEY)
 
 

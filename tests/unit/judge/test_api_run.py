@@ -30,7 +30,7 @@ PRICES = {"input_per_million": 10.0, "output_per_million": 100.0}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Short waits between attempts, and a key."""
-    monkeypatch.setattr("em_tiers.judge.throttle.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("em_tiers.judge.api_run.FIRST_WAIT_S", 0.01)
     monkeypatch.setenv(KEY_ENV, KEY)
 
 
@@ -255,7 +255,7 @@ def test_an_endpoint_that_wants_an_hour_is_given_one(tmp_path):
 
     loopback = Loopback(lambda number: an_hour if number > 5 else None)
     message = fails(loopback, tmp_path)
-    assert "wants to be left alone for 3600 s" in message
+    assert "asks for a pause of 3600 s" in message
 
 
 def test_a_missing_key_is_said_before_anything_is_sent(tmp_path, monkeypatch):
