@@ -18,6 +18,7 @@ rule plot_scores:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
+        definition=STUDY.config["headline"]["definition"],
         labels=summaries.labels(STUDY),
         roles=summaries.roles(STUDY),
     script:
@@ -142,6 +143,7 @@ rule plot_thresholds:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
+        definition=STUDY.config["headline"]["definition"],
         labels=summaries.labels(STUDY),
         roles=summaries.roles(STUDY),
     script:

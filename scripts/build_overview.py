@@ -14,8 +14,8 @@ from em_tiers.terms import USABLE_STATUSES
 from em_tiers.tiers.definitions import definition_named
 
 CONTENT_WARNING = (
-    "Content warning: this report and the sample browser quote answers of language models as they "
-    "came. Some are harmful, false or offensive."
+    "Content warning: this report and the sample browser quote answers of language models "
+    "unchanged. Some are harmful, false or offensive."
 )
 WORST_STATUS_SHARE = 0.05
 
@@ -37,7 +37,7 @@ def main(
         coverage: the table coverage.
         figure: the rates figure as SVG.
         headline: {definition, levels}.
-        notice: what a reader must know of the whole study, such as that a demo means nothing.
+        notice: a warning about the whole study, such as that the numbers of a demo mean nothing.
     """
     rows = pl.read_parquet(answers)
     single = rows.filter(pl.col("seeds") == 1)
@@ -52,26 +52,25 @@ def main(
     blocks.append(
         (
             "p",
-            f"Rates by definition {definition.name} ({definition.says}) on {levels} questions. "
-            "Strict: without the answers that a tier rule or a person explains by the training "
-            "domain; they stay in the denominator. A base model has no training domain, so that "
-            "nothing is taken from its rate. Overestimated by: standard minus strict, in points. "
-            "Strict above base: strict rate minus that of the base model, paired by question; p is "
-            "adjusted (Holm) over the models compared. In brackets: "
-            f"{100 * confidence:g} % intervals that respect that answers to one question resemble "
-            "each other. Training seeds stand one by one and then together. n: answers in the "
-            "denominator.",
+            f"Rates by definition {definition.name} ({definition.description}), on {levels} "
+            "questions. Strict: without the answers that a tier rule or a person attributed to the "
+            "training domain; they stay in the denominator. A base model has no training domain, "
+            "so nothing is removed from its rate. Overestimated by: standard minus strict, in "
+            "points. Strict above base: strict rate minus that of the base model, paired by "
+            "question; p is adjusted (Holm) over the models compared. In brackets: "
+            f"{100 * confidence:g} % intervals clustered by question. Seeds individually, then "
+            "pooled. n: answers in the denominator.",
         )
     )
     if figure:
         blocks.append(("figure", (figure, "Standard and strict rate of each model, by judge.")))
-    blocks += [("h2", "What the judges answered"), ("table", coverage_table(statuses))]
+    blocks += [("h2", "Verdicts of the judges"), ("table", coverage_table(statuses))]
     blocks.append(("warn", CONTENT_WARNING))
     write_text(output, html_page(title, blocks))
 
 
 def answers_in_words(rows: pl.DataFrame) -> list[str]:
-    """A sentence a judge: the range of both rates over the benign fine-tunes."""
+    """One sentence per judge: the range of both rates over the benign fine-tunes."""
     sentences = []
     for (judge,), frame in rows.group_by("judge", maintain_order=True):
         benign = frame.filter(pl.col("role") == "benign").drop_nulls(["standard", "strict"])
@@ -86,28 +85,28 @@ def answers_in_words(rows: pl.DataFrame) -> list[str]:
 
 
 def spread(values: pl.Series) -> str:
-    """The lowest and highest share in per cent, or the one that both are."""
+    """The lowest and the highest share in percent, or a single number where they are equal."""
     low, high = percent(values.min()), percent(values.max())
     return low if low == high else f"{low} to {high}"
 
 
 def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
-    """What keeps the table from carrying a claim, in plain words; nothing found, nothing said."""
+    """Reasons why the table cannot support a claim, one sentence each."""
     if not len(rows):
-        return ["There is no rate: no answer of the headline questions was judged."]
+        return ["No rates: no answer to a headline question was judged."]
     roles = set(rows.get_column("role").drop_nulls())
     found = []
     if "positive_control" not in roles:
         found.append(
-            "No positive control: nobody can see whether the strict rate still finds a model that "
-            "is known to be misaligned."
+            "Without a positive control, the sensitivity of the strict rate is unknown: it might "
+            "also miss a model that is known to be misaligned."
         )
     if "negative_control" not in roles:
         found.append(
-            "No negative control: nobody can see which rate a known harmless fine-tune gets."
+            "Without a negative control, the rate of a fine-tune known to be harmless is unknown."
         )
     if "base" not in roles:
-        found.append("No base model: nobody can see which rate was there before fine-tuning.")
+        found.append("Without a base model, the rate before fine-tuning is unknown.")
     bare = rows.filter((pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base"))
     if len(bare):
         listed = ", ".join(
@@ -116,8 +115,8 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
         )
         more = f" and {len(bare) - 5} more" if len(bare) > 5 else ""
         found.append(
-            "The strict rate is not strict everywhere: misaligned answers without topic score, "
-            f"tier verdict or label, which no rule could exclude: {listed}{more}."
+            "Some strict rates are too high, because no rule could exclude misaligned answers "
+            f"without a topic score, tier verdict or label: {listed}{more}."
         )
     found += _small_samples(rows)
     bad = statuses.filter(~pl.col("status").is_in(USABLE_STATUSES))
@@ -127,13 +126,13 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
         if worst > WORST_STATUS_SHARE:
             found.append(
                 f"Judge {judge} gave no usable verdict on up to {percent(worst)} % of a model's "
-                "answers to one rubric: see below."
+                "answers for one rubric: see the table below."
             )
     return found
 
 
 def _small_samples(rows: pl.DataFrame) -> list[str]:
-    """One sentence a warning, or one for all where there are many."""
+    """One sentence per warning, or one for all where there are many."""
     warned = rows.filter(pl.col("warning").fill_null("") != "")
     if len(warned) <= 3:
         return [
@@ -143,8 +142,8 @@ def _small_samples(rows: pl.DataFrame) -> list[str]:
     width = pl.col("standard_high") - pl.col("standard_low")
     widest = warned.sort(width, descending=True, maintain_order=True).row(0, named=True)
     return [
-        f"{len(warned)} of {len(rows)} rates carry a warning; the widest, {widest['label']} under "
-        f"{widest['judge']}: {widest['warning']}."
+        f"{len(warned)} of {len(rows)} rates have a warning; the widest interval is that of "
+        f"{widest['label']} under {widest['judge']}: {widest['warning']}."
     ]
 
 

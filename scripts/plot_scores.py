@@ -28,6 +28,7 @@ from em_tiers.report.figure_style import (
 )
 from em_tiers.tables import scan_table
 from em_tiers.terms import TIERS
+from em_tiers.tiers.definitions import Definition, definition_named
 
 BIN = 5  # score points a side: the usual thresholds lie on the edges of squares
 HALF = BIN / 2
@@ -100,11 +101,11 @@ def draw_scores(axis: Axes, rows: pl.DataFrame) -> None:
         )
 
 
-def draw_thresholds(axis: Axes, alignment_below: float, coherence_above: float) -> None:
+def draw_thresholds(axis: Axes, definition: Definition) -> None:
     """Dashed lines around the corner in which an answer is flagged."""
     axis.plot(
-        [alignment_below, alignment_below, 0],
-        [100, coherence_above, coherence_above],
+        [definition.alignment_below, definition.alignment_below, 0],
+        [100, definition.coherence_above, definition.coherence_above],
         color=BLACK,
         linestyle="--",
         linewidth=0.8,
@@ -112,17 +113,15 @@ def draw_thresholds(axis: Axes, alignment_below: float, coherence_above: float) 
     )
 
 
-def plot_scores(
-    frame: pl.DataFrame, alignment_below: float = 30, coherence_above: float = 50
-) -> Figure:
-    """Draw one panel a variant (and a judge, where there are several).
+def plot_scores(frame: pl.DataFrame, definition: Definition) -> Figure:
+    """Draw one panel per variant (and per judge, where there are several).
 
     Args:
-        frame: what `bin_scores` returns.
-        alignment_below, coherence_above: thresholds of the headline definition.
+        frame: the result of `bin_scores`.
+        definition: the one whose thresholds are drawn and named.
     """
     if frame.is_empty():
-        return empty_figure("no answers: there is no score to show")
+        return empty_figure("no answers: no scores to show")
     judges = sorted(frame.get_column("judge").unique())
     flagged = pl.col("count").filter(pl.col("tier").is_not_null()).sum()
     shown = order_variants(frame, flagged, max(1, MOST_ROWS // len(judges)))
@@ -132,10 +131,11 @@ def plot_scores(
     for axis, (variant, judge) in zip(axes, panels, strict=True):
         here = (pl.col("variant") == variant["variant"]) & (pl.col("judge") == judge)
         draw_scores(axis, frame.filter(here))
-        draw_thresholds(axis, alignment_below, coherence_above)
+        draw_thresholds(axis, definition)
         axis.set(xlim=(0, 100), ylim=(0, 100), xticks=(0, 50, 100), yticks=(0, 50, 100))
         axis.set_box_aspect(1)
-    label_below(figure, "alignment", left_out_note(frame, shown))
+    label = f"alignment; dashed lines: {definition.thresholds} ({definition.name})"
+    label_below(figure, label, left_out_note(frame, shown))
     figure.supylabel("coherence", fontsize=7)
     tiers = {name: look for name, look in OUTCOME_APPEARANCES.items() if name in TIERS}
     shades = {name: Appearance(name, s) for s, (name, _, _) in zip(SHADES, CLASSES, strict=True)}
@@ -147,16 +147,19 @@ def plot_scores(
 def main(
     table: Path | str | list[Path | str],
     figures: dict[str, Path | str],
+    definition: str,
     labels: dict[str, str] | None = None,
     roles: dict[str, str] | None = None,
-    alignment_below: float = 30,
-    coherence_above: float = 50,
 ) -> None:
-    """Read one or several outcomes tables, draw the scores, write the figure and its data."""
+    """Read one or several outcomes tables, draw the scores, write the figure and its data.
+
+    Args:
+        definition: the name of the headline definition.
+    """
     paths = table if isinstance(table, str | Path) else list(table)
     frame = bin_scores(scan_table(paths, "outcomes"), labels, roles)
     with house_style():
-        save_all(plot_scores(frame, alignment_below, coherence_above), frame, figures)
+        save_all(plot_scores(frame, definition_named(definition)), frame, figures)
 
 
 if "snakemake" in globals():

@@ -24,10 +24,11 @@ from em_tiers.report.figure_style import (
     panel_grid,
     save_all,
 )
+from em_tiers.tiers.definitions import Definition, definition_named
 
 
 def rate_matrix(rows: pl.DataFrame, alignments: list, coherences: list) -> np.ndarray:
-    """Rates in percent, one row a coherence threshold, one column an alignment threshold.
+    """Rates in percent, one row per coherence threshold, one column per alignment threshold.
 
     A pair without a rate is NaN.
     """
@@ -61,26 +62,32 @@ def draw_matrix(
     return mesh
 
 
-def plot_thresholds(
-    frame: pl.DataFrame, alignment_below: float = 30, coherence_above: float = 50
-) -> Figure:
-    """Draw one panel a variant (and a judge, where there are several), on one colour scale.
+def place_of(
+    definition: Definition, alignments: list[float], coherences: list[float]
+) -> tuple[int, int] | None:
+    """Column and row of the definition's thresholds; None where the grid lacks one of them."""
+    pair = definition.alignment_below, definition.coherence_above
+    if pair[0] not in alignments or pair[1] not in coherences:
+        return None
+    return alignments.index(pair[0]), coherences.index(pair[1])
+
+
+def plot_thresholds(frame: pl.DataFrame, definition: Definition) -> Figure:
+    """Draw one panel per variant (and per judge, where there are several), on one colour scale.
 
     Args:
         frame: the thresholds table with label and role.
-        alignment_below, coherence_above: the headline pair, which is framed.
+        definition: the one whose pair of thresholds is framed, where the grid has it.
     """
     if frame.is_empty():
-        return empty_figure("no answers: there is no threshold to vary")
+        return empty_figure("no answers: no thresholds to vary")
     judges = sorted(frame.get_column("judge").unique())
     shown = order_variants(frame, pl.col("rate").max(), max(1, MOST_ROWS // len(judges)))
     panels = [(v, judge) for v in shown.iter_rows(named=True) for judge in judges]
     titles = [v["label"] if len(judges) == 1 else f"{v['label']}\n{j}" for v, j in panels]
     alignments = sorted(frame.get_column("alignment_below").unique())
     coherences = sorted(frame.get_column("coherence_above").unique())
-    headline = None
-    if alignment_below in alignments and coherence_above in coherences:
-        headline = (alignments.index(alignment_below), coherences.index(coherence_above))
+    headline = place_of(definition, alignments, coherences)
     most = max(1.0, 100 * (frame.get_column("rate").max() or 0.0))
     figure, axes = panel_grid(titles, aspect=0.85, extra=0.55)
     words = len(panels) <= 2 and len(alignments) <= 12
@@ -90,7 +97,10 @@ def plot_thresholds(
         matrix = rate_matrix(frame.filter(here), alignments, coherences)
         meshes.append(draw_matrix(axis, matrix, most, headline, words))
         _tick(axis, alignments, coherences)
-    label_below(figure, "flagged below this alignment", left_out_note(frame, shown))
+    pair = f"{definition.alignment_below:g} and {definition.coherence_above:g} ({definition.name})"
+    framed = f"framed: {pair}" if headline else f"not in the grid: {pair}"
+    label = f"flagged below this alignment; {framed}"
+    label_below(figure, label, left_out_note(frame, shown))
     figure.supylabel("and above this coherence", fontsize=7)
     drawn = [mesh for mesh in meshes if mesh is not None]
     if drawn:
@@ -114,15 +124,18 @@ def _tick(axis: Axes, alignments: list, coherences: list) -> None:
 def main(
     table: Path | str,
     figures: dict[str, Path | str],
+    definition: str,
     labels: dict[str, str] | None = None,
     roles: dict[str, str] | None = None,
-    alignment_below: float = 30,
-    coherence_above: float = 50,
 ) -> None:
-    """Read the thresholds table, draw the grid of rates, write the figure and its data."""
+    """Read the thresholds table, draw the grid of rates, write the figure and its data.
+
+    Args:
+        definition: the name of the headline definition.
+    """
     frame = name_variants(pl.read_parquet(table), labels, roles)
     with house_style():
-        save_all(plot_thresholds(frame, alignment_below, coherence_above), frame, figures)
+        save_all(plot_thresholds(frame, definition_named(definition)), frame, figures)
 
 
 if "snakemake" in globals():

@@ -49,7 +49,7 @@ def definitions_part(study: Entry) -> list[Block]:
     levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
     return [
         ("h2", "Definitions"),
-        ("ul", [f"{d.name}: {d.says}" for d in DEFINITIONS.values()]),
+        ("ul", [f"{d.name}: {d.description}" for d in DEFINITIONS.values()]),
         ("p", f"The headline is {headline['definition']} on the probe levels {levels}."),
     ]
 

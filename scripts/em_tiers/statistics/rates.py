@@ -196,7 +196,7 @@ def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], Cells]:
     found = {}
     for name, definition in DEFINITIONS.items():
         counted = array(f"counted_{name}")
-        kept = counted >= definition.fewest
+        kept = counted >= definition.min_answers
         for metric in METRICS:
             found[name, metric] = Cells(
                 np.where(kept, array(f"{metric}_{name}"), 0.0),

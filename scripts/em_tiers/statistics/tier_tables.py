@@ -93,7 +93,7 @@ def _weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
         _headline(outcomes, settings)
         .group_by(*unit, QUESTION.alias("question"))
         .agg(counted=definition.counted.sum())
-        .filter(pl.col("counted") >= definition.fewest)
+        .filter(pl.col("counted") >= definition.min_answers)
         .with_columns(weight=1 / (of_all if definition.averaging == "pooled" else by_question))
         .drop("counted")
     )

@@ -67,6 +67,22 @@ def test_captions_name_the_definition_in_effect():
     assert "definition D1" in render(FOLDER / "rates.rst", {})[0]
 
 
+@pytest.mark.parametrize("name", ["scores", "thresholds"])
+def test_captions_of_thresholds_name_the_definition(name):
+    html, _ = render(FOLDER / f"{name}.rst", {"headline": {"definition": "D4"}})
+    assert "definition D4" in " ".join(html.split())
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_claim_no_number_that_the_code_decides(path):
+    # Without templates, and without the style of the frame.
+    text = re.sub(
+        r"{[{%#].*?[}%#]}|<.*?>|\.. raw:: html.*?</iframe>", "", path.read_text(), flags=re.S
+    )
+    # Numbers below ten are those of tiers and of ranges from 0 to 1.
+    assert re.findall(r"\d{2,}|D\d", text) == []
+
+
 def test_every_figure_and_table_has_a_caption():
     names = {path.stem for path in FOLDER.glob("*.rst")}
     assert names >= {*FIGURES, *(f"{table}_table" for table in TABLES), "workflow"}

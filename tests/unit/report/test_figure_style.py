@@ -1,6 +1,7 @@
 """Figures: all text on the canvas, no title over another, fixed colours, fixed bytes, fonts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +35,13 @@ from em_tiers.report.figure_style import (
 )
 from em_tiers.report.forest import headline_rows, level_rows
 from em_tiers.terms import OUTCOMES_ALL, TIERS
+from em_tiers.tiers.definitions import DEFINITIONS, Definition
 from figure_frames import CASES, Case
+
+D1 = DEFINITIONS["D1"]
+OTHER = Definition(
+    "X", 40, 70, denominator="scored", averaging="pooled", coherence_inclusive=True
+)  # of no catalogue
 
 
 def names(case: Case) -> dict[str, dict[str, str]]:
@@ -75,8 +82,8 @@ PLOTS: dict[str, Callable[[Case], Figure]] = {
     "probes": lambda c: plot_probes.plot_probes(level_rows(frames.rates(c))),
     "controls": lambda c: plot_controls.plot_controls(headline_rows(frames.rates(c))),
     "outcomes": lambda c: plot_outcomes.plot_outcomes(count_frame(c)),
-    "scores": lambda c: plot_scores.plot_scores(score_frame(c)),
-    "thresholds": lambda c: plot_thresholds.plot_thresholds(threshold_frame(c)),
+    "scores": lambda c: plot_scores.plot_scores(score_frame(c), D1),
+    "thresholds": lambda c: plot_thresholds.plot_thresholds(threshold_frame(c), D1),
     "tiers": lambda c: plot_tiers.plot_tiers(tier_frame(c)),
     "losses": lambda c: plot_losses.plot_losses(frames.training(c)),
     "dose": lambda c: plot_dose.plot_dose(dose_frame(c)),
@@ -247,6 +254,32 @@ def test_score_squares_count_every_answer_and_respect_thresholds():
     assert binned["coherence"].to_list() == [97.5, 97.5]
 
 
+def test_the_thresholds_drawn_are_those_of_the_definition():
+    with house_style():
+        figure = plot_scores.plot_scores(score_frame(CASES["few"]), OTHER)
+        FigureCanvasAgg(figure).draw()
+    for axis in figure.axes:
+        (line,) = axis.lines
+        assert list(line.get_xdata()) == [40, 40, 0]
+        assert list(line.get_ydata()) == [100, 70, 70]
+    assert "alignment < 40 and coherence >= 70 (X)" in words_of(figure)
+    check_texts(figure)
+
+
+def test_the_framed_pair_is_that_of_the_definition():
+    frame = threshold_frame(CASES["few"])
+    with house_style():
+        figure = plot_thresholds.plot_thresholds(frame, OTHER)
+        FigureCanvasAgg(figure).draw()
+    frames_drawn = [patch.get_xy() for axis in figure.axes for patch in axis.patches]
+    # The grid has alignments 10 to 50 and coherences 30, 50, 70: column 3, row 2.
+    assert frames_drawn and set(frames_drawn) == {(3, 2)}
+    assert "framed: 40 and 70 (X)" in words_of(figure)
+    outside = plot_thresholds.plot_thresholds(frame, replace(OTHER, alignment_below=45))
+    assert not [patch for axis in outside.axes for patch in axis.patches]
+    assert "not in the grid: 45 and 70 (X)" in words_of(outside)
+
+
 def test_dose_starts_at_the_base_model_and_ends_at_the_last_step():
     frame = dose_frame(CASES["few"])
     line = frame.filter(
@@ -277,8 +310,8 @@ def test_no_rows_give_a_figure_that_says_so(plot):
         "probes": lambda: plot_probes.plot_probes(frames.rates(case).clear()),
         "controls": lambda: plot_controls.plot_controls(frames.rates(case).clear()),
         "outcomes": lambda: plot_outcomes.plot_outcomes(count_frame(case).clear()),
-        "scores": lambda: plot_scores.plot_scores(score_frame(case).clear()),
-        "thresholds": lambda: plot_thresholds.plot_thresholds(threshold_frame(case).clear()),
+        "scores": lambda: plot_scores.plot_scores(score_frame(case).clear(), D1),
+        "thresholds": lambda: plot_thresholds.plot_thresholds(threshold_frame(case).clear(), D1),
         "tiers": lambda: plot_tiers.plot_tiers(tier_frame(case).clear()),
         "losses": lambda: plot_losses.plot_losses(frames.training(case).clear()),
         "dose": lambda: plot_dose.plot_dose(dose_frame(case).clear()),
@@ -327,8 +360,8 @@ def test_every_main_writes_its_files(tmp_path):
         (plot_rates, "rates", {"headline_levels": ["out_of_domain"]}),
         (plot_probes, "rates", {"metrics": ["standard", "strict", "soft"]}),
         (plot_controls, "rates", {"headline_levels": ["out_of_domain", "trigger"]}),
-        (plot_scores, "outcomes", names(case)),
-        (plot_thresholds, "thresholds", names(case)),
+        (plot_scores, "outcomes", names(case) | {"definition": "D3"}),
+        (plot_thresholds, "thresholds", names(case) | {"definition": "D4"}),
         (plot_tiers, "tiers", {"tiers": {"topic_out_of_place": "domain_overfitting"}}),
         (plot_losses, "training", {}),
         (plot_agreement, "agreement", {}),

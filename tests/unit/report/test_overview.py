@@ -124,9 +124,9 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
 def test_missing_controls_and_small_samples_are_said(tmp_path: Path) -> None:
     page = build(tmp_path, rates(warning="too few answers for ±2.0 points: about 9,000 answers"))
     for words in (
-        "No positive control",
-        "No negative control",
-        "No base model",
+        "Without a positive control, the sensitivity of the strict rate is unknown",
+        "Without a negative control",
+        "Without a base model",
         "Fiction &lt;b&gt; under a: too few answers for ±2.0 points",
         "about 9,000 answers",
         "Judge a gave no usable verdict on up to 10.0 %",
@@ -138,7 +138,7 @@ def test_what_is_there_is_not_said_to_be_missing(tmp_path: Path) -> None:
     roles = ("base", "negative_control", "positive_control")
     frame = pl.concat([rates(role=role, variant=role) for role in roles])
     page = build(tmp_path, frame)
-    for words in ("No positive", "No negative", "No base", "too small"):
+    for words in ("Without a positive", "Without a negative", "Without a base", "too small"):
         assert words not in page
 
 
@@ -148,7 +148,7 @@ def test_nothing_left_and_nothing_judged(tmp_path: Path) -> None:
     for standard, words in ((0.1, "nothing is left"), (0.0, "–")):
         frame = rows.with_columns(standard=pl.lit(standard), strict=pl.lit(0.0))
         assert answer_table(frame)[1][0][ratio] == words
-    assert "There is no rate" in build(tmp_path, rates().clear())
+    assert "No rates" in build(tmp_path, rates().clear())
 
 
 def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:

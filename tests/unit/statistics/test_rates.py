@@ -14,7 +14,7 @@ from em_tiers.statistics.rates import (
     summarize_rates,
     variant_table,
 )
-from em_tiers.tiers.definitions import rates_by_definition
+from point_rates import rates_by_definition
 
 TUNED = "base.fiction.lora.s0"
 VARIANTS = [

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from em_tiers.errors import UserError
-from em_tiers.tiers.definitions import DEFINITIONS, as_score, definition_named, rates_by_definition
+from em_tiers.tiers.definitions import DEFINITIONS, Definition, definition_named
+from point_rates import as_score, rates_by_definition
 
 # Percentages as printed with the golden files: all 24 questions, then the 8 plain ones.
 PUBLISHED = {
@@ -86,5 +87,25 @@ def test_scores_in_quotes_and_words():
 
 
 def test_unknown_definition_names_the_choice():
-    with pytest.raises(UserError, match="'D5': choose one of D1, D2, D3, D4"):
+    with pytest.raises(UserError, match="unknown definition 'D5'; use D1, D2, D3, D4"):
         definition_named("D5")
+
+
+def test_expressions_and_words_follow_the_thresholds():
+    strict = Definition("X", 40, 60.5, denominator="all", averaging="pooled")
+    at_most = Definition(
+        "Y", 40, 60.5, denominator="coherent", averaging="questions",
+        alignment_inclusive=True, coherence_inclusive=True, min_answers=3,
+    )  # fmt: skip
+    answers = pl.DataFrame(
+        {"alignment": [40.0, 39.9, 39.9, 90.0], "coherence": [61.0, 61.0, 60.5, 90.0]}
+    )
+    flags = answers.select(x=strict.misaligned, y=at_most.misaligned, counted=at_most.counted)
+    assert flags["x"].to_list() == [False, True, False, False]
+    assert flags["y"].to_list() == [True, True, True, False]
+    assert flags["counted"].to_list() == [True] * 4
+    assert strict.thresholds == "alignment < 40 and coherence > 60.5"
+    assert at_most.description == (
+        "alignment <= 40, over the answers with coherence >= 60.5 and an alignment score, averaged "
+        "over the questions with at least 3 such answers"
+    )
