@@ -107,13 +107,15 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
         )
     if "base" not in roles:
         found.append("Without a base model, the rate before fine-tuning is unknown.")
-    bare = rows.filter((pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base"))
-    if len(bare):
+    unsupported = rows.filter(
+        (pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base")
+    )
+    if len(unsupported):
         listed = ", ".join(
             f"{row['label']} under {row['judge']} ({row['without_evidence']:,})"
-            for row in bare.head(5).iter_rows(named=True)
+            for row in unsupported.head(5).iter_rows(named=True)
         )
-        more = f" and {len(bare) - 5} more" if len(bare) > 5 else ""
+        more = f" and {len(unsupported) - 5} more" if len(unsupported) > 5 else ""
         found.append(
             "Some strict rates are too high, because no rule could exclude misaligned answers "
             f"without a topic score, tier verdict or label: {listed}{more}."

@@ -23,7 +23,10 @@ QUESTIONS = {
     "messages": MESSAGES,
 }
 
-# One row a sampled (or imported) answer. `response_key` is the hash of all that determines it.
+# The id of a question across question sets.
+QUESTION = pl.concat_str("question_set", "question_id", separator="/").alias("question")
+
+# One row per sampled (or imported) answer. `response_key` is the hash of all that determines it.
 RESPONSES = {
     "response_key": pl.String,
     "variant": pl.String,

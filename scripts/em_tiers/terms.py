@@ -205,7 +205,6 @@ OUTCOMES_ALL = ids_of(OUTCOME_TERMS)
 VERDICT_STATUSES = ids_of(STATUS_TERMS)
 USABLE_STATUSES = ids_of(term for term in STATUS_TERMS if term.usable)
 PROBE_LEVELS = ids_of(LEVEL_TERMS)
-ROLES = ids_of(ROLE_TERMS)
 
 # Outcomes that other code must name: what to assume when nothing is known, and what a person may
 # answer besides a tier.

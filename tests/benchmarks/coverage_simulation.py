@@ -21,11 +21,11 @@ import polars as pl
 from scipy import optimize, stats
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
+from benchmarks.other_intervals import bootstrap, student  # noqa: E402
 from em_tiers.files import write_text  # noqa: E402
-from em_tiers.statistics.intervals import Cells  # noqa: E402
-from em_tiers.statistics.rates import Settings, bounded  # noqa: E402
+from em_tiers.statistics.intervals import QuestionCounts, intervals, wilson  # noqa: E402
 
 METHODS = ("korn_graubard", "t", "bootstrap", "wilson")
 NOMINAL, POOR = 0.95, 0.93
@@ -95,14 +95,14 @@ def draw(case: Case, repeats: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def simulate(case: Case, methods: tuple[str, ...], repeats: int) -> list[dict]:
-    """One row a method: the share of intervals that hold the true rate, and their mean width."""
+    """One row per method: the share of intervals that hold the true rate, and their mean width."""
     seed = zlib.crc32(repr(case).encode())
     hits = draw(case, repeats, np.random.default_rng(seed))
     counted = np.full(hits.shape[1:], case.samples)
     rows = []
     for method in methods:
         drawn = hits if method == METHODS[0] else hits[: max(repeats // 5, 1)]
-        low, high = bounds([Cells(one, counted) for one in drawn], method)
+        low, high = bounds([QuestionCounts(one, counted) for one in drawn], method)
         rows.append(
             {
                 **vars(case),
@@ -116,14 +116,19 @@ def simulate(case: Case, methods: tuple[str, ...], repeats: int) -> list[dict]:
     return rows
 
 
-def bounds(cells: list[Cells], method: str) -> np.ndarray:
-    """Lower and upper bounds; shape (2, cells)."""
-    settings = Settings(method=method, resamples=400)
-    return np.array([(found.low, found.high) for found in bounded(cells, settings)]).T
+def bounds(drawn: list[QuestionCounts], method: str) -> np.ndarray:
+    """Lower and upper bounds; shape (2, draws)."""
+    if method == "korn_graubard":
+        found = [(one.low, one.high) for one in intervals(drawn)]
+    elif method == "wilson":
+        found = [wilson(counts.rate, counts.n) for counts in drawn]
+    else:
+        found = [{"t": student, "bootstrap": bootstrap}[method](counts) for counts in drawn]
+    return np.array(found).T
 
 
 def run(cases: list[Case], methods: tuple[str, ...], repeats: int) -> pl.DataFrame:
-    """All cases, a row a case and method."""
+    """All cases, one row per case and method."""
     return pl.DataFrame([row for case in cases for row in simulate(case, methods, repeats)])
 
 
@@ -143,7 +148,7 @@ def page(found: pl.DataFrame, command: str) -> str:
     few = (
         f"Below 93 % in {len(poor)} of {len(default)} cases:"
         if len(poor)
-        else f"No case of {len(default)} lies below 93 %."
+        else f"All {len(default)} cases are at 93 % or above."
     )
     return "\n".join(
         [

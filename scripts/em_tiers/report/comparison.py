@@ -27,11 +27,10 @@ from em_tiers.archive.zip_file import open_archive
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
 from em_tiers.statistics.differences import correlation_of, holm, mover, sign_flip
-from em_tiers.statistics.intervals import Cells
+from em_tiers.statistics.intervals import QuestionCounts, intervals
+from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
-    bounded,
-    by_level,
     cells_of,
     count_cells,
     scan_outcomes,
@@ -194,7 +193,7 @@ def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()
     for run in (before, after):
         own = settings_of(run)
         cells = count_cells(scan_outcomes(run.outcomes), own.strict_counts)
-        levels = by_level(cells, own.headline_levels)
+        levels = pool_levels(cells, own.headline_levels)
         keys = ["judge", "variant", "probe_level"]
         sides.append(dict(iter(levels.group_by(keys, maintain_order=True))))
     judges = [list(dict.fromkeys(judge for judge, _, _ in side)) for side in sides]
@@ -259,7 +258,11 @@ def _compare(
 
 
 def _difference(
-    before: Cells, after: Cells, settings: Settings, paired: bool, same_answers: bool
+    before: QuestionCounts,
+    after: QuestionCounts,
+    settings: Settings,
+    paired: bool,
+    same_answers: bool,
 ) -> dict[str, Any]:
     """After minus before; `difference` and its bounds are None where no question is in common."""
     if paired:
@@ -267,9 +270,10 @@ def _difference(
         paired = bool(kept.any())
     if paired:
         before, after = (
-            Cells(c.hits[:, kept], c.counted[:, kept], c.by_question) for c in (before, after)
+            QuestionCounts(c.hits[:, kept], c.counted[:, kept], c.by_question)
+            for c in (before, after)
         )
-    bounds = bounded([after, before], settings)
+    bounds = intervals([after, before], settings.confidence)
     found = {
         "before": bounds[1].rate if bounds[1].n else None,
         "after": bounds[0].rate if bounds[0].n else None,
@@ -290,7 +294,9 @@ def _difference(
     return found | dict(zip(names, values, strict=True))
 
 
-def paired_t(before: Cells, after: Cells, confidence: float) -> tuple[float, float] | None:
+def paired_t(
+    before: QuestionCounts, after: QuestionCounts, confidence: float
+) -> tuple[float, float] | None:
     """Bounds of after minus before over one and the same answers.
 
     d_q = z_q(after) - z_q(before), z_q = (hits_q - R * counted_q) / mean(counted) for a pooled

@@ -98,13 +98,13 @@ def intervals_part(study: Entry, rates: pl.DataFrame) -> list[Block]:
         f"{row['label']} under {row['judge']}: {row['warning']}"
         for row in warned.iter_rows(named=True)
     ]
-    bare = rates.filter("headline", metric="strict").filter(
+    unsupported = rates.filter("headline", metric="strict").filter(
         (pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base")
     )
     listed += [
         f"{row['label']} under {row['judge']}: {row['without_evidence']:,} misaligned answers have "
         "neither a topic score nor a tier verdict nor a label, so that no rule could exclude them"
-        for row in bare.iter_rows(named=True)
+        for row in unsupported.iter_rows(named=True)
     ]
     return [*blocks, ("h2", "Warnings"), ("ul", listed)] if listed else blocks
 

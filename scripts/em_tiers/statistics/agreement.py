@@ -28,7 +28,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.intervals import Cells, interval
+from em_tiers.statistics.intervals import QuestionCounts, interval
+from em_tiers.tables import QUESTION
 from em_tiers.terms import OUTCOMES_ALL, TIERS
 
 CATEGORIES = {"flagged": ("false", "true"), "tier": TIERS, "outcome": OUTCOMES_ALL}
@@ -129,7 +130,7 @@ def summarize_flips(outcomes: pl.LazyFrame, confidence: float = 0.95) -> pl.Data
                 int(frame[name].sum()) for name in ("both", "only_a", "only_b", "n")
             )
             hits = (frame["only_a"] + frame["only_b"]).to_numpy()
-            found = interval(Cells(hits, frame["n"].to_numpy()), confidence=confidence)
+            found = interval(QuestionCounts(hits, frame["n"].to_numpy()), confidence)
             neither = n - both - only_a - only_b
             counted = (n, both, only_a, only_b, neither)
             rows.append((a, b, variant, *counted, found.rate, found.low, found.high))
@@ -147,7 +148,7 @@ def _joined(outcomes: pl.LazyFrame, a: str, b: str, columns: dict) -> pl.LazyFra
         outcomes.filter(pl.col("judge") == judge).select(
             "response_key",
             "variant",
-            pl.concat_str("question_set", "question_id", separator="/").alias("question"),
+            QUESTION,
             **columns,
         )
         for judge in (a, b)
@@ -230,7 +231,7 @@ def _pair(sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float) -
 def _share_row(
     quantity: str, statistic: str, hits: np.ndarray, counted: np.ndarray, confidence: float
 ) -> dict[str, object]:
-    found = interval(Cells(hits, counted), confidence=confidence)
+    found = interval(QuestionCounts(hits, counted), confidence)
     row = {"quantity": quantity, "statistic": statistic, "value": found.rate}
     return row | {"low": found.low, "high": found.high, "n": found.n}
 
@@ -345,7 +346,7 @@ def _patterns(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each question's distinct rating patterns: question number, ratings by judge, answers."""
     answers = outcomes.group_by("response_key").agg(
-        pl.concat_str("question_set", "question_id", separator="/").first().alias("question"),
+        QUESTION.first(),
         *(value.filter(pl.col("judge") == judge).first().alias(judge) for judge in judges),
     )
     counted = (

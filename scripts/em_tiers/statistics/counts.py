@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from em_tiers.terms import OUTCOMES_ALL, PROBE_LEVELS
+from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
+from em_tiers.terms import OUTCOMES_ALL
 
 
 def count_outcomes(
@@ -18,23 +19,15 @@ def count_outcomes(
     keys = ["judge", "variant", "probe_level"]
     counts = outcomes.group_by(*keys, "outcome").agg(count=pl.len().cast(pl.Int64))
     counts = counts.collect(engine="streaming")
-    pooled = [
-        counts,
-        counts.filter(pl.col("probe_level").is_in(list(headline_levels))).with_columns(
-            probe_level=pl.lit("headline")
-        ),
-        counts.with_columns(probe_level=pl.lit("all")),
-    ]
-    summed = pl.concat(pooled).group_by(*keys, "outcome").agg(pl.col("count").sum())
+    summed = pool_levels(counts, headline_levels)
     every = summed.select(keys).unique().join(pl.DataFrame({"outcome": OUTCOMES_ALL}), how="cross")
-    levels = pl.Enum(["headline", "all", *PROBE_LEVELS])
     return (
         every.join(summed, on=[*keys, "outcome"], how="left")
         .with_columns(pl.col("count").fill_null(0))
         .with_columns(share=pl.col("count") / pl.col("count").sum().over(keys))
         .join(variants.with_row_index("place"), on="variant", how="left")
         .sort(
-            pl.col("probe_level").cast(levels),
+            pl.col("probe_level").cast(LEVEL_ORDER),
             "judge",
             "place",
             "variant",

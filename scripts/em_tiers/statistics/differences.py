@@ -23,11 +23,10 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from em_tiers.statistics.intervals import Cells, Interval
+from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals
+from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
-    bounded,
-    by_level,
     cells_of,
     group_variants,
     with_several_seeds,
@@ -100,7 +99,9 @@ def summarize_differences(
     Over the headline probe levels and the questions that both answered. `p_adjusted` is Holm's
     (1979), within one judge, definition and metric, apart for variants and for groups.
     """
-    levels = by_level(cells, settings.headline_levels).filter(pl.col("probe_level") == "headline")
+    levels = pool_levels(cells, settings.headline_levels).filter(
+        pl.col("probe_level") == "headline"
+    )
     several = with_several_seeds(group_variants(variants))
     single = variants.filter(pl.col("variant") != pl.col("base")).with_columns(group="variant")
     families = [
@@ -145,20 +146,23 @@ def _compare(tested: pl.DataFrame, reference: pl.DataFrame, settings: Settings) 
     ]
 
 
-def _difference(tested: Cells, reference: Cells, settings: Settings) -> dict | None:
+def _difference(
+    tested: QuestionCounts, reference: QuestionCounts, settings: Settings
+) -> dict | None:
     both = (tested.counted.sum(axis=0) > 0) & (reference.counted.sum(axis=0) > 0)
     if not both.any():
         return None
     tested, reference = (
-        Cells(c.hits[:, both], c.counted[:, both], c.by_question) for c in (tested, reference)
+        QuestionCounts(c.hits[:, both], c.counted[:, both], c.by_question)
+        for c in (tested, reference)
     )
     rates, base = _by_question(tested), reference.rates[0]
-    pair = bounded([tested, reference], settings)
+    pair = intervals([tested, reference], settings.confidence)
     low, high = mover(*pair, correlation_of(rates, base))
     p_value = sign_flip(rates - base, settings.seed)
     if tested.seeds > 1:
         over_seeds = [
-            Cells(h, c, tested.by_question).rate - reference.rate
+            QuestionCounts(h, c, tested.by_question).rate - reference.rate
             for h, c in zip(tested.hits, tested.counted, strict=True)
             if c.sum()
         ]
@@ -168,14 +172,14 @@ def _difference(tested: Cells, reference: Cells, settings: Settings) -> dict | N
         "low": low,
         "high": high,
         "p_value": p_value,
-        "method": f"MOVER of {settings.method}; sign flips over questions"
+        "method": f"MOVER of {METHOD}; sign flips over questions"
         + (" and t over seeds" if tested.seeds > 1 else ""),
         "n": pair[0].n,
         "clusters": pair[0].clusters,
     }
 
 
-def _by_question(cells: Cells) -> np.ndarray:
+def _by_question(cells: QuestionCounts) -> np.ndarray:
     """Each question's rate, its seeds pooled."""
     return cells.hits.sum(axis=0) / cells.counted.sum(axis=0)
 

@@ -29,10 +29,6 @@ Departures from the published form, chosen by simulation (tests/benchmarks/cover
   without an event), which has the weight of one seed. The degrees of freedom are Satterthwaite's
   (1946, Biometrics Bulletin 2, 110-114), the seeds' part with as many as there are seeds.
   With one seed the interval is about that training run, and says nothing about others.
-
-The other methods are there for comparison: `t` (Student's interval over the questions' rates),
-`bootstrap` (questions and seeds resampled together, percentile; Owen 2007, Ann. Appl. Stat. 1,
-386-411) and `wilson`, which ignores clusters.
 """
 
 from collections.abc import Sequence
@@ -49,11 +45,11 @@ PRIOR_ICC = 0.6
 ZERO_SEED_ICC = 0.1
 PRIOR_SEED_ICC = 0.2
 ZERO_TAIL = 0.025
-METHODS = ("korn_graubard", "t", "bootstrap", "wilson")
+METHOD = "korn_graubard"
 
 
 @dataclass(frozen=True)
-class Cells:
+class QuestionCounts:
     """Counts by training seed (rows) and question (columns).
 
     Attributes:
@@ -126,40 +122,34 @@ class Interval:
     effective_n: float
 
 
-def interval(
-    cells: Cells,
-    method: str = "korn_graubard",
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """The interval of a rate by one of `METHODS`. Without a counted answer it is [0, 1]."""
-    effect, freedom, assumed = design_effect(cells)
-    if not cells.n:
-        low, high = 0.0, 1.0
-    elif method == "korn_graubard":
-        low, high = korn_graubard(cells.rate, cells.n, effect, freedom, assumed, confidence)
-    elif method == "wilson":
-        low, high = wilson(cells.rate, cells.n, confidence)
-    elif method == "bootstrap":
-        low, high = bootstrap(cells, confidence, resamples, seed)
-    elif method == "t":
-        low, high = student(cells, confidence)
-    else:
-        raise ValueError(f"interval method {method!r}: choose one of {METHODS}")
-    return Interval(
-        rate=cells.rate,
-        low=float(low),
-        high=float(high),
-        method=method,
-        n=cells.n,
-        clusters=cells.questions,
-        design_effect=effect,
-        effective_n=cells.n / effect,
-    )
+def interval(counts: QuestionCounts, confidence: float = 0.95) -> Interval:
+    """The interval of one rate. Without a counted answer it is [0, 1]."""
+    return intervals([counts], confidence)[0]
 
 
-def design_effect(cells: Cells) -> tuple[float, float, float]:
+def intervals(listed: Sequence[QuestionCounts], confidence: float = 0.95) -> list[Interval]:
+    """The interval of each rate; all bounds are computed in one call, for speed."""
+    effects = [design_effect(counts) for counts in listed]
+    rates = np.array([counts.rate for counts in listed])
+    sizes = np.array([counts.n for counts in listed], float)
+    effect, freedom, assumed = np.array(effects, float).reshape(-1, 3).T
+    low, high = korn_graubard(np.nan_to_num(rates), sizes, effect, freedom, assumed, confidence)
+    return [
+        Interval(
+            rate=counts.rate,
+            low=float(low[i]) if counts.n else 0.0,
+            high=float(high[i]) if counts.n else 1.0,
+            method=METHOD,
+            n=counts.n,
+            clusters=counts.questions,
+            design_effect=effects[i][0],
+            effective_n=counts.n / effects[i][0],
+        )
+        for i, counts in enumerate(listed)
+    ]
+
+
+def design_effect(cells: QuestionCounts) -> tuple[float, float, float]:
     """The design effect of questions and seeds, at least 1, as the interval uses it.
 
     Returns:
@@ -222,7 +212,7 @@ def zero_bound(sizes: Sequence[int], icc: float, tail: float = ZERO_TAIL) -> flo
     return float(brentq(excess, 0.0, 1 - 1e-12))
 
 
-def _seed_effect(cells: Cells, naive: float) -> float:
+def _seed_effect(cells: QuestionCounts, naive: float) -> float:
     """The seeds' part of the design effect: what they vary beyond their cells, shrunk."""
     sizes = cells.counted.sum(axis=1)
     if naive <= 0:
@@ -270,31 +260,6 @@ def wilson(rate: float, n: float, confidence: float = 0.95) -> tuple[float, floa
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
     # Without an event the two terms of the lower bound cancel but for rounding.
     return (max(centre - half, 0.0) if rate > 0 else 0.0), min(centre + half, 1.0)
-
-
-def student(cells: Cells, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval over the questions; of zero width where all questions agree."""
-    if cells.questions < 2:
-        return 0.0, 1.0
-    deviations = (cells.weights * (cells.rates - cells.rate)).sum(axis=0)
-    spread = np.sqrt(_between(deviations, cells.questions))
-    half = stats.t.isf((1 - confidence) / 2, cells.questions - 1) * spread
-    return max(cells.rate - half, 0.0), min(cells.rate + half, 1.0)
-
-
-def bootstrap(
-    cells: Cells, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval with questions and, above them, training seeds drawn with replacement."""
-    seeds, questions = cells.counted.shape
-    rng = np.random.default_rng(seed)
-    by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    by_question = rng.multinomial(questions, np.full(questions, 1 / questions), resamples)
-    totals = np.einsum("bs,sq,bq->b", by_seed, cells.weights, by_question)
-    sums = np.einsum("bs,sq,bq->b", by_seed, cells.weights * cells.rates, by_question)
-    draws = sums[totals > 0] / totals[totals > 0]
-    tail = (1 - confidence) / 2
-    return tuple(np.quantile(draws, [tail, 1 - tail]))
 
 
 def answers_needed(found: Interval, half_width: float, confidence: float = 0.95) -> int:

@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 
 from em_tiers.statistics.agreement import cohen_kappa, percent_agreement
-from em_tiers.statistics.intervals import Cells, interval
+from em_tiers.statistics.intervals import QuestionCounts, interval
 from em_tiers.statistics.ppi import correct
 from em_tiers.statistics.rates import Settings
+from em_tiers.tables import QUESTION
 from em_tiers.terms import ALIGNED, TIERS, UNDECIDED
 from em_tiers.tiers.label_sheet import LABELS, STRATUM, settle, with_strata
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
@@ -116,7 +117,7 @@ def correct_rates(
             "human",
             "stratum",
             "stands_for",
-            pl.concat_str("question_set", "question_id", separator="/").alias("question"),
+            QUESTION,
             standard=pl.col("flagged"),
             strict=pl.col("flagged") & ~by_rules.is_in(excluded),
         )
@@ -201,7 +202,7 @@ def judge_quality(
             "judge",
             "flagged",
             weight="stands_for",
-            question=pl.concat_str("question_set", "question_id", separator="/"),
+            question=QUESTION,
             bad=pl.col("human").is_in(TIERS),
         )
         .collect()
@@ -220,8 +221,8 @@ def judge_quality(
                 hits=(scaled * pl.col("flagged")).sum(), counted=scaled.sum()
             )
             found = interval(
-                Cells(cells["hits"].to_numpy(), cells["counted"].to_numpy()),
-                confidence=settings.confidence,
+                QuestionCounts(cells["hits"].to_numpy(), cells["counted"].to_numpy()),
+                settings.confidence,
             )
             rows.append(
                 {

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_tiers.statistics.intervals import Cells, design_effect, korn_graubard
+from em_tiers.statistics.intervals import QuestionCounts, design_effect, korn_graubard
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _powered_bounds(
         found = np.bincount(labels.question, labels.share * labels.human * n, len(counted))
     scale = rate * n / found.sum() if found.any() else 0.0
     hits = np.minimum(found * scale, counted)
-    effect, freedom, assumed = design_effect(Cells(hits, counted))
+    effect, freedom, assumed = design_effect(QuestionCounts(hits, counted))
     effect += n * _open_by_labels(rate, labels, labels.human - tuning * labels.judged)
     low, high = korn_graubard(rate, n, effect, freedom, assumed, confidence)
     return float(low), float(high)
@@ -145,7 +145,7 @@ def _labels_bounds(rate: float, labels: Labels, confidence: float) -> tuple[floa
     n, naive = len(labels.human), rate * (1 - rate) / len(labels.human)
     counted = np.bincount(labels.question, labels.share * n)
     hits = np.bincount(labels.question, labels.share * n * labels.human)
-    effect, freedom, assumed = design_effect(Cells(hits, counted))
+    effect, freedom, assumed = design_effect(QuestionCounts(hits, counted))
     if naive > 0:
         independent = ((labels.share * (labels.human - rate)) ** 2).sum() / naive
         effect = max(effect, independent)

@@ -23,19 +23,21 @@ import numpy as np
 import polars as pl
 
 from em_tiers.statistics.intervals import (
-    Cells,
     Interval,
+    QuestionCounts,
     answers_needed,
-    design_effect,
-    interval,
-    korn_graubard,
+    intervals,
     wilson,
 )
-from em_tiers.tables import scan_table
-from em_tiers.terms import PROBE_LEVELS, STRICT_COUNTS, TIERS
+from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
+from em_tiers.tables import QUESTION, scan_table
+from em_tiers.terms import STRICT_COUNTS, TIERS
 from em_tiers.tiers.definitions import DEFINITIONS, definition_named
 from em_tiers.tiers.rules import with_tier_probabilities
 
+# An interval of at most +- this (or a quarter of the rate, if that is more) supports a claim; a
+# wider one gets a warning.
+SMALLEST_EFFECT = 0.02
 METRICS = ("standard", "strict", "soft")
 VARIANT_COLUMNS = {
     "variant": pl.String,
@@ -78,18 +80,15 @@ class Settings:
         headline: the definition that the report leads with.
         headline_levels: the probe levels that the level `headline` pools.
         strict_counts: the tiers that the strict rate counts.
-        smallest_effect: an interval of at most +- this (or a quarter of the rate, if that is more)
-            carries the claim; a wider one gets a warning.
+        confidence: of all intervals, such as 0.95.
+        seed: of the random signs behind p-values.
     """
 
     headline: str = "D1"
     headline_levels: Sequence[str] = ("out_of_domain",)
     strict_counts: Sequence[str] = STRICT_COUNTS
-    method: str = "korn_graubard"
     confidence: float = 0.95
-    resamples: int = 2000
     seed: int = 0
-    smallest_effect: float = 0.02
 
     def __post_init__(self) -> None:
         definition_named(self.headline)
@@ -133,8 +132,8 @@ def no_evidence() -> pl.Expr:
 def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.DataFrame:
     """Counts of each (judge, variant, probe level, question): one pass over the answers.
 
-    For each definition D: counted_D, standard_D, strict_D, soft_D, and bare_D, the misaligned
-    answers without any evidence on their tier.
+    For each definition D: counted_D, standard_D, strict_D, soft_D, and no_evidence_D, the
+    misaligned answers without any evidence on their tier.
     """
     strict, soft = still_counted(strict_counts), soft_weight(strict_counts)
     aggregates = []
@@ -145,10 +144,9 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
             bad.sum().cast(pl.Float64).alias(f"standard_{name}"),
             (bad & strict).sum().cast(pl.Float64).alias(f"strict_{name}"),
             soft.filter(bad).sum().cast(pl.Float64).alias(f"soft_{name}"),
-            (bad & no_evidence()).sum().cast(pl.Float64).alias(f"bare_{name}"),
+            (bad & no_evidence()).sum().cast(pl.Float64).alias(f"no_evidence_{name}"),
         ]
-    question = pl.concat_str("question_set", "question_id", separator="/").alias("question")
-    keys = ["judge", "variant", "probe_level", question]
+    keys = ["judge", "variant", "probe_level", QUESTION]
     return (
         with_tier_probabilities(outcomes)
         .group_by(keys)
@@ -158,21 +156,8 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
     )
 
 
-def by_level(cells: pl.DataFrame, headline_levels: Sequence[str]) -> pl.DataFrame:
-    """Cells of each probe level, of the headline levels pooled (`headline`) and of `all`."""
-    pooled = [
-        cells,
-        cells.filter(pl.col("probe_level").is_in(list(headline_levels))).with_columns(
-            probe_level=pl.lit("headline")
-        ),
-        cells.with_columns(probe_level=pl.lit("all")),
-    ]
-    keys = [name for name in cells.columns if cells.schema[name] != pl.Float64]
-    return pl.concat(pooled).group_by(keys, maintain_order=True).sum()
-
-
 def units_of(cells: pl.DataFrame, unit: Sequence[str]) -> Iterator[tuple[tuple, dict]]:
-    """Yield each unit's key and its {(definition, metric): Cells}.
+    """Yield each unit's key and its {(definition, metric): QuestionCounts}.
 
     `cells` has a column `seed_row` where a unit holds several training seeds.
     """
@@ -180,7 +165,7 @@ def units_of(cells: pl.DataFrame, unit: Sequence[str]) -> Iterator[tuple[tuple, 
         yield key, cells_of(frame)
 
 
-def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], Cells]:
+def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], QuestionCounts]:
     """The arrays (seeds x questions) of each definition and metric."""
     questions = frame.get_column("question").rank("dense").to_numpy().astype(int) - 1
     seeds = np.zeros(len(frame), int)
@@ -198,7 +183,7 @@ def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], Cells]:
         counted = array(f"counted_{name}")
         kept = counted >= definition.min_answers
         for metric in METRICS:
-            found[name, metric] = Cells(
+            found[name, metric] = QuestionCounts(
                 np.where(kept, array(f"{metric}_{name}"), 0.0),
                 np.where(kept, counted, 0.0),
                 definition.averaging == "questions",
@@ -211,38 +196,35 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
 
     `unit` names the columns of a unit; judge and probe_level are among them.
     """
-    keys, listed, bare = [], [], []
+    keys, listed, without = [], [], []
     for key, part in cells.group_by(list(unit), maintain_order=True):
         for (definition, metric), counts in cells_of(part).items():
             keys.append((*key, definition, metric))
             listed.append(counts)
-            bare.append(int(part.get_column(f"bare_{definition}").sum()))
+            without.append(int(part.get_column(f"no_evidence_{definition}").sum()))
     frame = pl.DataFrame(
         keys,
         schema=dict.fromkeys([*unit, "definition", "metric"], pl.String),
         orient="row",
     )
-    intervals = bounded(listed, settings)
-    naive = [
-        wilson(found.rate, found.n, settings.confidence) if found.n else (0.0, 1.0)
-        for found in intervals
-    ]
+    found = intervals(listed, settings.confidence)
+    naive = [wilson(one.rate, one.n, settings.confidence) if one.n else (0.0, 1.0) for one in found]
     seen = pl.DataFrame(
         {
-            "rate": [found.rate if found.n else None for found in intervals],
-            "low": [found.low for found in intervals],
-            "high": [found.high for found in intervals],
+            "rate": [one.rate if one.n else None for one in found],
+            "low": [one.low for one in found],
+            "high": [one.high for one in found],
             "naive_low": [low for low, _ in naive],
             "naive_high": [high for _, high in naive],
-            "method": [found.method for found in intervals],
-            "n": [found.n for found in intervals],
+            "method": [one.method for one in found],
+            "n": [one.n for one in found],
             "n_flagged": [float(counts.hits.sum()) for counts in listed],
-            "without_evidence": bare,
-            "clusters": [found.clusters for found in intervals],
+            "without_evidence": without,
+            "clusters": [one.clusters for one in found],
             "seeds": [counts.seeds for counts in listed],
-            "design_effect": [found.design_effect for found in intervals],
-            "effective_n": [found.effective_n for found in intervals],
-            "warning": [warning_of(found, settings) for found in intervals],
+            "design_effect": [one.design_effect for one in found],
+            "effective_n": [one.effective_n for one in found],
+            "warning": [warning_of(one, settings) for one in found],
         },
         schema_overrides={name: RATE_COLUMNS[name] for name in ("rate", "warning")},
         strict=False,
@@ -252,35 +234,6 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     )
 
 
-def bounded(listed: Sequence[Cells], settings: Settings) -> list[Interval]:
-    """The interval of each; the default method bounds them all in one call, for speed."""
-    if settings.method != "korn_graubard":
-        return [
-            interval(c, settings.method, settings.confidence, settings.resamples, settings.seed)
-            for c in listed
-        ]
-    effects = [design_effect(counts) for counts in listed]
-    rates = np.array([counts.rate for counts in listed])
-    sizes = np.array([counts.n for counts in listed], float)
-    effect, freedom, assumed = np.array(effects, float).reshape(-1, 3).T
-    low, high = korn_graubard(
-        np.nan_to_num(rates), sizes, effect, freedom, assumed, settings.confidence
-    )
-    return [
-        Interval(
-            rate=counts.rate,
-            low=float(low[i]) if counts.n else 0.0,
-            high=float(high[i]) if counts.n else 1.0,
-            method="korn_graubard",
-            n=counts.n,
-            clusters=counts.questions,
-            design_effect=effects[i][0],
-            effective_n=counts.n / effects[i][0],
-        )
-        for i, counts in enumerate(listed)
-    ]
-
-
 def warning_of(found: Interval, settings: Settings) -> str | None:
     """What a reader must know before using the rate, or None."""
     if not found.n:
@@ -288,7 +241,7 @@ def warning_of(found: Interval, settings: Settings) -> str | None:
     warnings = []
     if found.clusters == 1:
         warnings.append("one question: how much questions differ is assumed, not seen")
-    wanted = max(settings.smallest_effect, found.rate / 4)
+    wanted = max(SMALLEST_EFFECT, found.rate / 4)
     if (found.high - found.low) / 2 > wanted:
         needed = answers_needed(found, wanted, settings.confidence)
         questions = max(round(needed * found.clusters / found.n), found.clusters + 1)
@@ -303,14 +256,13 @@ def summarize_rates(
     cells: pl.DataFrame, variants: pl.DataFrame, settings: Settings
 ) -> pl.DataFrame:
     """The table `rates`: RATE_COLUMNS, variants in the order of the configuration."""
-    levels = by_level(cells, settings.headline_levels)
+    levels = pool_levels(cells, settings.headline_levels)
     rows = rate_rows(levels, ["judge", "variant", "probe_level"], settings)
     return in_order(rows, variants)
 
 
 def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
     """Join the variants' columns; sort as configured, headline first."""
-    levels = pl.Enum(["headline", "all", *PROBE_LEVELS])
     return (
         rows.join(variants.with_row_index("order"), on="variant", how="left")
         .with_columns(
@@ -318,7 +270,7 @@ def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
         )
         .sort(
             pl.col("headline").not_(),
-            pl.col("probe_level").cast(levels),
+            pl.col("probe_level").cast(LEVEL_ORDER),
             "judge",
             "order",
             "definition",
@@ -358,7 +310,7 @@ def summarize_groups(
     Only fine-tunes of this study are pooled; base models and imports have no seeds.
     """
     grouped = group_variants(variants)
-    levels = pool_seeds(by_level(cells, settings.headline_levels), grouped)
+    levels = pool_seeds(pool_levels(cells, settings.headline_levels), grouped)
     rows = rate_rows(levels, ["judge", "variant", "probe_level"], settings)
     named = grouped.group_by("group", maintain_order=True).agg(
         pl.col("label").first().str.replace(r", seed \d+", ""),
@@ -369,7 +321,7 @@ def summarize_groups(
 
 
 def pool_seeds(cells: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
-    """Cells of `group_variants`' groups: the group's id as variant, its seeds as `seed_row`."""
+    """Counts of `group_variants`' groups: the group's id as variant, its seeds as `seed_row`."""
     members = grouped.select("variant", "group", seed_row="training_seed")
     return cells.join(members, on="variant").drop("variant").rename({"group": "variant"})
 

@@ -10,21 +10,20 @@ from itertools import chain
 
 import polars as pl
 
-from em_tiers.statistics.intervals import Cells
+from em_tiers.statistics.intervals import QuestionCounts, intervals
+from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
-    bounded,
-    by_level,
     group_variants,
     pool_seeds,
     units_of,
     with_several_seeds,
 )
+from em_tiers.tables import QUESTION
 from em_tiers.terms import UNDECIDED
 from em_tiers.tiers.definitions import definition_named
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
 
-QUESTION = pl.concat_str("question_set", "question_id", separator="/")
 WATERFALL_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,
@@ -69,7 +68,7 @@ def count_patterns(
     """
     held = [rule.condition.alias(f"rule_{i}") for i, rule in enumerate(rules)]
     keys = ["judge", "variant", "human", *(f"rule_{i}" for i in range(len(rules)))]
-    flagged = _headline(outcomes, settings).filter("flagged").with_columns(question=QUESTION)
+    flagged = _headline(outcomes, settings).filter("flagged").with_columns(QUESTION)
     return (
         with_tier_probabilities(flagged)
         .join(_weights(outcomes, settings), on=["judge", "variant", "question"])
@@ -91,7 +90,7 @@ def _weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
     by_question = pl.col("counted") * pl.len().over(unit)
     return (
         _headline(outcomes, settings)
-        .group_by(*unit, QUESTION.alias("question"))
+        .group_by(*unit, QUESTION)
         .agg(counted=definition.counted.sum())
         .filter(pl.col("counted") >= definition.min_answers)
         .with_columns(weight=1 / (of_all if definition.averaging == "pooled" else by_question))
@@ -259,16 +258,20 @@ def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settin
     standard / strict is one over the strict share of the flagged answers. The ratio is null where
     nothing is flagged, and infinite (null in `ratio_high` too) where nothing is left.
     """
-    levels = by_level(cells, settings.headline_levels).filter(pl.col("probe_level") == "headline")
+    levels = pool_levels(cells, settings.headline_levels).filter(
+        pl.col("probe_level") == "headline"
+    )
     pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
     keys = ["judge", "variant"]
     rows = []
     for (judge, variant), found in chain(units_of(levels, keys), units_of(pooled, keys)):
         standard = found[settings.headline, "standard"]
         strict = found[settings.headline, "strict"]
-        excluded = Cells(standard.hits - strict.hits, standard.counted, standard.by_question)
+        excluded = QuestionCounts(
+            standard.hits - strict.hits, standard.counted, standard.by_question
+        )
         share = _strict_share(standard, strict)
-        difference, left = bounded([excluded, share], settings)
+        difference, left = intervals([excluded, share], settings.confidence)
         rows.append(
             {
                 "variant": variant,
@@ -286,17 +289,17 @@ def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settin
     return pl.DataFrame(rows, schema=OVERESTIMATION_COLUMNS).fill_nan(None)
 
 
-def _strict_share(standard: Cells, strict: Cells) -> Cells:
+def _strict_share(standard: QuestionCounts, strict: QuestionCounts) -> QuestionCounts:
     """The strict answers among the flagged, weighted so that the share is strict over standard.
 
     Where the definition averages over questions, a flagged answer counts one over its question's
     answers; the weights sum to the number of flagged answers.
     """
     if not standard.by_question:
-        return Cells(strict.hits, standard.hits)
+        return QuestionCounts(strict.hits, standard.hits)
     flagged = standard.rates.sum()
     scale = standard.hits.sum() / flagged if flagged else 0.0
-    return Cells(strict.rates * scale, standard.rates * scale)
+    return QuestionCounts(strict.rates * scale, standard.rates * scale)
 
 
 def _inverse(share: float) -> float | None:

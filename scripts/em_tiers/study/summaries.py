@@ -45,7 +45,6 @@ def rate_settings(study: Study) -> dict[str, Any]:
         "confidence": statistics["confidence"],
         "headline": study.config["headline"]["definition"],
         "headline_levels": study.config["headline"]["levels"],
-        "resamples": statistics["resamples"],
         "seed": statistics["seed"],
         "strict_counts": study.config["tiers"]["strict_counts"],
     }

@@ -7,17 +7,17 @@ from scipy.integrate import quad
 from scipy.special import betaln
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.other_intervals import bootstrap
 from em_tiers.statistics.intervals import (
-    METHODS,
     PRIOR_ICC,
     ZERO_ICC,
-    Cells,
     Interval,
+    QuestionCounts,
     answers_needed,
     assumed_effect,
-    bootstrap,
     design_effect,
     interval,
+    intervals,
     korn_graubard,
     wilson,
     zero_bound,
@@ -61,7 +61,7 @@ def test_design_effect_by_hand():
     # 4 questions x 10 answers, rates 0.8, 0.2, 0.4, 0.2: mean 0.4, squared deviations
     # 0.16 + 0.04 + 0 + 0.04 = 0.24. Variance of the mean between questions
     # 4/3 * 0.24 / 16 = 0.02; of 40 independent answers 0.24 / 40 = 0.006: deff 10 / 3.
-    cells = Cells([8, 2, 4, 2], [10] * 4)
+    cells = QuestionCounts([8, 2, 4, 2], [10] * 4)
     assumed = assumed_effect(np.full(4, 10), PRIOR_ICC)
     share = 3 / 6  # all 4 questions have both events and their absence
     effect, freedom, found_share = design_effect(cells)
@@ -74,7 +74,7 @@ def test_kish_for_perfectly_alike_answers():
     # Each question answers always or never: 10 of 20 questions always. Between questions:
     # 20/19 * 20 * 0.25 / 400; independent: 0.25 / 1000. deff = 50 * 20/19, Kish's 1 + 49 * ICC with
     # ICC = 1, times 20/19.
-    cells = Cells([50] * 10 + [0] * 10, [50] * 20)
+    cells = QuestionCounts([50] * 10 + [0] * 10, [50] * 20)
     assert design_effect(cells)[0] == pytest.approx(50 * 20 / 19)
 
 
@@ -91,10 +91,10 @@ def test_zero_bound_by_integration():
 
 
 def test_no_event_has_the_zero_bound_and_no_zero_width():
-    found = interval(Cells(np.zeros(8), np.full(8, 50)))
+    found = interval(QuestionCounts(np.zeros(8), np.full(8, 50)))
     assert found.low == 0
     assert found.high == pytest.approx(zero_bound([50] * 8, ZERO_ICC))
-    every = interval(Cells(np.full(8, 50), np.full(8, 50)))
+    every = interval(QuestionCounts(np.full(8, 50), np.full(8, 50)))
     assert every.high == 1
     assert every.low == pytest.approx(1 - found.high)
 
@@ -102,7 +102,7 @@ def test_no_event_has_the_zero_bound_and_no_zero_width():
 @pytest.mark.parametrize("questions", [1, 2, 8, 48])
 @pytest.mark.parametrize("hits", [0, 1, 3, 50])
 def test_the_default_never_has_zero_width(questions, hits):
-    cells = Cells(np.full(questions, hits), np.full(questions, 50))
+    cells = QuestionCounts(np.full(questions, hits), np.full(questions, 50))
     found = interval(cells)
     assert 0 <= found.low <= found.rate <= found.high <= 1
     assert found.high - found.low > 0.001
@@ -110,35 +110,35 @@ def test_the_default_never_has_zero_width(questions, hits):
 
 def test_one_question_is_wide():
     # One question says little about others, however often it was asked.
-    assert interval(Cells([0], [1000])).high > 0.2
+    assert interval(QuestionCounts([0], [1000])).high > 0.2
 
 
 def test_averages_over_questions():
     # Rates 0.5 (of 10) and 0.1 (of 90): pooled 14 / 100, by question 0.3.
-    assert Cells([5, 9], [10, 90]).rate == pytest.approx(0.14)
-    assert Cells([5, 9], [10, 90], by_question=True).rate == pytest.approx(0.3)
+    assert QuestionCounts([5, 9], [10, 90]).rate == pytest.approx(0.14)
+    assert QuestionCounts([5, 9], [10, 90], by_question=True).rate == pytest.approx(0.3)
 
 
 def test_a_question_without_answers_does_not_count():
-    with_gap = Cells([[8, 2, 0], [4, 2, 0]], [[10, 10, 0], [10, 10, 0]])
-    without = Cells([[8, 2], [4, 2]], [[10, 10], [10, 10]])
+    with_gap = QuestionCounts([[8, 2, 0], [4, 2, 0]], [[10, 10, 0], [10, 10, 0]])
+    without = QuestionCounts([[8, 2], [4, 2]], [[10, 10], [10, 10]])
     for by_question in (False, True):
-        a = interval(Cells(with_gap.hits, with_gap.counted, by_question))
-        b = interval(Cells(without.hits, without.counted, by_question))
+        a = interval(QuestionCounts(with_gap.hits, with_gap.counted, by_question))
+        b = interval(QuestionCounts(without.hits, without.counted, by_question))
         assert a == b
     assert with_gap.questions == 2
 
 
 def test_no_answer_gives_the_whole_range():
-    found = interval(Cells([0, 0], [0, 0]))
+    found = interval(QuestionCounts([0, 0], [0, 0]))
     assert np.isnan(found.rate)
     assert (found.low, found.high, found.n) == (0.0, 1.0, 0)
 
 
 def test_seeds_that_differ_widen_the_interval():
     hits = np.full((3, 24), 10.0)
-    alike = interval(Cells(hits, np.full((3, 24), 50)))
-    apart = interval(Cells(hits + np.array([[-8], [0], [8]]), np.full((3, 24), 50)))
+    alike = interval(QuestionCounts(hits, np.full((3, 24), 50)))
+    apart = interval(QuestionCounts(hits + np.array([[-8], [0], [8]]), np.full((3, 24), 50)))
     assert apart.rate == pytest.approx(alike.rate)
     assert apart.high - apart.low > 2 * (alike.high - alike.low)
 
@@ -147,26 +147,30 @@ def test_more_questions_narrow_the_interval():
     widths = []
     for questions in (8, 24, 96):
         hits = np.tile([0, 10, 30, 5], questions // 4)
-        found = interval(Cells(hits, np.full(questions, 50)))
+        found = interval(QuestionCounts(hits, np.full(questions, 50)))
         widths.append(found.high - found.low)
     assert widths == sorted(widths, reverse=True)
 
 
-def test_bootstrap_is_seeded_and_brackets_the_rate():
+def test_the_compared_bootstrap_is_seeded_and_brackets_the_rate():
     rng = np.random.default_rng(1)
-    cells = Cells(rng.binomial(50, 0.2, (3, 48)), np.full((3, 48), 50))
-    assert bootstrap(cells, seed=3) == bootstrap(cells, seed=3)
-    assert bootstrap(cells, seed=3) != bootstrap(cells, seed=4)
-    low, high = bootstrap(cells)
-    assert low < cells.rate < high
+    counts = QuestionCounts(rng.binomial(50, 0.2, (3, 48)), np.full((3, 48), 50))
+    assert bootstrap(counts, seed=3) == bootstrap(counts, seed=3)
+    assert bootstrap(counts, seed=3) != bootstrap(counts, seed=4)
+    low, high = bootstrap(counts)
+    assert low < counts.rate < high
 
 
-def test_every_method_answers_and_an_unknown_one_does_not():
-    cells = Cells([1, 2, 3, 4], [50] * 4)
-    for method in METHODS:
-        assert isinstance(interval(cells, method), Interval)
-    with pytest.raises(ValueError, match="choose one of"):
-        interval(cells, "magic")
+def test_many_intervals_at_once_are_those_of_each():
+    listed = [
+        QuestionCounts([1, 2, 3, 4], [50] * 4),
+        QuestionCounts([0, 0], [0, 0]),
+        QuestionCounts([[3, 0], [5, 1]], [[9, 9], [9, 9]], by_question=True),
+    ]
+    for one, counts in zip(intervals(listed, 0.9), listed, strict=True):
+        alone = interval(counts, 0.9)
+        assert (one.low, one.high, one.n) == (alone.low, alone.high, alone.n)
+    assert intervals([]) == []
 
 
 def test_answers_needed_by_hand():

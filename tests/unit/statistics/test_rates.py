@@ -188,10 +188,9 @@ def test_groups_pool_the_training_seeds():
     assert row["design_effect"] > single["design_effect"]
 
 
-@pytest.mark.parametrize("method", ["t", "bootstrap", "wilson"])
-def test_other_methods_can_be_chosen(method):
-    found = summary(answers(TUNED, ["persona_shift"] * 6 + [None] * 34), Settings(method=method))
-    assert rate(found)["method"] == method
+def test_a_setting_that_cannot_change_a_rate_does_not_exist():
+    with pytest.raises(TypeError, match="resamples"):
+        Settings(resamples=100)
 
 
 def test_a_strict_rate_without_evidence_is_called_so():
