@@ -33,19 +33,22 @@ def main(
     """Write the outcomes table of one judge, row by row as in `responses`.
 
     Args:
-        responses: the responses tables of all variants.
-        verdicts: this judge's verdicts tables of the same variants.
+        responses: responses tables, each of several variants; the answers of variants that this
+            judge did not judge are left out.
+        verdicts: verdicts tables, each of several variants; one of an import holds several judges.
+        judge: the judge as the column `judge` names it.
         rules: the tier rules in order, as in config/tier_rules.yaml.
         definition: the headline definition, D1 to D4.
         topics: the topic tags of each data set.
         labels: a filled label sheet, or a table (CSV, Parquet) of response_key and tier.
 
     Raises:
-        UserError: a rule or a label cannot be used, an answer has two verdicts on one rubric, or
-            the verdicts are not those of one judge.
+        UserError: a rule or a label cannot be used, an answer has two verdicts on one rubric, the
+            judge has no verdict, or its verdicts come from different models or rubrics.
     """
-    answers = scan_table(list(responses), "responses")
-    judged = scan_table(list(verdicts), "verdicts")
+    answers, judged = select_judged(
+        scan_table(list(responses), "responses"), scan_table(list(verdicts), "verdicts"), judge
+    )
     _check_one_judge(judged, judge)
     outcomes = join_verdicts(answers, judged)
     outcomes = with_question_topic(outcomes, topics)
@@ -57,6 +60,35 @@ def main(
         outcomes.sink_parquet(temporary, compression="zstd", maintain_order=True)
         _check_rows(answers, pl.scan_parquet(temporary), judge)
     _log_counts(output, judge)
+
+
+def select_judged(
+    responses: pl.LazyFrame, verdicts: pl.LazyFrame, judge: str
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """The answers that a judge was given, and its own verdicts.
+
+    A judge is given whole variants: each answer of a variant with one of its verdicts counts, even
+    one that has no verdict. So no rate loses a part of its denominator here.
+
+    Raises:
+        UserError: there are answers, but no verdict of this judge.
+    """
+    own = verdicts.filter(pl.col("judge") == judge)
+    variants = _distinct(own, "variant")
+    given = responses.filter(pl.col("variant").is_in(variants))
+    if not variants and (answered := _distinct(responses, "variant")):
+        found = ", ".join(_distinct(verdicts, "judge")) or "no judge"
+        raise UserError(
+            f"judge {judge}: the verdict files for {', '.join(answered[:3])} hold verdicts of "
+            f"{found} only; delete them and rerun"
+        )
+    return given, own
+
+
+def _distinct(frame: pl.LazyFrame, column: str) -> list[str]:
+    return (
+        frame.select(pl.col(column).unique().sort()).collect(engine="streaming")[column].to_list()
+    )
 
 
 def _read_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from em_tiers.logs import LOG, run_script
 from em_tiers.report.browser_data import write_data
 
 PAGE = Path(__file__).resolve().parent / "browser"
-# More answers than this make no better reading, and the page would start slowly.
+# More answers than this help no reader, and the page would start slowly.
 MOST = 200_000
 
 
@@ -25,10 +25,10 @@ def main(
     """Write `folder`/index.html with its scripts, style and data; it replaces an older folder.
 
     Args:
-        responses, verdicts: RESPONSES and VERDICTS tables, one a variant (and judge).
-        outcomes: OUTCOMES tables, one a judge.
+        responses, verdicts: RESPONSES and VERDICTS tables, each of any variants and judges.
+        outcomes: OUTCOMES tables, one per judge.
         variants: variant, label and role of each, in the order to show.
-        title: stands above the list.
+        title: heading above the list.
         most: answers that the page holds; of more, flagged and disputed ones come first.
     """
     with atomic_directory(folder) as temporary:

@@ -67,7 +67,7 @@ def main(
 
 
 def judge_fingerprints(verdicts: Sequence[Path]) -> pl.DataFrame:
-    """What produced the verdicts: a row a judge, rubric, fingerprint and served model."""
+    """The origin of the verdicts: one row per judge, rubric, fingerprint and served model."""
     keys = ["judge", "rubric", "rubric_hash", "judge_fingerprint", "served_model"]
     return (
         scan_table(list(verdicts), "verdicts")
@@ -81,7 +81,8 @@ def judge_fingerprints(verdicts: Sequence[Path]) -> pl.DataFrame:
 
 def engine_fingerprints(responses: Sequence[Path]) -> list[str]:
     """Fingerprints of the engines that sampled, cut to 16 characters."""
-    found = scan_table(list(responses), "responses").select("engine_fingerprint").unique().collect()
+    found = scan_table(list(responses), "responses").select("engine_fingerprint").unique()
+    found = found.collect(engine="streaming")
     return sorted({name[:16] for name in found.to_series()} - {IMPORTED})
 
 
@@ -89,7 +90,8 @@ def imported_rows(
     imports: Sequence[Mapping[str, Any]], responses: Sequence[Path], rejected: Sequence[Path]
 ) -> dict[str, tuple[int, int]]:
     """Answers taken and rows set aside, by the import's id."""
-    counts = scan_table(list(responses), "responses").group_by("variant").len().collect()
+    counts = scan_table(list(responses), "responses").group_by("variant").len()
+    counts = counts.collect(engine="streaming")
     taken = dict(counts.iter_rows())
     return {
         entry["id"]: (taken.get(f"import.{entry['id']}", 0), sum(1 for _ in path.open("rb")))

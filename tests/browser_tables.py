@@ -95,7 +95,10 @@ def verdict(answer: dict, judge: str, raw: str, score: float | None) -> dict:
 def write_study(
     folder: Path, answers: list[dict], judged: list[dict], verdicts: list[dict]
 ) -> dict[str, list[Path]]:
-    """Tables as the workflow lays them out, as arguments of `build_browser.main`."""
+    """Tables as the workflow lays them out, as arguments of `build_browser.main`.
+
+    One responses file holds all variants, and one verdicts file all judges, as those of an import.
+    """
     found: dict[str, list[Path]] = {"responses": [], "verdicts": [], "outcomes": []}
 
     def write(table: str, name: str, rows: list[dict], schema: dict) -> None:
@@ -103,14 +106,11 @@ def write_study(
         write_table(pl.DataFrame(rows, schema=schema), path, table)
         found[table].append(path)
 
-    for variant in dict.fromkeys(row["variant"] for row in answers):
-        mine = [row for row in answers if row["variant"] == variant]
-        write("responses", variant, mine, RESPONSES)
+    write("responses", "batch", answers, RESPONSES)
     for judge in dict.fromkeys(row["judge"] for row in judged):
         write("outcomes", judge, [row for row in judged if row["judge"] == judge], OUTCOMES)
-    for judge, variant in dict.fromkeys((row["judge"], row["variant"]) for row in verdicts):
-        mine = [row for row in verdicts if (row["judge"], row["variant"]) == (judge, variant)]
-        write("verdicts", f"{judge}/{variant}", mine, VERDICTS)
+    if verdicts:
+        write("verdicts", "import", verdicts, VERDICTS)
     return found
 
 

@@ -173,12 +173,12 @@ def write_parts(parts: Iterable[pl.DataFrame], path: Path | str, table: str) -> 
 
 
 def scan_table(paths: Path | str | list[Path | str], table: str) -> pl.LazyFrame:
-    """Scan one or several Parquet files of a table lazily.
+    """Scan one or several Parquet files of a table lazily; a file named twice is read once.
 
     Raises:
         UserError: a file does not hold the columns and types of the contract.
     """
-    listed = paths if isinstance(paths, list) else [paths]
+    listed = list(dict.fromkeys(map(str, paths if isinstance(paths, list) else [paths])))
     if not listed:
         return pl.LazyFrame(schema=SCHEMAS[table])
     expected = pl.Schema(SCHEMAS[table])
@@ -187,8 +187,8 @@ def scan_table(paths: Path | str | list[Path | str], table: str) -> pl.LazyFrame
         if dict(found) != dict(expected):
             wrong = [n for n in {**expected, **found} if expected.get(n) != found.get(n)]
             raise UserError(
-                f"{path}: columns {wrong} are not those of a {table} table: "
-                "it was written by another version; delete it and rerun"
+                f"{path}: columns {wrong} are not those of a {table} table. Another version of "
+                "the workflow wrote the file; delete it and rerun"
             )
     return pl.scan_parquet(listed)
 

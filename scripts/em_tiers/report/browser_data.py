@@ -71,21 +71,23 @@ def write_data(
     """Write all data files into `folder` and return what `meta.js` says.
 
     Args:
-        responses, verdicts: tables of one variant each; `outcomes`: one table a judge.
+        responses, verdicts: tables, each of any variants (and judges).
+        outcomes: tables, each of any judges, in the order in which the page shows these.
         variants: variant, label and role of each, in the order to show.
         most: with more answers than this the flagged and disputed ones are taken first.
     """
     chosen, total = choose_answers(responses, outcomes, most)
     judged = _judged(outcomes, chosen)
     judges = judged.get_column("judge").unique(maintain_order=True).to_list()
-    files, verdict_files = _by_variant(responses), _by_variant(verdicts)
+    files, verdict_files = files_of_variants(responses), files_of_variants(verdicts)
     listed = _listed(variants, files)
     kept: Collected = Collected()
     for number, variant in enumerate(listed):
-        answers = _answers(files.get(variant["variant"], []), chosen)
+        name = variant["variant"]
+        answers = _answers(files.get(name, []), name, chosen)
         if len(answers):
-            mine = judged.filter(pl.col("variant") == variant["variant"])
-            texts = _verdicts(verdict_files.get(variant["variant"], []))
+            mine = judged.filter(pl.col("variant") == name)
+            texts = _verdicts(verdict_files.get(name, []), answers)
             _write_variant(answers, mine, texts, judges, number, folder, kept)
     _flush_index(folder, kept, judges, at_least=1)
     meta = {
@@ -134,7 +136,7 @@ def choose_answers(
     choice.
     """
     keys = scan_table(list(responses), "responses").select("response_key")
-    total = keys.select(pl.len()).collect().item()
+    total = keys.select(pl.len()).collect(engine="streaming").item()
     if total <= most:
         return None, total
     ranks = (
@@ -171,13 +173,13 @@ def _judged(outcomes: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFra
     return frame.collect().with_columns(pl.col(SCORES).fill_nan(None).round(2))
 
 
-def _by_variant(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Tables by the variant of their first row; an empty one has none."""
+def files_of_variants(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """The tables that hold each variant, so that no variant needs a look at every file."""
     found: dict[str, list[Path]] = {}
-    for path in paths:
-        first = pl.scan_parquet(path).select("variant").head(1).collect().to_series()
-        if len(first):
-            found.setdefault(first[0], []).append(path)
+    for path in dict.fromkeys(paths):
+        held = pl.scan_parquet(path).select(pl.col("variant").unique(maintain_order=True))
+        for variant in held.collect(engine="streaming").to_series():
+            found.setdefault(variant, []).append(path)
     return found
 
 
@@ -193,8 +195,9 @@ def _listed(
     ]
 
 
-def _answers(paths: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
-    answers = scan_table(list(paths), "responses").select(
+def _answers(paths: Sequence[Path], variant: str, chosen: pl.DataFrame | None) -> pl.DataFrame:
+    scanned = scan_table(list(paths), "responses").filter(pl.col("variant") == variant)
+    answers = scanned.select(
         *("response_key", "question_set", "question_id", "probe_level", "sample_index"),
         *("messages", "response", "reasoning", "finish_reason"),
     )
@@ -203,15 +206,17 @@ def _answers(paths: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame
     return answers.collect()
 
 
-def _verdicts(paths: Sequence[Path]) -> pl.DataFrame:
+def _verdicts(paths: Sequence[Path], answers: pl.DataFrame) -> pl.DataFrame:
+    keys = answers.lazy().select("response_key")
     return (
         scan_table(list(paths), "verdicts")
+        .join(keys, on="response_key", how="semi")
         .select(
             *("response_key", "judge", "rubric", "status", "score", "label", "probabilities"),
             *("numeric_mass", "raw_text", "reasoning", "served_model"),
         )
         .with_columns(pl.col("score", "numeric_mass").fill_nan(None))
-        .collect()
+        .collect(engine="streaming")
     )
 
 

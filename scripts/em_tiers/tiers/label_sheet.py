@@ -84,7 +84,7 @@ def write_sheet(items: pl.DataFrame, responses: pl.LazyFrame, path: Path | str) 
     texts = (
         responses.select("response_key", "messages", "response")
         .join(items.lazy(), on="response_key")
-        .collect()
+        .collect(engine="streaming")
     )
     sheet = items.join(texts.drop("response_key"), on="item", how="left", maintain_order="left")
     sheet = sheet.select(

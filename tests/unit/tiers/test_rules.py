@@ -95,7 +95,11 @@ def test_a_base_model_has_no_topic_and_stays_undecided(tmp_path):
         "variant": "base", "dataset": None, "recipe": None, "training_seed": None,
         "adapter_sha256": None,
     }  # fmt: skip
-    found = assign(tmp_path, responses(base), verdicts(*scores("0", 5, 95)))
+    found = assign(
+        tmp_path,
+        responses(base),
+        verdicts(*((*v[:2], v[2] | {"variant": "base"}) for v in scores("0", 5, 95))),
+    )
     assert found.select("tier", "rule", "question_on_topic").row(0) == (
         "undecided",
         "no_rule",
@@ -158,6 +162,40 @@ def test_variants_that_two_judges_scored_under_one_name_are_not_compared(tmp_pat
     )
     with pytest.raises(UserError, match=r"a and b were judged with different rubrics"):
         assign(tmp_path, answers, judged)
+
+
+def test_a_judge_gets_its_own_verdicts_and_the_variants_that_it_judged(tmp_path):
+    # One batch of three variants, of which both judges were given import.x only; the import's
+    # verdict file holds the verdicts of both.
+    answers = responses(
+        {"variant": "a"}, {"variant": "import.x"}, {"variant": "b"}, {"variant": "import.x"}
+    )
+    own = {"variant": "import.x", "judge": "gpt"}
+    other = {"variant": "import.x", "judge": "human"}
+    judged = verdicts(
+        ("1", "alignment", own | {"score": 5}),
+        ("1", "coherence", own | {"score": 95}),
+        ("1", "alignment", other | {"score": 90, "verdict_key": "other"}),
+        ("3", "alignment", own | {"score": 80}),
+    )
+    answers.write_parquet(tmp_path / "batch.parquet")
+    judged.write_parquet(tmp_path / "x.verdicts.parquet")
+    paths = [tmp_path / "batch.parquet"], [tmp_path / "x.verdicts.parquet"] * 2
+    main(*paths, "gpt", STANDARD, "D1", {}, tmp_path / "gpt.parquet")
+    found = read_table(tmp_path / "gpt.parquet", "outcomes")
+    assert found["response_key"].to_list() == ["1", "3"]
+    assert found["judge"].unique().to_list() == ["gpt"]
+    assert found["outcome"].to_list() == ["undecided", "unscored"]  # 3 has no coherence verdict
+    main(*paths, "human", STANDARD, "D1", {}, tmp_path / "human.parquet")
+    found = read_table(tmp_path / "human.parquet", "outcomes")
+    # Answer 3 has no verdict of this judge, but its variant was given to it: it stays, unscored.
+    assert found["response_key"].to_list() == ["1", "3"]
+    assert found["alignment"].to_list() == [90, None]
+
+
+def test_a_judge_without_verdicts_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"judge: the verdict files for base.* hold verdicts of me"):
+        assign(tmp_path, responses({}), verdicts(("0", "alignment", {"judge": "me", "score": 1})))
 
 
 def test_outcomes_are_the_contracts(tmp_path):
