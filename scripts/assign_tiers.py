@@ -52,7 +52,9 @@ def main(
     _check_one_judge(judged, judge)
     outcomes = join_verdicts(answers, judged)
     outcomes = with_question_topic(outcomes, topics)
-    outcomes = with_human_labels(outcomes, _read_labels(labels, answers) if labels else None)
+    outcomes = with_human_labels(
+        outcomes, _read_settled_labels(labels, answers) if labels else None
+    )
     outcomes = outcomes.with_columns(judge=pl.lit(judge))
     outcomes = with_outcomes(outcomes, read_rules(rules), definition_named(definition))
     outcomes = outcomes.select(pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
@@ -74,10 +76,10 @@ def select_judged(
         UserError: there are answers, but no verdict of this judge.
     """
     own = verdicts.filter(pl.col("judge") == judge)
-    variants = _distinct(own, "variant")
+    variants = _distinct_values(own, "variant")
     given = responses.filter(pl.col("variant").is_in(variants))
-    if not variants and (answered := _distinct(responses, "variant")):
-        found = ", ".join(_distinct(verdicts, "judge")) or "no judge"
+    if not variants and (answered := _distinct_values(responses, "variant")):
+        found = ", ".join(_distinct_values(verdicts, "judge")) or "no judge"
         raise UserError(
             f"judge {judge}: the verdict files for {', '.join(answered[:3])} hold verdicts of "
             f"{found} only; delete them and rerun"
@@ -85,13 +87,13 @@ def select_judged(
     return given, own
 
 
-def _distinct(frame: pl.LazyFrame, column: str) -> list[str]:
+def _distinct_values(frame: pl.LazyFrame, column: str) -> list[str]:
     return (
         frame.select(pl.col(column).unique().sort()).collect(engine="streaming")[column].to_list()
     )
 
 
-def _read_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
+def _read_settled_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
     """One label an answer, from a sheet of this study or from a table with the answers' keys.
 
     A judge whose scores were imported has a part of the answers only: items of others are left

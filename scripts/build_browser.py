@@ -10,7 +10,7 @@ from em_tiers.report.browser_data import write_data
 
 PAGE = Path(__file__).resolve().parent / "browser"
 # More answers than this help no reader, and the page would start slowly.
-MOST = 200_000
+MOST_ANSWERS = 200_000
 
 
 def main(
@@ -20,7 +20,7 @@ def main(
     variants: list[dict[str, Any]],
     folder: Path,
     title: str = "Answers",
-    most: int = MOST,
+    most: int = MOST_ANSWERS,
 ) -> None:
     """Write `folder`/index.html with its scripts, style and data; it replaces an older folder.
 
@@ -49,5 +49,5 @@ if "snakemake" in globals():
         variants=job.params.variants,
         folder=Path(job.output.folder),
         title=job.params.get("title", "Answers"),
-        most=job.params.get("most", MOST),
+        most=job.params.get("most", MOST_ANSWERS),
     )

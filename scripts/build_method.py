@@ -81,9 +81,9 @@ def judge_fingerprints(verdicts: Sequence[Path]) -> pl.DataFrame:
 
 def engine_fingerprints(responses: Sequence[Path]) -> list[str]:
     """Fingerprints of the engines that sampled, cut to 16 characters."""
-    found = scan_table(list(responses), "responses").select("engine_fingerprint").unique()
-    found = found.collect(engine="streaming")
-    return sorted({name[:16] for name in found.to_series()} - {IMPORTED})
+    scanned = scan_table(list(responses), "responses").select("engine_fingerprint")
+    found = scanned.unique().collect(engine="streaming").to_series()
+    return sorted({name[:16] for name in found} - {IMPORTED})
 
 
 def imported_rows(
@@ -91,8 +91,7 @@ def imported_rows(
 ) -> dict[str, tuple[int, int]]:
     """Answers taken and rows set aside, by the import's id."""
     counts = scan_table(list(responses), "responses").group_by("variant").len()
-    counts = counts.collect(engine="streaming")
-    taken = dict(counts.iter_rows())
+    taken = dict(counts.collect(engine="streaming").iter_rows())
     return {
         entry["id"]: (taken.get(f"import.{entry['id']}", 0), sum(1 for _ in path.open("rb")))
         for entry, path in zip(imports, rejected, strict=True)

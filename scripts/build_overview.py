@@ -9,7 +9,7 @@ import polars as pl
 from em_tiers.files import write_text
 from em_tiers.logs import run_script
 from em_tiers.report.pages import Block, html_page
-from em_tiers.statistics.headline import answer_table, percent, words
+from em_tiers.statistics.headline import answer_table, format_label, percent
 from em_tiers.terms import USABLE_STATUSES
 from em_tiers.tiers.definitions import definition_named
 
@@ -78,13 +78,13 @@ def answers_in_words(rows: pl.DataFrame) -> list[str]:
             count = "the one benign model" if len(benign) == 1 else f"{len(benign)} benign models"
             sentences.append(
                 f"Under judge {judge}, the standard rate of {count} is "
-                f"{spread(benign['standard'])} %, the strict rate "
-                f"{spread(benign['strict'])} %."
+                f"{rate_range(benign['standard'])} %, the strict rate "
+                f"{rate_range(benign['strict'])} %."
             )
     return sentences
 
 
-def spread(values: pl.Series) -> str:
+def rate_range(values: pl.Series) -> str:
     """The lowest and the highest share in percent, or a single number where they are equal."""
     low, high = percent(values.min()), percent(values.max())
     return low if low == high else f"{low} to {high}"
@@ -158,7 +158,7 @@ def coverage_table(statuses: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
     for (judge, rubric), frame in counts.group_by("judge", "rubric", maintain_order=True):
         by_status = dict(frame.select("status", "count").iter_rows())
         total = sum(by_status.values())
-        others = [f"{words(s)} {n:,}" for s, n in sorted(by_status.items()) if s != "ok"]
+        others = [f"{format_label(s)} {n:,}" for s, n in sorted(by_status.items()) if s != "ok"]
         share = percent(by_status.get("ok", 0) / total) if total else "–"
         rows.append([judge, rubric, total, share, ", ".join(others) or "none"])
     return ["Judge", "Asked about", "Verdicts", "Usable, %", "Others"], sorted(rows)

@@ -35,7 +35,7 @@ def main(
         with opened(before, config_before) as first, opened(after, config_after) as second:
             changes = compare_configurations(first, second)
             rates = compare_rates(first, second, judges)
-            text = page(first, second, changes, rates)
+            text = comparison_page(first, second, changes, rates)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -46,7 +46,7 @@ def main(
     return 0
 
 
-def page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.DataFrame) -> str:
+def comparison_page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.DataFrame) -> str:
     """The comparison in Markdown; the table of rates shows the headline, the CSV file all."""
     known = before.config and after.config
     settings = settings_of(after)
@@ -59,7 +59,7 @@ def page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.DataFrame) ->
         "# Comparison",
         f"Before: `{before.name}`. After: `{after.name}`.",
         "## Configuration",
-        _configuration(changes) if known else
+        _configuration_part(changes) if known else
         "The configuration of one of them is not known: compare archives, or name it.",
         "## Rates",
         f"Definition {settings.headline}, probe levels {', '.join(settings.headline_levels)}; "
@@ -73,7 +73,7 @@ def page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.DataFrame) ->
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _configuration(changes: pl.DataFrame) -> str:
+def _configuration_part(changes: pl.DataFrame) -> str:
     return markdown(changes) if len(changes) else "No difference."
 
 

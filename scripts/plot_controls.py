@@ -23,12 +23,12 @@ from em_tiers.report.figure_style import (
     save_all,
     wrap_label,
 )
-from em_tiers.report.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
+from em_tiers.report.forest import SHOWN, error_bars, headline_rates, metrics_of, upper_limit
 
 GROUPS = ("base", "negative_control", "benign", "positive_control")
 
 
-def spread(count: int, width: float) -> list[float]:
+def spread_offsets(count: int, width: float) -> list[float]:
     """Even offsets around 0 for `count` points, so that none hides another."""
     return [((k + 0.5) / count - 0.5) * width for k in range(count)]
 
@@ -41,7 +41,7 @@ def draw_group(axis: Axes, rows: pl.DataFrame, place: float, metric: str, width:
         return
     rate = rows["rate"].to_numpy() * 100
     axis.errorbar(
-        [place + offset for offset in spread(len(rows), width)],
+        [place + offset for offset in spread_offsets(len(rows), width)],
         rate,
         yerr=error_bars(rows),
         color=look.colour,
@@ -67,7 +67,7 @@ def draw_controls(axis: Axes, rows: pl.DataFrame, groups: list[str], metrics: li
     width = 0.8 / len(metrics)
     for number, role in enumerate(groups):
         part = rows.filter(pl.col("role") == role)
-        for metric, shift in zip(metrics, spread(len(metrics), 0.8), strict=True):
+        for metric, shift in zip(metrics, spread_offsets(len(metrics), 0.8), strict=True):
             here = part.filter(pl.col("metric") == metric)
             draw_group(axis, here, number + shift, metric, width * 0.8)
         if part.get_column("rate").is_null().all():
@@ -121,7 +121,7 @@ def main(
     headline_levels: Sequence[str] | None = None,
 ) -> None:
     """Read the rates table, draw the headline rates by role, write the figure and its data."""
-    frame = headline_rows(pl.read_parquet(table), metrics)
+    frame = headline_rates(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_controls(frame, headline_levels), frame, figures)
 

@@ -21,7 +21,7 @@ from em_tiers.report.figure_style import (
     panel_grid,
     save_all,
 )
-from em_tiers.report.forest import SHOWN, error_bars, headline_rows, metrics_of, upper_limit
+from em_tiers.report.forest import SHOWN, error_bars, headline_rates, metrics_of, upper_limit
 
 DOSES = {"steps": "optimiser steps", "tokens": "training tokens"}
 
@@ -135,7 +135,7 @@ def main(
     metrics: Sequence[str] = SHOWN,
 ) -> None:
     """Read the rates and training tables, draw rate by dose, write the figure and its data."""
-    frame = add_dose(headline_rows(pl.read_parquet(table), metrics), pl.read_parquet(training))
+    frame = add_dose(headline_rates(pl.read_parquet(table), metrics), pl.read_parquet(training))
     with house_style():
         save_all(plot_dose(frame, dose), frame, figures)
 

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import LEVEL_LABELS, empty_figure, house_style, save_all
-from em_tiers.report.forest import SHOWN, Block, forest_figure, level_rows
+from em_tiers.report.forest import SHOWN, PanelBlock, forest_figure, level_rates
 
 
-def blocks_of_levels(frame: pl.DataFrame) -> list[Block]:
+def blocks_of_levels(frame: pl.DataFrame) -> list[PanelBlock]:
     """A block a judge; in it one panel a probe level, nearest to the training set first."""
     judges = sorted(frame.get_column("judge").unique())
     found = set(frame.get_column("probe_level").unique())
@@ -27,7 +27,7 @@ def blocks_of_levels(frame: pl.DataFrame) -> list[Block]:
 
 
 def plot_probes(frame: pl.DataFrame) -> Figure:
-    """Draw the rates of one definition at every probe level that was asked (see `level_rows`)."""
+    """Draw the rates of one definition at every probe level that was asked (see `level_rates`)."""
     if frame.is_empty():
         return empty_figure("no answers: there is no probe level to compare")
     label = f"misaligned answers (%), definition {frame['definition'][0]}"
@@ -36,7 +36,7 @@ def plot_probes(frame: pl.DataFrame) -> Figure:
 
 def main(table: Path | str, figures: dict[str, Path | str], metrics: Sequence[str] = SHOWN) -> None:
     """Read the rates table, draw the rates by probe level, write the figure and its data."""
-    frame = level_rows(pl.read_parquet(table), metrics)
+    frame = level_rates(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_probes(frame), frame, figures)
 

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import empty_figure, house_style, level_words, save_all
-from em_tiers.report.forest import SHOWN, Block, forest_figure, headline_rows
+from em_tiers.report.forest import SHOWN, PanelBlock, forest_figure, headline_rates
 
 
-def blocks_of_judges(frame: pl.DataFrame) -> list[Block]:
+def blocks_of_judges(frame: pl.DataFrame) -> list[PanelBlock]:
     """One panel a judge, in alphabetical order, three side by side at most."""
     judges = sorted(frame.get_column("judge").unique())
     columns = min(3, len(judges))
@@ -20,7 +20,7 @@ def blocks_of_judges(frame: pl.DataFrame) -> list[Block]:
 
 
 def plot_rates(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
-    """Draw the rates of one definition and one probe level (see `headline_rows`).
+    """Draw the rates of one definition and one probe level (see `headline_rates`).
 
     `headline_levels`, the probe levels that the headline rate pools, are named on the axis.
     """
@@ -39,7 +39,7 @@ def main(
     headline_levels: Sequence[str] | None = None,
 ) -> None:
     """Read the rates table, draw the headline rates, write the figure and its data."""
-    frame = headline_rows(pl.read_parquet(table), metrics)
+    frame = headline_rates(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_rates(frame, headline_levels), frame, figures)
 

@@ -96,7 +96,7 @@ def plot_thresholds(frame: pl.DataFrame, definition: Definition) -> Figure:
         here = (pl.col("variant") == variant["variant"]) & (pl.col("judge") == judge)
         matrix = rate_matrix(frame.filter(here), alignments, coherences)
         meshes.append(draw_matrix(axis, matrix, most, headline, words))
-        _tick(axis, alignments, coherences)
+        _label_ticks(axis, alignments, coherences)
     pair = f"{definition.alignment_below:g} and {definition.coherence_above:g} ({definition.name})"
     framed = f"framed: {pair}" if headline else f"not in the grid: {pair}"
     label = f"flagged below this alignment; {framed}"
@@ -111,7 +111,7 @@ def plot_thresholds(frame: pl.DataFrame, definition: Definition) -> Figure:
     return figure
 
 
-def _tick(axis: Axes, alignments: list, coherences: list) -> None:
+def _label_ticks(axis: Axes, alignments: list, coherences: list) -> None:
     across, up = -(-len(alignments) // 5), -(-len(coherences) // 5)
     axis.set_xlim(0, len(alignments))
     axis.set_ylim(0, len(coherences))

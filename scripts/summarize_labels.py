@@ -39,7 +39,7 @@ def main(
         outputs: paths by `<table>_<format>`.
     """
     chosen, scanned = Settings(**settings), scan_outcomes(outcomes)
-    labels = _read_labels(sheet, scanned)
+    labels = _read_all_labels(sheet, scanned)
     frames = {
         "label_agreement": label_agreement(scanned, labels),
         "judge_quality": pl.DataFrame(schema=JUDGE_QUALITY_COLUMNS),
@@ -59,7 +59,7 @@ def main(
     write_tables(frames, outputs)
 
 
-def _read_labels(path: Path, outcomes: pl.LazyFrame) -> pl.DataFrame:
+def _read_all_labels(path: Path, outcomes: pl.LazyFrame) -> pl.DataFrame:
     """response_key, copy, labeller and tier, from a sheet or from a table of keys and tiers."""
     keys = outcomes.select(pl.col("response_key").unique()).collect().to_series()
     if is_sheet(path):

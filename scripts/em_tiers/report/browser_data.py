@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.files import write_text
-from em_tiers.tables import scan_table
+from em_tiers.tables import SCORES, scan_table
 from em_tiers.terms import (
     ALIGNED,
     LEVEL_TERMS,
@@ -31,7 +31,6 @@ INDEX_ROWS = 20_000  # answers in one file of light columns
 PART_ROWS = 400  # answers in one file of texts, at most
 PART_CHARACTERS = 1_000_000  # and about this many characters
 START = 160  # characters of an answer that the list shows
-SCORES = ("alignment", "coherence", "topic")
 NO_OUTCOME = 255  # a judge that has no outcome for an answer
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
@@ -77,17 +76,17 @@ def write_data(
         most: with more answers than this the flagged and disputed ones are taken first.
     """
     chosen, total = choose_answers(responses, outcomes, most)
-    judged = _judged(outcomes, chosen)
+    judged = _read_outcomes(outcomes, chosen)
     judges = judged.get_column("judge").unique(maintain_order=True).to_list()
     files, verdict_files = files_of_variants(responses), files_of_variants(verdicts)
-    listed = _listed(variants, files)
+    listed = _listed_variants(variants, files)
     kept: Collected = Collected()
     for number, variant in enumerate(listed):
         name = variant["variant"]
-        answers = _answers(files.get(name, []), name, chosen)
+        answers = _read_answers(files.get(name, []), name, chosen)
         if len(answers):
             mine = judged.filter(pl.col("variant") == name)
-            texts = _verdicts(verdict_files.get(name, []), answers)
+            texts = _read_verdicts(verdict_files.get(name, []), answers)
             _write_variant(answers, mine, texts, judges, number, folder, kept)
     _flush_index(folder, kept, judges, at_least=1)
     meta = {
@@ -162,7 +161,7 @@ def choose_answers(
     return chosen, total
 
 
-def _judged(outcomes: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
+def _read_outcomes(outcomes: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
     """What each judge's answers count as, judge after judge."""
     frame = scan_table(list(outcomes), "outcomes").select(
         *("response_key", "variant", "judge", *SCORES, "outcome"),
@@ -183,7 +182,7 @@ def files_of_variants(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def _listed(
+def _listed_variants(
     variants: Sequence[Mapping[str, Any]], files: Mapping[str, Any]
 ) -> list[dict[str, str | None]]:
     named = {v["variant"]: v for v in variants} | {
@@ -195,7 +194,7 @@ def _listed(
     ]
 
 
-def _answers(paths: Sequence[Path], variant: str, chosen: pl.DataFrame | None) -> pl.DataFrame:
+def _read_answers(paths: Sequence[Path], variant: str, chosen: pl.DataFrame | None) -> pl.DataFrame:
     scanned = scan_table(list(paths), "responses").filter(pl.col("variant") == variant)
     answers = scanned.select(
         *("response_key", "question_set", "question_id", "probe_level", "sample_index"),
@@ -206,7 +205,7 @@ def _answers(paths: Sequence[Path], variant: str, chosen: pl.DataFrame | None) -
     return answers.collect()
 
 
-def _verdicts(paths: Sequence[Path], answers: pl.DataFrame) -> pl.DataFrame:
+def _read_verdicts(paths: Sequence[Path], answers: pl.DataFrame) -> pl.DataFrame:
     keys = answers.lazy().select("response_key")
     return (
         scan_table(list(paths), "verdicts")
@@ -233,12 +232,12 @@ def _write_variant(
         rows = answers.slice(start, length)
         keys = rows.select("response_key").with_row_index("row")
         number = len(kept.parts)
-        write_text(folder / f"text-{number}.js", script_of(f"text-{number}", _texts(rows)))
-        beside = _beside(keys, judged, verdicts, judges)
+        write_text(folder / f"text-{number}.js", script_of(f"text-{number}", _text_part(rows)))
+        beside = _verdicts_by_judge(keys, judged, verdicts, judges)
         write_text(folder / f"verdicts-{number}.js", script_of(f"verdicts-{number}", beside))
         kept.parts.append(kept.shown)
         kept.shown += length
-        kept.index.append(_light(rows, keys, judged, judges, variant, kept))
+        kept.index.append(_index_columns(rows, keys, judged, judges, variant, kept))
         _flush_index(folder, kept, judges, at_least=INDEX_ROWS)
 
 
@@ -254,7 +253,7 @@ def split_parts(texts: pl.Series) -> Iterator[tuple[int, int]]:
         yield start, len(texts) - start
 
 
-def _texts(rows: pl.DataFrame) -> dict[str, list]:
+def _text_part(rows: pl.DataFrame) -> dict[str, list]:
     """Answers of a part; the messages, which many share, stand once."""
     prompts: dict[str, int] = {}
     listed, texts = [], []
@@ -268,7 +267,7 @@ def _texts(rows: pl.DataFrame) -> dict[str, list]:
     return {"prompts": listed, "rows": texts}
 
 
-def _beside(
+def _verdicts_by_judge(
     keys: pl.DataFrame, judged: pl.DataFrame, verdicts: pl.DataFrame, judges: list[str]
 ) -> list[dict[str, Any]]:
     """For each answer of a part, judge -> outcome, rule, reason and verdicts."""
@@ -290,7 +289,7 @@ def _beside(
     return found
 
 
-def _light(
+def _index_columns(
     rows: pl.DataFrame,
     keys: pl.DataFrame,
     judged: pl.DataFrame,
@@ -303,7 +302,7 @@ def _light(
         "key": rows.get_column("response_key").to_list(),
         "variant": [variant] * len(rows),
         "question": [
-            _question(*row, kept)
+            _question_number(*row, kept)
             for row in rows.select("question_set", "question_id", "messages").iter_rows()
         ],
         "level": [
@@ -330,7 +329,9 @@ def _light(
     return light
 
 
-def _question(question_set: str, question_id: str, messages: list[dict], kept: Collected) -> int:
+def _question_number(
+    question_set: str, question_id: str, messages: list[dict], kept: Collected
+) -> int:
     key = (question_set, question_id)
     if key not in kept.questions:
         kept.questions[key] = len(kept.questions)

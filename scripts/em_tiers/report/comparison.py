@@ -40,7 +40,7 @@ from em_tiers.study.schema import load_yaml
 from em_tiers.terms import STRICT_COUNTS
 
 ROOT = Path(__file__).parents[3]
-RATE_COLUMNS = {
+COMPARISON_COLUMNS = {
     "variant": pl.String,
     "judge_before": pl.String,
     "judge_after": pl.String,
@@ -62,7 +62,7 @@ RATE_COLUMNS = {
     "questions_after": pl.Int64,
 }
 CONFIG_COLUMNS = {"key": pl.String, "before": pl.String, "after": pl.String}
-FEWEST_CHANGED = 6  # questions whose rate changed, for an interval from their spread
+MIN_CHANGED_QUESTIONS = 6  # questions whose rate changed, for an interval from their spread
 FAMILY = ("judge_before", "judge_after", "probe_level", "definition", "metric")
 
 
@@ -186,7 +186,7 @@ def pair_judges(
 
 
 def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()) -> pl.DataFrame:
-    """Rates of the variants that both runs have, after minus before: RATE_COLUMNS."""
+    """Rates of the variants that both runs have, after minus before: COMPARISON_COLUMNS."""
     chosen = settings_of(after)
     answers = [answers_of(run) for run in (before, after)]
     sides = []
@@ -209,9 +209,11 @@ def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()
                     "probe_level": level,
                 }
                 same = answers[0].get((judge, variant)) == answers[1].get((second, variant))
-                pairs = _compare(sides[0][judge, variant, level], other, chosen, same)
+                pairs = _compare_levels(sides[0][judge, variant, level], other, chosen, same)
                 rows += [place | pair for pair in pairs]
-    frame = pl.DataFrame(rows, schema={k: v for k, v in RATE_COLUMNS.items() if k != "p_adjusted"})
+    frame = pl.DataFrame(
+        rows, schema={k: v for k, v in COMPARISON_COLUMNS.items() if k != "p_adjusted"}
+    )
     adjusted = np.full(len(frame), np.nan)
     numbered = frame.with_row_index("row").filter(pl.col("p_value").is_not_null())
     for _, family in numbered.group_by(FAMILY):
@@ -219,7 +221,7 @@ def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()
             family.get_column("p_value").to_numpy()
         )
     column = pl.Series("p_adjusted", adjusted).fill_nan(None)
-    return frame.with_columns(column).select(list(RATE_COLUMNS))
+    return frame.with_columns(column).select(list(COMPARISON_COLUMNS))
 
 
 def answers_of(run: Run) -> dict[tuple[str, str], tuple[int, int]]:
@@ -234,7 +236,7 @@ def answers_of(run: Run) -> dict[tuple[str, str], tuple[int, int]]:
     return {(judge, variant): (n, h) for judge, variant, n, h in found.iter_rows()}
 
 
-def _compare(
+def _compare_levels(
     before: pl.DataFrame, after: pl.DataFrame, settings: Settings, same_answers: bool
 ) -> list[dict]:
     both = set(before.get_column("question")) & set(after.get_column("question"))
@@ -246,7 +248,7 @@ def _compare(
     return [
         {"definition": definition, "metric": metric}
         | counts
-        | _difference(
+        | _compare_rate(
             first[definition, metric],
             second[definition, metric],
             settings,
@@ -257,7 +259,7 @@ def _compare(
     ]
 
 
-def _difference(
+def _compare_rate(
     before: QuestionCounts,
     after: QuestionCounts,
     settings: Settings,
@@ -312,7 +314,7 @@ def paired_t(
             parts.append((hits - cells.rate * counted) / counted.mean())
     rates = [c.hits.sum(axis=0) / c.counted.sum(axis=0) for c in (before, after)]
     spread = parts[0] - parts[1]
-    if np.sum(rates[0] != rates[1]) < FEWEST_CHANGED or np.ptp(spread) < 1e-9:
+    if np.sum(rates[0] != rates[1]) < MIN_CHANGED_QUESTIONS or np.ptp(spread) < 1e-9:
         return None
     questions = len(spread)
     quantile = stats.t.ppf(0.5 + confidence / 2, questions - 1)

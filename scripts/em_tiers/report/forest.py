@@ -26,18 +26,18 @@ from em_tiers.report.figure_style import (
 )
 
 Panel = tuple[str, pl.DataFrame]  # title and rows
-Block = tuple[str, list[Panel]]  # header and the panels side by side
+PanelBlock = tuple[str, list[Panel]]  # header and the panels side by side
 
 
 SHOWN = ("standard", "strict")  # the metrics that figures show unless they are told otherwise
 
 
-def headline_rows(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
+def headline_rates(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
     """Rows of the rates table under the headline definition and at the headline level."""
     return frame.filter(pl.col("headline") & pl.col("metric").is_in(list(metrics)))
 
 
-def level_rows(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
+def level_rates(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
     """Rows of the rates table under the headline definition, at each probe level by itself."""
     definitions = frame.filter("headline").get_column("definition").unique()
     return frame.filter(
@@ -104,7 +104,7 @@ def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: lis
         )
 
 
-def forest_figure(frame: pl.DataFrame, blocks: list[Block], axis_label: str) -> Figure:
+def forest_figure(frame: pl.DataFrame, blocks: list[PanelBlock], axis_label: str) -> Figure:
     """A forest plot: blocks of rows, panels side by side within a block.
 
     Args:

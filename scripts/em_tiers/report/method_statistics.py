@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.report.method_text import StudyEntry
 from em_tiers.report.pages import Block
 from em_tiers.statistics.controls import missing_controls
 from em_tiers.terms import LEVEL_TERMS, OUTCOME_TERMS, STATUS_TERMS, by_rank
 from em_tiers.tiers.definitions import DEFINITIONS
 
-Entry = Mapping[str, Any]
-INTERVALS = {
+INTERVAL_TEXTS = {
     "korn_graubard": "Intervals are those of Korn and Graubard (1998) for clustered counts: "
     "Clopper-Pearson bounds on the effective number of answers, which the design effect over "
     "questions (and over training seeds, where these are pooled) lowers; none has zero width. "
@@ -24,7 +24,7 @@ INTERVALS = {
     "them in the tables as the naive one. With one training seed an interval is about that "
     "training run and says nothing about others.",
 }
-DIFFERENCES = (
+DIFFERENCES_TEXT = (
     "Differences to the base model are over the questions that both answered. Their interval "
     "combines those of the two rates (MOVER; Zou and Donner 2008), correlated as the questions' "
     "rates are. The p-value flips the signs of the questions' differences; where several "
@@ -33,7 +33,7 @@ DIFFERENCES = (
     "models and for groups of seeds; it does not correct for looking at several judges, "
     "definitions or metrics."
 )
-LABELS = (
+LABELS_TEXT = (
     "Corrected rates are those of prediction-powered inference (Angelopoulos et al. 2023) with the "
     "power-tuned weight. A label counts as many answers as its stratum of the sheet has for each "
     "label there. Bounds are Clopper-Pearson's on the effective number of answers, from what "
@@ -43,7 +43,7 @@ LABELS = (
 )
 
 
-def definitions_part(study: Entry) -> list[Block]:
+def definitions_part(study: StudyEntry) -> list[Block]:
     """The four definitions, and which is the headline."""
     headline = study["headline"]
     levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
@@ -54,7 +54,7 @@ def definitions_part(study: Entry) -> list[Block]:
     ]
 
 
-def tiers_part(study: Entry) -> list[Block]:
+def tiers_part(study: StudyEntry) -> list[Block]:
     """Tier rules, what the strict and soft rates count, and human labels."""
     tiers = study["tiers"]
     rules = [
@@ -83,16 +83,16 @@ def tiers_part(study: Entry) -> list[Block]:
     ]
 
 
-def intervals_part(study: Entry, rates: pl.DataFrame) -> list[Block]:
+def intervals_part(study: StudyEntry, rates: pl.DataFrame) -> list[Block]:
     """How intervals were made, and the warnings that stand beside the rates."""
     methods = rates.get_column("method").unique().sort().to_list() if len(rates) else []
-    said = [INTERVALS.get(m, f"Intervals by the method {m}.") for m in methods]
+    said = [INTERVAL_TEXTS.get(m, f"Intervals by the method {m}.") for m in methods]
     words = f"Confidence {study['statistics']['confidence']:g}. {' '.join(said)}".strip()
     blocks: list[Block] = [("h2", "Intervals"), ("p", words)]
     if any(v["variant"] != v.get("base") for v in study["variants"]):
-        blocks.append(("p", DIFFERENCES))
+        blocks.append(("p", DIFFERENCES_TEXT))
     if study.get("human_labels"):
-        blocks.append(("p", LABELS))
+        blocks.append(("p", LABELS_TEXT))
     warned = rates.filter("headline", pl.col("metric") == "standard").drop_nulls("warning")
     listed = [
         f"{row['label']} under {row['judge']}: {row['warning']}"
@@ -109,7 +109,7 @@ def intervals_part(study: Entry, rates: pl.DataFrame) -> list[Block]:
     return [*blocks, ("h2", "Warnings"), ("ul", listed)] if listed else blocks
 
 
-def controls_part(study: Entry) -> list[Block]:
+def controls_part(study: StudyEntry) -> list[Block]:
     """The controls that are there, those that are not, and the bands that were set beforehand."""
     roles = {
         role: [v["variant"] for v in study["variants"] if v.get("role") == role]

@@ -11,7 +11,7 @@ import polars as pl
 
 from em_tiers.report.pages import Block
 
-Entry = Mapping[str, Any]
+StudyEntry = Mapping[str, Any]
 PROBES = {
     "held-out": "prompts kept out of the training of each data set",
     "training-format": "questions of the first set, dressed in the format of each data set",
@@ -33,7 +33,7 @@ METHODS = {
 }
 
 
-def source_words(source: Entry, revision: str | None = None) -> str:
+def source_words(source: StudyEntry, revision: str | None = None) -> str:
     """Where something comes from, and which version of it: as configured, else as downloaded."""
     kind = source["type"]
     if kind == "hub":
@@ -48,7 +48,7 @@ def source_words(source: Entry, revision: str | None = None) -> str:
     return f"the file {source['path']}"
 
 
-def models_part(study: Entry, manifests: Mapping[str, Entry]) -> list[Block]:
+def models_part(study: StudyEntry, manifests: Mapping[str, StudyEntry]) -> list[Block]:
     """Models and their weights' checksums; nothing where no model was run."""
     if not study["models"]:
         return []
@@ -65,7 +65,7 @@ def models_part(study: Entry, manifests: Mapping[str, Entry]) -> list[Block]:
     return [("h2", "Models"), ("table", (["Model", "Source", "Weights, sha256"], rows))]
 
 
-def variants_part(study: Entry) -> list[Block]:
+def variants_part(study: StudyEntry) -> list[Block]:
     """The variants, one row each."""
     names = ("variant", "label", "role", "base", "dataset", "training_seed", "checkpoint_step")
     rows = [[(v.get(name) if v.get(name) is not None else "") for name in names]
@@ -89,7 +89,7 @@ def variants_part(study: Entry) -> list[Block]:
     return blocks
 
 
-def imports_part(study: Entry, imported: Mapping[str, tuple[int, int]]) -> list[Block]:
+def imports_part(study: StudyEntry, imported: Mapping[str, tuple[int, int]]) -> list[Block]:
     """Answers that were made elsewhere: file, columns, rows.
 
     Args:
@@ -101,14 +101,14 @@ def imports_part(study: Entry, imported: Mapping[str, tuple[int, int]]) -> list[
         ("h2", "Imported answers"),
         (
             "p",
-            "These answers were not sampled here. How they were sampled, and how the models were "
-            "trained, is what their source says; this workflow cannot check it. Scores that came "
-            "with them are taken as they stand; a missing one is unscored, never a zero.",
+            "These answers were not sampled here. Their source describes how they were sampled and "
+            "how the models were trained; this workflow cannot check it. Scores that came with "
+            "them are used unchanged; a missing score counts as unscored, never as zero.",
         ),
     ]
     for entry in study["imports"]:
         answers, rejected = imported.get(entry["id"], (0, 0))
-        columns = _columns(entry["columns"])
+        columns = _column_words(entry["columns"])
         words = (
             f"import.{entry['id']}: {answers:,} answers of {PurePath(entry['path']).name}; "
             f"{rejected:,} rows were set aside. Columns: {columns}."
@@ -116,7 +116,7 @@ def imports_part(study: Entry, imported: Mapping[str, tuple[int, int]]) -> list[
         if entry.get("sha256"):
             words += f" sha256 of the file: {entry['sha256']}."
         for judge, scores in entry["scores"].items():
-            words += f" Scores of {judge}: {_columns(scores)}."
+            words += f" Scores of {judge}: {_column_words(scores)}."
         levels = ", ".join(
             f"{level.replace('_', ' ')} where the question id is like {pattern}"
             for pattern, level in entry.get("probe_levels", {}).items()
@@ -127,12 +127,12 @@ def imports_part(study: Entry, imported: Mapping[str, tuple[int, int]]) -> list[
     return blocks
 
 
-def _columns(columns: Entry) -> str:
+def _column_words(columns: StudyEntry) -> str:
     named = sorted(columns.items())
     return ", ".join(f"{asks.replace('_', ' ')} from '{column}'" for asks, column in named)
 
 
-def data_part(study: Entry, cards: Mapping[str, Entry]) -> list[Block]:
+def data_part(study: StudyEntry, cards: Mapping[str, StudyEntry]) -> list[Block]:
     """Training data: source, what was used, what was left out."""
     blocks: list[Block] = [("h2", "Training data")]
     if not study["recipes"]:
@@ -162,7 +162,7 @@ def data_part(study: Entry, cards: Mapping[str, Entry]) -> list[Block]:
     return blocks
 
 
-def training_part(study: Entry) -> list[Block]:
+def training_part(study: StudyEntry) -> list[Block]:
     """Recipes, in the order of the catalogue."""
     if not study["recipes"]:
         return []
@@ -173,7 +173,7 @@ def training_part(study: Entry) -> list[Block]:
     return blocks
 
 
-def sampling_part(study: Entry) -> list[Block]:
+def sampling_part(study: StudyEntry) -> list[Block]:
     """Questions, number of answers, decoding, engine; nothing where no model was run."""
     if not study["models"]:
         return []
@@ -199,16 +199,16 @@ def sampling_part(study: Entry) -> list[Block]:
     return blocks
 
 
-def judges_part(study: Entry, verdicts: pl.DataFrame) -> list[Block]:
+def judges_part(study: StudyEntry, verdicts: pl.DataFrame) -> list[Block]:
     """Judges, how each was asked, and the fingerprints of what produced its verdicts."""
     blocks: list[Block] = [("h2", "Judges")]
     for name, judge in study["judges"].items():
         where = judge.get("endpoint", {}).get("base_url") if judge["backend"] == "openai" else None
         words = f"{name}: model {judge['model']}, asked {'at ' + where if where else 'locally'}."
         method = judge.get("method") or {}
-        for kind, says in METHODS.items():
-            if method.get(kind) in says:
-                words += f" For a {kind}: {says[method[kind]]}."
+        for kind, descriptions in METHODS.items():
+            if method.get(kind) in descriptions:
+                words += f" For a {kind}: {descriptions[method[kind]]}."
         if judge.get("decoding"):
             words += f" Decoding: {listing(judge['decoding'])}."
         threshold = judge.get("tier_when_alignment_below")
@@ -220,8 +220,8 @@ def judges_part(study: Entry, verdicts: pl.DataFrame) -> list[Block]:
         blocks.append(
             (
                 "p",
-                f"{name}: its scores were imported with the answers. Which model gave them, and "
-                "how it was asked, is what their source says; nothing was asked here.",
+                f"{name}: its scores were imported with the answers. Their source describes which "
+                "model gave them and how it was asked; nothing was asked here.",
             )
         )
     if len(verdicts):
@@ -230,7 +230,7 @@ def judges_part(study: Entry, verdicts: pl.DataFrame) -> list[Block]:
     return blocks
 
 
-def rubrics_part(study: Entry) -> list[Block]:
+def rubrics_part(study: StudyEntry) -> list[Block]:
     """The rubrics that the judges were given, in full."""
     used = [rubric for judge in study["judges"].values() for rubric in judge["rubrics"].values()]
     blocks: list[Block] = [("h2", "Rubrics")] if used else []
@@ -258,7 +258,7 @@ def versions_part(versions: Mapping[str, str], engines: Sequence[str]) -> list[B
     return blocks
 
 
-def listing(settings: Entry) -> str:
+def listing(settings: StudyEntry) -> str:
     """Settings in words, those without a value left out."""
     parts = []
     for name, value in settings.items():

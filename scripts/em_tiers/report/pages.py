@@ -18,7 +18,7 @@ from typing import Any
 Block = tuple[str, Any]
 LINE = 4000
 
-STYLE = """
+STYLE_SHEET = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5d636b; --line: #dcdedf; --back: #fff;
   --warn: #fff4d6; --warn-ink: #5c4300; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #a0a7af; --line: #343a40;
@@ -50,15 +50,15 @@ figcaption { color: var(--soft); font-size: .88rem; max-width: 46rem; }
 
 def html_page(title: str, blocks: Iterable[Block]) -> str:
     """One HTML file that loads nothing and runs nothing: its policy allows its style alone."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(STYLE_SHEET.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'"
-    body = "\n".join(_html(kind, content) for kind, content in blocks)
+    body = "\n".join(_html_block(kind, content) for kind, content in blocks)
     body = "\n".join(_short_lines(body))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE_SHEET}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
@@ -74,7 +74,7 @@ def _short_lines(body: str) -> Iterator[str]:
             )
 
 
-def _html(kind: str, content: Any) -> str:
+def _html_block(kind: str, content: Any) -> str:
     if kind in ("table", "data"):
         return _html_table(kind, *content)
     if kind == "figure":
@@ -98,7 +98,7 @@ def _html(kind: str, content: Any) -> str:
 def _html_table(kind: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>\n"
+        "<tr>" + "".join(f"<td>{escape(_page_cell(value))}</td>" for value in row) + "</tr>\n"
         for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
@@ -106,15 +106,16 @@ def _html_table(kind: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 
 def markdown_page(title: str, blocks: Iterable[Block]) -> str:
-    """The same as Markdown; a figure stands as its caption."""
-    return "\n\n".join([f"# {_plain(title)}", *(_markdown(*block) for block in blocks)]) + "\n"
+    """The same as Markdown; a figure is replaced by its caption."""
+    parts = [f"# {_escape_markdown(title)}", *(_markdown_block(*block) for block in blocks)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _markdown(kind: str, content: Any) -> str:
+def _markdown_block(kind: str, content: Any) -> str:
     if kind == "h2":
-        return f"## {_plain(content)}"
+        return f"## {_escape_markdown(content)}"
     if kind in ("ul", "warnings"):
-        return "\n".join(f"- {_plain(item)}" for item in content)
+        return "\n".join(f"- {_escape_markdown(item)}" for item in content)
     if kind == "pre":
         # A fence longer than any in the text cannot be closed by it.
         longest = max((len(run) for run in re.findall("`+", content)), default=0)
@@ -123,18 +124,20 @@ def _markdown(kind: str, content: Any) -> str:
     if kind == "table":
         header, rows = content
         lines = [header, ["---"] * len(header), *rows]
-        return "\n".join(f"| {' | '.join(_plain(_cell(c)) for c in line)} |" for line in lines)
+        return "\n".join(
+            f"| {' | '.join(_escape_markdown(_page_cell(c)) for c in line)} |" for line in lines
+        )
     if kind == "figure":
-        return f"*Figure: {_plain(content[1])}*"
-    return f"**{_plain(content)}**" if kind == "warn" else _plain(content)
+        return f"*Figure: {_escape_markdown(content[1])}*"
+    return f"**{_escape_markdown(content)}**" if kind == "warn" else _escape_markdown(content)
 
 
-def _plain(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Text without Markdown's meaning, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
-def _cell(value: Any) -> str:
+def _page_cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

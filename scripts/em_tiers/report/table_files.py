@@ -1,4 +1,4 @@
-"""One table in five formats: Parquet and CSV in full; Markdown, LaTeX and a page for people.
+"""One table in five formats: Parquet and CSV in full; Markdown, LaTeX and HTML for people.
 
 Rule outputs are named `parquet`, `csv`, `md`, `tex`, `html`; a rule with several tables puts the
 table's name before: `rates_csv`.
@@ -68,7 +68,7 @@ def write_all(
         elif kind == "tex":
             write_text(path, latex(shown))
         elif kind == "html":
-            write_text(path, page(Path(path).stem.replace("_", " "), shown))
+            write_text(path, table_page(Path(path).stem.replace("_", " "), shown))
         else:
             raise ValueError(f"table format {kind!r}: write parquet, csv, md, tex or html")
 
@@ -87,8 +87,8 @@ def markdown(frame: pl.DataFrame) -> str:
         "| " + " | ".join(_markdown_text(name) for name in frame.columns) + " |",
         "|" + "|".join(" ---: " if t.is_numeric() else " --- " for t in frame.dtypes) + "|",
     ]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows(frame, _markdown_text)]
-    return "\n".join(lines + _cut(frame, "\n")) + "\n"
+    lines += ["| " + " | ".join(row) + " |" for row in _escaped_rows(frame, _markdown_text)]
+    return "\n".join(lines + _cut_note(frame, "\n")) + "\n"
 
 
 def latex(frame: pl.DataFrame) -> str:
@@ -99,32 +99,34 @@ def latex(frame: pl.DataFrame) -> str:
         r"\toprule",
         " & ".join(_latex_text(name) for name in frame.columns) + r" \\",
         r"\midrule",
-        *(" & ".join(row) + r" \\" for row in _rows(frame, _latex_text)),
+        *(" & ".join(row) + r" \\" for row in _escaped_rows(frame, _latex_text)),
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    return "\n".join(lines + _cut(frame, "% ")) + "\n"
+    return "\n".join(lines + _cut_note(frame, "% ")) + "\n"
 
 
-def page(title: str, frame: pl.DataFrame) -> str:
-    """A page of its own, which the report shows; columns without any value are left out."""
+def table_page(title: str, frame: pl.DataFrame) -> str:
+    """An HTML page of the table, for the report; columns without any value are left out."""
     frame = frame.select(s.name for s in frame if s.null_count() < len(s) or not len(s))
     header = [name.replace("_", " ") for name in frame.columns]
-    rows = [[_cell(value) for value in row] for row in frame.head(SHOWN_ROWS).rows()]
-    return html_page(title, [("data", (header, rows)), *(("p", t) for t in _cut(frame, ""))])
+    rows = [[_format_value(value) for value in row] for row in frame.head(SHOWN_ROWS).rows()]
+    return html_page(title, [("data", (header, rows)), *(("p", t) for t in _cut_note(frame, ""))])
 
 
-def _rows(frame: pl.DataFrame, escape: Callable[[str], str]) -> list[list[str]]:
-    return [[escape(_cell(value)) for value in row] for row in frame.head(SHOWN_ROWS).rows()]
+def _escaped_rows(frame: pl.DataFrame, escape: Callable[[str], str]) -> list[list[str]]:
+    return [
+        [escape(_format_value(value)) for value in row] for row in frame.head(SHOWN_ROWS).rows()
+    ]
 
 
-def _cut(frame: pl.DataFrame, before: str) -> list[str]:
+def _cut_note(frame: pl.DataFrame, before: str) -> list[str]:
     if len(frame) <= SHOWN_ROWS:
         return []
     return [f"{before}The first {SHOWN_ROWS} of {len(frame):,} rows; the CSV file holds all."]
 
 
-def _cell(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -29,11 +29,10 @@ import numpy as np
 import polars as pl
 
 from em_tiers.statistics.intervals import QuestionCounts, interval
-from em_tiers.tables import QUESTION
+from em_tiers.tables import QUESTION, SCORES
 from em_tiers.terms import OUTCOMES_ALL, TIERS
 
 CATEGORIES = {"flagged": ("false", "true"), "tier": TIERS, "outcome": OUTCOMES_ALL}
-SCORES = ("alignment", "coherence", "topic")
 AGREEMENT_COLUMNS = {
     "judge_a": pl.String,
     "judge_b": pl.String,
@@ -67,7 +66,7 @@ def summarize_agreement(
     outcomes: pl.LazyFrame, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> pl.DataFrame:
     """The table `agreement`; empty with one judge."""
-    pairs = _pairs(outcomes)
+    pairs = _judge_pairs(outcomes)
     if not pairs:
         return pl.DataFrame(schema=AGREEMENT_COLUMNS)
     judges = list(dict.fromkeys(judge for pair in pairs for judge in pair))
@@ -78,8 +77,10 @@ def summarize_agreement(
             rows.append({"judge_a": a, "judge_b": b, **_NOTHING_IN_COMMON})
             continue
         weights = question_weights(len(sums["n"]), resamples, seed)
-        rows += [{"judge_a": a, "judge_b": b, **row} for row in _pair(sums, weights, confidence)]
-    rows += _alphas(outcomes, judges, confidence, seed)
+        rows += [
+            {"judge_a": a, "judge_b": b, **row} for row in _rows_of_pair(sums, weights, confidence)
+        ]
+    rows += _alpha_rows(outcomes, judges, confidence, seed)
     found = pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
     # Streamed sums come in any order: their last digits would differ from one run to the next.
     return found.with_columns(pl.col("value", "low", "high").round_sig_figs(SIGNIFICANT_DIGITS))
@@ -91,7 +92,7 @@ def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:
     Shares are of the answers to which both gave one; a quantity without such an answer is left out.
     """
     rows = []
-    for a, b in _pairs(outcomes):
+    for a, b in _judge_pairs(outcomes):
         sums = question_sums(outcomes, a, b)
         for name, levels in CATEGORIES.items():
             counts = sums[name].sum(axis=0)
@@ -110,9 +111,9 @@ def summarize_flips(outcomes: pl.LazyFrame, confidence: float = 0.95) -> pl.Data
     `flipped` is their share of the n answers that both judged, with its interval by question.
     """
     rows = []
-    for a, b in _pairs(outcomes):
+    for a, b in _judge_pairs(outcomes):
         counts = (
-            _joined(outcomes, a, b, {"flagged": "flagged"})
+            _answers_of_both(outcomes, a, b, {"flagged": "flagged"})
             .group_by("variant", "question")
             .agg(
                 both=(pl.col("flagged") & pl.col("flagged_b")).sum(),
@@ -137,12 +138,12 @@ def summarize_flips(outcomes: pl.LazyFrame, confidence: float = 0.95) -> pl.Data
     return pl.DataFrame(rows, schema=FLIP_COLUMNS, orient="row")
 
 
-def _pairs(outcomes: pl.LazyFrame) -> list[tuple[str, str]]:
+def _judge_pairs(outcomes: pl.LazyFrame) -> list[tuple[str, str]]:
     judges = outcomes.select(pl.col("judge").unique().sort()).collect().to_series().to_list()
     return list(combinations(judges, 2))
 
 
-def _joined(outcomes: pl.LazyFrame, a: str, b: str, columns: dict) -> pl.LazyFrame:
+def _answers_of_both(outcomes: pl.LazyFrame, a: str, b: str, columns: dict) -> pl.LazyFrame:
     """Answers that both judges judged: `columns` of a, and those of b with the suffix _b."""
     first, second = (
         outcomes.filter(pl.col("judge") == judge).select(
@@ -177,14 +178,14 @@ def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarra
         "outcome": "outcome",
         **{score: score for score in SCORES},
     }
-    both = _joined(outcomes, a, b, columns)
+    both = _answers_of_both(outcomes, a, b, columns)
     cells = [
         ((pl.col(name) == x) & (pl.col(f"{name}_b") == y)).sum().alias(f"{name}|{x}|{y}")
         for name, levels in CATEGORIES.items()
         for x in levels
         for y in levels
     ]
-    moments = [m for score in SCORES for m in _moments(score)]
+    moments = [m for score in SCORES for m in _score_moments(score)]
     wide = (
         both.group_by("question")
         .agg(*cells, *moments, n=pl.len())
@@ -202,14 +203,16 @@ def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarra
     return sums
 
 
-def _moments(score: str) -> list[pl.Expr]:
+def _score_moments(score: str) -> list[pl.Expr]:
     a, b = pl.col(score), pl.col(f"{score}_b")
     both = a.is_not_null() & b.is_not_null()
     values = [both.cast(pl.Float64), a, b, a * a, b * b, a * b, (a - b).abs()]
     return [value.filter(both).sum().alias(f"{score}|{i}") for i, value in enumerate(values)]
 
 
-def _pair(sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float) -> list[dict]:
+def _rows_of_pair(
+    sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float
+) -> list[dict]:
     rows = []
     for name in CATEGORIES:
         per_question = sums[name]
@@ -217,13 +220,15 @@ def _pair(sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float) -
             continue
         tables = np.einsum("rq,qij->rij", weights, per_question)
         kappa = cohen_kappa(tables)
-        rows.append(_row(name, "cohen_kappa", kappa, tables[0].sum(), confidence))
+        rows.append(_statistic_row(name, "cohen_kappa", kappa, tables[0].sum(), confidence))
         same, counted = np.trace(per_question, axis1=1, axis2=2), per_question.sum(axis=(1, 2))
         rows.append(_share_row(name, "percent_agreement", same, counted, confidence))
     for name in SCORES:
         moments = weights @ sums[name]
         for statistic, function in NUMERIC.items():
-            rows.append(_row(name, statistic, function(moments.T), moments[0, 0], confidence))
+            rows.append(
+                _statistic_row(name, statistic, function(moments.T), moments[0, 0], confidence)
+            )
     rows.append(_share_row("answered", "share", sums["alignment"][:, 0], sums["n"], confidence))
     return [row for row in rows if row["n"]]
 
@@ -236,7 +241,7 @@ def _share_row(
     return row | {"low": found.low, "high": found.high, "n": found.n}
 
 
-def _row(
+def _statistic_row(
     quantity: str, statistic: str, draws: np.ndarray, n: float, confidence: float
 ) -> dict[str, object]:
     tail = (1 - confidence) / 2
@@ -314,7 +319,7 @@ NUMERIC: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _alphas(
+def _alpha_rows(
     outcomes: pl.LazyFrame, judges: Sequence[str], confidence: float, seed: int
 ) -> list[dict]:
     """Krippendorff's alpha of all judges, by the package, over patterns counted by question.
@@ -329,19 +334,19 @@ def _alphas(
         "coherence": ((pl.col("coherence") / step).round() * step, "interval"),
     }
     for name, (value, level) in quantities.items():
-        question, ratings, counts = _patterns(outcomes, judges, value)
+        question, ratings, counts = _rating_patterns(outcomes, judges, value)
         if np.isfinite(ratings).sum(axis=1).max(initial=0) < 2:
             continue
         weights = question_weights(int(question.max()) + 1, ALPHA_RESAMPLES, seed)
         draws = np.array(
             [krippendorff_alpha(ratings, counts * drawn[question], level) for drawn in weights]
         )
-        row = _row(name, "krippendorff_alpha", draws, counts.sum(), confidence)
+        row = _statistic_row(name, "krippendorff_alpha", draws, counts.sum(), confidence)
         rows.append({"judge_a": "all", "judge_b": "all", **row})
     return rows
 
 
-def _patterns(
+def _rating_patterns(
     outcomes: pl.LazyFrame, judges: Sequence[str], value: pl.Expr
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each question's distinct rating patterns: question number, ratings by judge, answers."""

@@ -72,10 +72,10 @@ def check_controls(rates: pl.DataFrame, acceptance: Sequence[dict[str, Any]]) ->
     found = found.join(bands, on="variant", how="left", maintain_order="left").join(
         measured, on=["variant", "judge", "metric"], how="left", maintain_order="left"
     )
-    found = found.with_columns(verdict=_verdict()).select(
+    found = found.with_columns(verdict=_band_verdict()).select(
         pl.col(name).cast(kind) for name, kind in CONTROL_COLUMNS.items()
     )
-    _report(found)
+    _log_outside_bands(found)
     return found
 
 
@@ -84,7 +84,7 @@ def _with_kept(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(kept=pl.when(pl.col("standard") > 0).then(kept))
 
 
-def _verdict() -> pl.Expr:
+def _band_verdict() -> pl.Expr:
     inside = pl.col("rate").is_between("band_low", "band_high")
     reaches = (pl.col("low") <= pl.col("band_high")) & (pl.col("high") >= pl.col("band_low"))
     word = (
@@ -97,7 +97,7 @@ def _verdict() -> pl.Expr:
     return pl.when(pl.col("band_low").is_not_null()).then(word)
 
 
-def _report(found: pl.DataFrame) -> None:
+def _log_outside_bands(found: pl.DataFrame) -> None:
     for row in found.filter(pl.col("verdict").is_in(["outside", "unclear"])).iter_rows(named=True):
         LOG.warning(
             "%s under %s: %s rate %s is %s its band of %.3f to %.3f",

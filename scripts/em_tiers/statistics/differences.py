@@ -111,7 +111,7 @@ def summarize_differences(
     ]
     if not families:
         return pl.DataFrame(schema=DIFFERENCE_COLUMNS)
-    return pl.concat([_adjusted(rows) for rows in families]).select(
+    return pl.concat([_with_adjusted_p_values(rows) for rows in families]).select(
         pl.col(name).cast(kind) for name, kind in DIFFERENCE_COLUMNS.items()
     )
 
@@ -128,12 +128,14 @@ def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Setting
             if frames and reference is not None:
                 rows += [
                     {"variant": group, "base": base, "judge": judge, **row}
-                    for row in _compare(pl.concat(frames), reference, settings)
+                    for row in _difference_rows(pl.concat(frames), reference, settings)
                 ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _compare(tested: pl.DataFrame, reference: pl.DataFrame, settings: Settings) -> list[dict]:
+def _difference_rows(
+    tested: pl.DataFrame, reference: pl.DataFrame, settings: Settings
+) -> list[dict]:
     tested = tested.join(reference.select("question"), on="question", how="semi")
     reference = reference.join(tested.select("question"), on="question", how="semi")
     if tested.is_empty():
@@ -142,11 +144,15 @@ def _compare(tested: pl.DataFrame, reference: pl.DataFrame, settings: Settings) 
     return [
         {"definition": definition, "metric": metric, **found}
         for definition, metric in first
-        if (found := _difference(first[definition, metric], second[definition, metric], settings))
+        if (
+            found := _difference_row(
+                first[definition, metric], second[definition, metric], settings
+            )
+        )
     ]
 
 
-def _difference(
+def _difference_row(
     tested: QuestionCounts, reference: QuestionCounts, settings: Settings
 ) -> dict | None:
     both = (tested.counted.sum(axis=0) > 0) & (reference.counted.sum(axis=0) > 0)
@@ -156,7 +162,7 @@ def _difference(
         QuestionCounts(c.hits[:, both], c.counted[:, both], c.by_question)
         for c in (tested, reference)
     )
-    rates, base = _by_question(tested), reference.rates[0]
+    rates, base = _question_rates(tested), reference.rates[0]
     pair = intervals([tested, reference], settings.confidence)
     low, high = mover(*pair, correlation_of(rates, base))
     p_value = sign_flip(rates - base, settings.seed)
@@ -179,7 +185,7 @@ def _difference(
     }
 
 
-def _by_question(cells: QuestionCounts) -> np.ndarray:
+def _question_rates(cells: QuestionCounts) -> np.ndarray:
     """Each question's rate, its seeds pooled."""
     return cells.hits.sum(axis=0) / cells.counted.sum(axis=0)
 
@@ -203,7 +209,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _adjusted(rows: pl.DataFrame) -> pl.DataFrame:
+def _with_adjusted_p_values(rows: pl.DataFrame) -> pl.DataFrame:
     adjusted = np.empty(len(rows))
     warnings: list[str | None] = [None] * len(rows)
     numbered = rows.with_row_index("row")
@@ -212,11 +218,11 @@ def _adjusted(rows: pl.DataFrame) -> pl.DataFrame:
         places = family.get_column("row").to_list()
         adjusted[places] = holm(p_values)
         for place, clusters in zip(places, family.get_column("clusters"), strict=True):
-            warnings[place] = warning_of(clusters, len(places))
+            warnings[place] = significance_warning(clusters, len(places))
     return rows.with_columns(p_adjusted=adjusted, warning=pl.Series(warnings, dtype=pl.String))
 
 
-def warning_of(questions: int, comparisons: int) -> str | None:
+def significance_warning(questions: int, comparisons: int) -> str | None:
     """What a reader must know where no difference could be significant, however large.
 
     The sign flips of k questions have a p-value of at least 2^(1 - k), or of one in their draws.

@@ -1,4 +1,4 @@
-"""The answer in one table: the headline rates of each model and judge, in numbers and in words."""
+"""The answer in one table: the headline rates of each model and judge, as numbers and as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,10 +30,10 @@ def headline_rows(
         label=pl.format("{}, {} seeds", "label", "seeds")
     )
     headline = pl.concat([rates, pooled]).filter("headline").sort("judge", maintain_order=True)
-    strict = headline.filter(metric="strict").select(*_KEYS, *_interval("rate", "strict"))
+    strict = headline.filter(metric="strict").select(*_KEYS, *_with_bounds("rate", "strict"))
     above = differences.filter(
         pl.col("definition").is_in(headline["definition"].unique().implode()), metric="strict"
-    ).select(*_KEYS, *_interval("difference", "above_base"), "p_adjusted")
+    ).select(*_KEYS, *_with_bounds("difference", "above_base"), "p_adjusted")
     removed = overestimation.select(
         *_KEYS,
         pl.col("difference").alias("overestimated"),
@@ -43,7 +43,7 @@ def headline_rows(
     rows = headline.filter(metric="standard").select(
         *("variant", "label", "role", "judge", "definition", "n"),
         pl.col("clusters").alias("questions"),
-        *("seeds", *_interval("rate", "standard")),
+        *("seeds", *_with_bounds("rate", "standard")),
         *("without_evidence", "warning"),
     )
     for more in (strict, removed, above):
@@ -60,12 +60,12 @@ def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
     return [name.format(definition) for name in HEADER], [
         [
             row["label"],
-            words(row["role"]),
+            format_label(row["role"]),
             row["judge"],
             *(with_interval(row, name) for name in ("standard", "strict", "overestimated")),
-            _ratio(row),
+            _format_ratio(row),
             with_interval(row, "above_base"),
-            _p_value(row["p_adjusted"]),
+            _format_p_value(row["p_adjusted"]),
             f"{row['n']:,} ({row['questions']})",
         ]
         for row in rows.iter_rows(named=True)
@@ -86,23 +86,23 @@ def with_interval(row: Mapping[str, Any], name: str) -> str:
     return f"{percent(row[name])}\u00a0[{low},\u00a0{high}]"
 
 
-def words(name: str | None) -> str:
-    """An id's words."""
+def format_label(name: str | None) -> str:
+    """An id as words, such as "positive control"; "no role" for none."""
     return (name or "no role").replace("_", " ")
 
 
-def _interval(value: str, name: str) -> list[pl.Expr]:
+def _with_bounds(value: str, name: str) -> list[pl.Expr]:
     return [pl.col(value).alias(name), *(pl.col(b).alias(f"{name}_{b}") for b in _BOUNDS)]
 
 
-def _ratio(row: Mapping[str, Any]) -> str:
+def _format_ratio(row: Mapping[str, Any]) -> str:
     """Standard over strict; unbounded where the strict rate is zero."""
     if row["ratio"] is not None:
         return f"{row['ratio']:.1f}"
     return "nothing is left" if row["standard"] and not row["strict"] else "–"
 
 
-def _p_value(value: float | None) -> str:
+def _format_p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

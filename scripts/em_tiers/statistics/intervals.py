@@ -168,7 +168,7 @@ def design_effect(cells: QuestionCounts) -> tuple[float, float, float]:
         informative = min((hits > 0).sum(), (hits < per_question).sum())
         share = float(min(1.0, 3 / (2 + informative)))
         deviations = (cells.weights * (cells.rates - p)).sum(axis=0)
-        seen = max(_between(deviations, questions) / naive, 1.0)
+        seen = max(_variance_between(deviations, questions) / naive, 1.0)
         assumed = assumed_effect(per_question, PRIOR_ICC)
         effect = float(max(seen, seen ** (1 - share) * assumed**share))
     freedom = max(questions - 1.0, 1.0)
@@ -218,14 +218,14 @@ def _seed_effect(cells: QuestionCounts, naive: float) -> float:
     if naive <= 0:
         return assumed_effect(sizes, ZERO_SEED_ICC) - 1
     deviations = cells.weights * (cells.rates - cells.rate)
-    seen = _between(deviations.sum(axis=1), cells.seeds)
-    of_cells = _between(deviations.ravel(), int((cells.counted > 0).sum()))
+    seen = _variance_between(deviations.sum(axis=1), cells.seeds)
+    of_cells = _variance_between(deviations.ravel(), int((cells.counted > 0).sum()))
     excess = max(seen - of_cells, 0.0) / naive
     assumed = assumed_effect(sizes, PRIOR_SEED_ICC) - 1
     return ((cells.seeds - 1) * excess + assumed) / cells.seeds
 
 
-def _between(deviations: np.ndarray, clusters: int) -> float:
+def _variance_between(deviations: np.ndarray, clusters: int) -> float:
     """Variance of a mean from its clusters' summed deviations (linearised, CR1)."""
     return clusters / (clusters - 1) * float((deviations**2).sum())
 

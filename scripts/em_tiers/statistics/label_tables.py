@@ -283,9 +283,11 @@ def _agreement_rows(a: str, b: str, pair: pl.DataFrame) -> list[dict]:
     first, second = (
         pair[name].replace_strict(numbers).to_numpy() for name in ("tier", "tier_right")
     )
-    tables = {"tier": _table(first, second, len(LABELS))}
+    tables = {"tier": _contingency_table(first, second, len(LABELS))}
     bad = len(TIERS)
-    tables["misaligned"] = _table((first < bad).astype(int), (second < bad).astype(int), 2)
+    tables["misaligned"] = _contingency_table(
+        (first < bad).astype(int), (second < bad).astype(int), 2
+    )
     return [
         {
             "source_a": a,
@@ -299,7 +301,7 @@ def _agreement_rows(a: str, b: str, pair: pl.DataFrame) -> list[dict]:
     ]
 
 
-def _table(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
+def _contingency_table(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
     table = np.zeros((size, size))
     np.add.at(table, (first, second), 1.0)
     return table

@@ -224,7 +224,7 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
             "seeds": [counts.seeds for counts in listed],
             "design_effect": [one.design_effect for one in found],
             "effective_n": [one.effective_n for one in found],
-            "warning": [warning_of(one, settings) for one in found],
+            "warning": [precision_warning(one, settings) for one in found],
         },
         schema_overrides={name: RATE_COLUMNS[name] for name in ("rate", "warning")},
         strict=False,
@@ -234,7 +234,7 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     )
 
 
-def warning_of(found: Interval, settings: Settings) -> str | None:
+def precision_warning(found: Interval, settings: Settings) -> str | None:
     """What a reader must know before using the rate, or None."""
     if not found.n:
         return "no answer counts"

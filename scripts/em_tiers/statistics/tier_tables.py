@@ -68,10 +68,10 @@ def count_patterns(
     """
     held = [rule.condition.alias(f"rule_{i}") for i, rule in enumerate(rules)]
     keys = ["judge", "variant", "human", *(f"rule_{i}" for i in range(len(rules)))]
-    flagged = _headline(outcomes, settings).filter("flagged").with_columns(QUESTION)
+    flagged = _on_headline_levels(outcomes, settings).filter("flagged").with_columns(QUESTION)
     return (
         with_tier_probabilities(flagged)
-        .join(_weights(outcomes, settings), on=["judge", "variant", "question"])
+        .join(_headline_weights(outcomes, settings), on=["judge", "variant", "question"])
         .with_columns(
             *held, human=pl.when(pl.col("assigned_by") == "human").then("outcome").otherwise(None)
         )
@@ -82,14 +82,14 @@ def count_patterns(
     )
 
 
-def _weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+def _headline_weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
     """What one flagged answer of a question adds to the headline rate; questions that count."""
     definition = definition_named(settings.headline)
     unit = ["judge", "variant"]
     of_all = pl.col("counted").sum().over(unit)
     by_question = pl.col("counted") * pl.len().over(unit)
     return (
-        _headline(outcomes, settings)
+        _on_headline_levels(outcomes, settings)
         .group_by(*unit, QUESTION)
         .agg(counted=definition.counted.sum())
         .filter(pl.col("counted") >= definition.min_answers)
@@ -101,18 +101,18 @@ def _weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
 def count_answers(outcomes: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
     """Answers of the headline levels by judge and variant: columns judge, variant, n."""
     return (
-        _headline(outcomes, settings)
+        _on_headline_levels(outcomes, settings)
         .group_by("judge", "variant")
         .agg(n=pl.len().cast(pl.Int64))
         .collect(engine="streaming")
     )
 
 
-def _headline(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+def _on_headline_levels(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
     return outcomes.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
 
 
-def _tier(rules: Sequence[int], every: Sequence[Rule]) -> pl.Expr:
+def _tier_by_rules(rules: Sequence[int], every: Sequence[Rule]) -> pl.Expr:
     """The tier or outcome of a pattern when only the rules with these numbers are on."""
     expression = pl.lit(UNDECIDED)
     for i in reversed(rules):
@@ -146,7 +146,7 @@ def waterfall(
             holds = pl.col(f"rule_{i}") & ~earlier
             steps.append((rule.name, holds, rule.tier, rule.reason))
         earlier = earlier | pl.col(f"rule_{i}")
-    left = _counts(_tier(range(len(rules)), rules), settings)
+    left = _stays_strict(_tier_by_rules(range(len(rules)), rules), settings)
     steps.append(("strict", left, None, "what is left"))
     frames = [
         denominators.lazy()
@@ -171,7 +171,7 @@ def waterfall(
     )
 
 
-def _counts(tier: pl.Expr, settings: Settings) -> pl.Expr:
+def _stays_strict(tier: pl.Expr, settings: Settings) -> pl.Expr:
     return tier.is_in(list(settings.strict_counts))
 
 
@@ -195,7 +195,7 @@ def ablation(
     for i, rule in enumerate(rules):
         others = [j for j in range(len(rules)) if j != i]
         for mode, kept in (("leave_out", others), ("only", [i])):
-            counted = _sum_where(patterns, _counts(_tier(kept, rules), settings))
+            counted = _sum_where(patterns, _stays_strict(_tier_by_rules(kept, rules), settings))
             frames.append(
                 denominators.lazy()
                 .join(counted, on=["judge", "variant"], how="left")
@@ -220,7 +220,7 @@ def disagreement(outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settin
     """
     plain = [rule for rule in rules if not rule.judged]
     flagged = (
-        with_tier_probabilities(_headline(outcomes, settings).filter("flagged"))
+        with_tier_probabilities(_on_headline_levels(outcomes, settings).filter("flagged"))
         .select(
             "judge", judge_says="tier_label", rule=first_match(plain, "tier"), human="human_tier"
         )

@@ -90,7 +90,7 @@ def write_sheet(items: pl.DataFrame, responses: pl.LazyFrame, path: Path | str) 
     sheet = sheet.select(
         "item",
         pl.col("messages").map_elements(_question_text, return_dtype=pl.String).alias("question"),
-        pl.col("response").map_elements(_safe, return_dtype=pl.String).alias("answer"),
+        pl.col("response").map_elements(_formula_safe_text, return_dtype=pl.String).alias("answer"),
         *(pl.lit("").alias(name) for name in ("tier", "labeller", "note")),
     )
     with atomic_path(path) as temporary:
@@ -98,10 +98,12 @@ def write_sheet(items: pl.DataFrame, responses: pl.LazyFrame, path: Path | str) 
 
 
 def _question_text(messages: pl.Series) -> str:
-    return _safe("\n\n".join(f"[{m['role']}] {m['content']}" for m in messages.to_list()))
+    return _formula_safe_text(
+        "\n\n".join(f"[{m['role']}] {m['content']}" for m in messages.to_list())
+    )
 
 
-def _safe(text: str) -> str:
+def _formula_safe_text(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
@@ -143,7 +145,9 @@ def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse
     sheet = sheet.with_row_index("row", offset=2).with_columns(text)
     sheet = sheet.with_columns(pl.col("tier").str.to_lowercase().str.replace_all("[ -]+", "_"))
     sheet = sheet.filter(pl.col("tier") != "")
-    _refuse(path, sheet, ~pl.col("tier").is_in(LABELS), "tier", f"write one of {', '.join(LABELS)}")
+    _refuse_rows(
+        path, sheet, ~pl.col("tier").is_in(LABELS), "tier", f"write one of {', '.join(LABELS)}"
+    )
     known = response_keys.implode()
     reverse = pl.col("item").str.reverse()
     sheet = sheet.with_columns(
@@ -156,13 +160,17 @@ def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse
     is_no_answer = pl.col("response_key").is_null()
     if others == "leave_out":
         sheet = sheet.filter(~is_no_answer)
-    _refuse(path, sheet, is_no_answer, "item", "is no answer of this study: leave the column alone")
+    _refuse_rows(
+        path, sheet, is_no_answer, "item", "is no answer of this study: leave the column alone"
+    )
     again = pl.struct("item", "labeller").is_duplicated()
-    _refuse(path, sheet, again, "item", "has two labels of one labeller: keep one")
+    _refuse_rows(path, sheet, again, "item", "has two labels of one labeller: keep one")
     return sheet.select("response_key", "copy", "labeller", "tier")
 
 
-def _refuse(path: Path | str, sheet: pl.DataFrame, wrong: pl.Expr, name: str, remedy: str) -> None:
+def _refuse_rows(
+    path: Path | str, sheet: pl.DataFrame, wrong: pl.Expr, name: str, remedy: str
+) -> None:
     found = sheet.filter(wrong)
     if not found.is_empty():
         row = found.row(0, named=True)
@@ -184,11 +192,11 @@ def settle(labels: pl.DataFrame) -> pl.DataFrame:
         .agg(tiers=pl.col("tier").sort())
         .sort("response_key")
     )
-    settled = [_one_of(key, tiers) for key, tiers in best.iter_rows()]
+    settled = [_settle_tie(key, tiers) for key, tiers in best.iter_rows()]
     return best.select("response_key", tier=pl.Series(settled, dtype=pl.String))
 
 
-def _one_of(key: str, tied: Sequence[str]) -> str:
+def _settle_tie(key: str, tied: Sequence[str]) -> str:
     if len(tied) == 1:
         return tied[0]
     if set(tied) <= set(TIERS):

@@ -95,7 +95,7 @@ def with_outcomes(
     `answers` is what `join_verdicts`, `with_question_topic` and `with_human_labels` give.
     """
     flagged = definition.misaligned
-    unflagged = _unflagged(definition)
+    unflagged = _unflagged_columns(definition)
     human = pl.col("human_tier").is_not_null()
     by_rule = first_match(rules, "tier", pl.lit("undecided"))
     answers = with_tier_probabilities(answers).with_columns(flagged=flagged)
@@ -115,7 +115,7 @@ def with_outcomes(
     ).with_columns(tier=pl.when(pl.col("flagged") & pl.col("outcome").is_in(TIERS)).then("outcome"))
 
 
-def _unflagged(definition: Definition) -> dict[str, pl.Expr]:
+def _unflagged_columns(definition: Definition) -> dict[str, pl.Expr]:
     """What an answer is that the headline definition does not flag, by column."""
     status = {
         asks: pl.col(f"{asks}_status").fill_null(NO_VERDICT) for asks in ("alignment", "coherence")

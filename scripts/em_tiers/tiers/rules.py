@@ -27,8 +27,8 @@ EVIDENCE = {
     and not isinstance(kind, pl.List)
 } | dict.fromkeys(TIER_PROBABILITIES, pl.Float64)
 # One row of nulls: types that cannot be compared show only when a condition is evaluated.
-PROBE = pl.DataFrame(schema=EVIDENCE).clear(1)
-JUDGED = {"tier_label", *TIER_PROBABILITIES}
+NULL_ROW = pl.DataFrame(schema=EVIDENCE).clear(1)
+JUDGE_EVIDENCE = {"tier_label", *TIER_PROBABILITIES}
 # Parts of an expression that look at other answers: a rule would then depend on who else was asked.
 OVER_ROWS = {"Agg", "Over", "Len", "Quantile", "Shift", "IntRange", "Correlation"}
 
@@ -71,7 +71,7 @@ def _read_rule(rule: dict) -> Rule:
         tier=rule["tier"],
         reason=" ".join(rule["reason"].split()),
         condition=condition.fill_null(False),
-        judged=not JUDGED.isdisjoint(condition.meta.root_names()),
+        judged=not JUDGE_EVIDENCE.isdisjoint(condition.meta.root_names()),
     )
 
 
@@ -79,7 +79,7 @@ def _read_condition(name: str, text: str) -> pl.Expr:
     where = f"tier rule {name}: condition: {text!r}"
     try:
         condition = pl.sql_expr(text)
-        kind = PROBE.select(condition).dtypes[0]
+        kind = NULL_ROW.select(condition).dtypes[0]
     except pl.exceptions.PolarsError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(

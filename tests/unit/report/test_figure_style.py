@@ -33,7 +33,7 @@ from em_tiers.report.figure_style import (
     save_figure,
     wrap_label,
 )
-from em_tiers.report.forest import headline_rows, level_rows
+from em_tiers.report.forest import headline_rates, level_rates
 from em_tiers.terms import OUTCOMES_ALL, TIERS
 from em_tiers.tiers.definitions import DEFINITIONS, Definition
 from figure_frames import CASES, Case
@@ -54,7 +54,7 @@ def names(case: Case) -> dict[str, dict[str, str]]:
 
 
 def dose_frame(case: Case) -> pl.DataFrame:
-    headline = headline_rows(frames.with_checkpoints(frames.rates(case)))
+    headline = headline_rates(frames.with_checkpoints(frames.rates(case)))
     return plot_dose.add_dose(headline, frames.training(case))
 
 
@@ -78,9 +78,9 @@ def threshold_frame(case: Case) -> pl.DataFrame:
 
 
 PLOTS: dict[str, Callable[[Case], Figure]] = {
-    "rates": lambda c: plot_rates.plot_rates(headline_rows(frames.rates(c))),
-    "probes": lambda c: plot_probes.plot_probes(level_rows(frames.rates(c))),
-    "controls": lambda c: plot_controls.plot_controls(headline_rows(frames.rates(c))),
+    "rates": lambda c: plot_rates.plot_rates(headline_rates(frames.rates(c))),
+    "probes": lambda c: plot_probes.plot_probes(level_rates(frames.rates(c))),
+    "controls": lambda c: plot_controls.plot_controls(headline_rates(frames.rates(c))),
     "outcomes": lambda c: plot_outcomes.plot_outcomes(count_frame(c)),
     "scores": lambda c: plot_scores.plot_scores(score_frame(c), D1),
     "thresholds": lambda c: plot_thresholds.plot_thresholds(threshold_frame(c), D1),
@@ -156,7 +156,7 @@ def test_every_label_is_whole_in_the_forest_plot():
 
 
 def test_sixty_variants_keep_the_controls_and_say_what_is_missing():
-    frame = headline_rows(frames.rates(CASES["sixty"]))
+    frame = headline_rates(frames.rates(CASES["sixty"]))
     shown = order_variants(frame, pl.col("rate").max())
     assert len(shown) == 40
     assert shown["role"][0] == "base"
@@ -293,11 +293,11 @@ def test_dose_starts_at_the_base_model_and_ends_at_the_last_step():
 def test_rates_are_those_of_the_headline_definition_and_level():
     frame = frames.rates(CASES["few"])
     other = frame.with_columns(definition=pl.lit("D2"), headline=pl.lit(False))
-    kept = headline_rows(pl.concat([frame, other]))
+    kept = headline_rates(pl.concat([frame, other]))
     assert set(kept["definition"]) == {"D1"}
     assert set(kept["probe_level"]) == {"headline"}
     assert set(kept["metric"]) == {"standard", "strict"}
-    levels = level_rows(pl.concat([frame, other]))
+    levels = level_rates(pl.concat([frame, other]))
     assert set(levels["definition"]) == {"D1"}
     assert "headline" not in set(levels["probe_level"])
 

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from em_tiers.report.table_files import latex, markdown, page, write_all, write_tables
+from em_tiers.report.table_files import latex, markdown, table_page, write_all, write_tables
 
 FRAME = pl.DataFrame(
     {
@@ -49,7 +49,7 @@ def test_the_page_escapes_and_says_where_the_rest_is(tmp_path):
     text = (tmp_path / "tier_rates.html").read_text()
     assert "<h1>tier rates</h1>" in text
     assert "a|b &lt;script&gt; *x*" in text and "0.1235" in text
-    assert "The first 200 of 1,000 rows" in page("n", pl.DataFrame({"n": range(1000)}))
+    assert "The first 200 of 1,000 rows" in table_page("n", pl.DataFrame({"n": range(1000)}))
 
 
 def test_long_tables_are_cut_for_people_and_say_so():

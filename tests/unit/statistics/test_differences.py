@@ -11,8 +11,8 @@ from em_tiers.statistics.differences import (
     holm,
     mover,
     sign_flip,
+    significance_warning,
     summarize_differences,
-    warning_of,
 )
 from em_tiers.statistics.intervals import Interval, wilson
 from em_tiers.statistics.rates import count_cells, variant_table
@@ -130,5 +130,5 @@ def test_nothing_to_compare_is_an_empty_table():
     ],
 )
 def test_too_few_questions_for_a_p_value_are_said(clusters, comparisons, says):
-    found = warning_of(clusters, comparisons)
+    found = significance_warning(clusters, comparisons)
     assert found is None if says is None else says in found
