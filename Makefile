@@ -28,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site plan status unlock archive verify restore compare lint format docs clean
+  setup-gpu site plan status unlock archive verify restore compare lint format docs golden clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -74,6 +74,9 @@ test-tools:
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python $(INSTALL) envs/docs.txt --resolve
 	touch $@
+
+golden: setup  ## public data of the validity tests, pinned, in .cache/golden
+	$(BIN)/python tests/golden/fetch.py
 
 docs: .venv-docs/.ready  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict

@@ -85,12 +85,20 @@ def _convert_embedded_model(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """The folder of golden data from outside the project."""
-    folder = Path(os.environ.get("EM_TIERS_GOLDEN", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no golden data: {folder}: set EM_TIERS_GOLDEN to the folder that holds it")
-    return folder
+def golden():
+    """Public data of published numbers, each file checked by its SHA-256 (tests/golden).
+
+    From the folder that EM_TIERS_GOLDEN names, else what `make golden` downloaded, else a local
+    mirror beside the checkout. Tests whose file is not there are skipped.
+    """
+    from golden.fetch import CACHE, Golden, changed_files, read_sources
+
+    named = os.environ.get("EM_TIERS_GOLDEN")
+    places = [Path(named)] if named else [CACHE, ROOT.parent / "shared" / "data"]
+    folder = next((place for place in places if place.is_dir()), places[0])
+    if changed := changed_files(read_sources(), folder):
+        pytest.fail(f"golden data: {folder}: {', '.join(changed)}: not the pinned content")
+    return Golden(folder)
 
 
 @pytest.fixture
