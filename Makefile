@@ -15,7 +15,7 @@ INSTALL = scripts/install_packages.py
 CHECK_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2> /dev/null \
   || { echo "set-up: PYTHON=$(PYTHON) is missing or is not Python 3.11: install Python 3.11," \
   "or pass PYTHON=/path/to/python3.11 to make" >&2; exit 1; }
-# What a kill interrupted is made again.
+# Outputs that a kill interrupted are made again.
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 # Two runs of pytest side by side, file by file; each takes up to 4 GiB of memory.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder
@@ -45,9 +45,9 @@ $(VENV)/.ready: envs/cpu.txt
 
 demo: setup  ## the whole workflow on the embedded model, within ten minutes on two cores
 	$(SNAKEMAKE) --configfile config/demo.yaml
-	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters is no judge."
+	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters cannot judge."
 
-report: setup  ## the report of a finished run anew; each run ends with one (CONFIG=config/NAME.yaml)
+report: setup  ## rebuild the report of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
 
 test: setup test-tools .venv-validate/.ready  ## unit tests, the smallest case end to end, one case of each kind
@@ -102,10 +102,10 @@ setup-gpu: envs/cuda.txt  ## a cluster with GPUs: everything, with CUDA (several
 	$(BIN)/python -c "import torch, vllm, trl, peft"
 	touch $(VENV)/.login
 
-site:  ## slurm/site.yaml, from what the cluster says of itself
+site:  ## slurm/site.yaml, from the scheduler's report
 	@$(BIN)/python scripts/make_site.py slurm/site.yaml
 
-plan:  ## what a run would ask, in words (CONFIG=config/NAME.yaml)
+plan:  ## the requests and cost of a run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock plan_requests --configfile $(CONFIG)
 
 status:  ## how far a run is (CONFIG=config/NAME.yaml)
@@ -138,4 +138,4 @@ format: setup  ## rewrite rules and Python in the project's format
 	$(BIN)/ruff format .
 
 clean:  ## remove environments and caches; results stay
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-docs .venv-validate site .cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Tables of every shape that the figures must stand, made from a fixed seed."""
+"""Tables of every shape that the figures must handle, made from a fixed seed."""
 
 import math
 import random
@@ -113,7 +113,7 @@ def outcome_counts(case: Case) -> pl.DataFrame:
 
 
 def outcomes(case: Case, answers: int = 60) -> pl.DataFrame:
-    """The outcomes table of the contracts, one row an answer."""
+    """An outcomes table, one row per answer."""
     dice, rows = random.Random(3), []
     for variant in variants_of(case):
         for judge in case.judges:

@@ -70,7 +70,7 @@ def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=PATIENCE):
             return True
-    except OSError:  # nobody listens, or the answer is an error
+    except OSError:  # nothing listens yet, or the answer is an error
         return False
 
 

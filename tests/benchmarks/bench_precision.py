@@ -58,7 +58,7 @@ def train(model: Path, precision: str, steps: int) -> float:
 
 
 def sample(model: Path, precision: str, tokens: int) -> float:
-    """Generated tokens a second of the project's engine, 32 requests at once."""
+    """Generated tokens per second of the project's engine with 32 concurrent requests."""
     from em_tiers.inference.chat import render_prompt
     from em_tiers.inference.engine import EngineRequest, LocalEngine
 

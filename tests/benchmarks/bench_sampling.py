@@ -25,7 +25,7 @@ ASKS = ("Describe", "Write a short story about", "List what one hears in", "Reco
 
 
 def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
-    """Print tokens a second of both for each round, and the median of their ratio."""
+    """Print the tokens per second of both for each round, and the median of their ratio."""
     texts = [f"{ask} {place}." for ask in ASKS for place in PLACES]
     questions = pl.DataFrame(
         [

@@ -217,7 +217,7 @@ def test_a_hundred_thousand_answers(
     start = time.monotonic()
     browser = visit(tmp_path / "page")
     opened_s = time.monotonic() - start
-    assert len(keys_in_list_of_any(browser)) < 60  # only what is in view stands in the document
+    assert len(keys_in_list_of_any(browser)) < 60  # the document holds only the rows in view
     filter_ms = browser.execute_script(
         "const start = performance.now();"
         "const select = document.getElementById('outcome'); select.value = 'persona_shift';"
@@ -235,7 +235,7 @@ def test_a_hundred_thousand_answers(
         f"frame {frame_ms:.0f} ms, slowest {slowest_ms:.0f} ms, "
         f"search {search_s:.1f} s, memory {memory:.0f} MiB"
     )
-    # For whoever compares machines: an idle laptop opens it in a few seconds, a frame takes 17 ms.
+    # For comparison: an idle laptop opens it in a few seconds, and a frame takes 17 ms.
     print(seen)
     record_property("sample_browser", seen)
     assert memory < 800
@@ -265,7 +265,7 @@ def keys_in_list_of_any(browser: Chrome) -> list[str]:
 
 
 def timed_search(browser: Chrome) -> float:
-    """Seconds to search all texts for one that stands in both variants."""
+    """Seconds to search all texts for one that both variants contain."""
     browser.find_element(By.ID, "reset").click()
     start = time.monotonic()
     browser.find_element(By.ID, "search").send_keys("answer 31415 about")

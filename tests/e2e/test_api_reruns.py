@@ -1,7 +1,7 @@
-"""What reruns when, for judges behind an API: the workflow on a copy of itself, one day after day.
+"""What reruns when, for judges behind an API: docs/reruns.md on a copy of the workflow.
 
-The endpoint answers with a recorded body and counts what it is asked; the journals are counted
-too. The tests share a folder and run in the order of the file. What needs a real model stands in
+The endpoint answers with a recorded body and counts its requests; the journals are counted too. The
+tests share a folder and run in the order of the file. Tests that need a real model are in
 test_reruns.py and tests/stages.
 """
 
@@ -72,7 +72,7 @@ def asked(work, endpoint):
 
     def count() -> int:
         keys = work.journal_keys("judge")
-        assert set(keys.values()) <= {1}, "a request stands twice in the journal"
+        assert set(keys.values()) <= {1}, "a request is in the journal twice"
         assert len(endpoint.bodies) - sent == len(keys) - kept
         return len(endpoint.bodies) - sent
 

@@ -60,7 +60,7 @@ def test_imported_answers_make_the_round_trip(scored, tmp_path):
     again.folder, again.config = tmp_path, dict(scored.config)
     assert not again.run("-n").jobs
     assert not again.run("-n", "--configfile", str(tmp_path / done.config)).jobs
-    # Figures rebuild from what was restored.
+    # Figures are rebuilt from the restored tables.
     for path in again.results.glob("figures/rates.*"):
         path.unlink()
     jobs = again.run().jobs

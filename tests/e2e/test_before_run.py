@@ -1,4 +1,4 @@
-"""What a dry run shows without heavy packages, and what a real run demands before it starts."""
+"""A dry run works without heavy packages; a real run checks more before it starts."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def test_the_study_dry_runs_with_snakemake_alone(tmp_path):
 
 
 def test_a_configuration_replaces_the_study_and_is_not_merged_into_it(tmp_path):
-    """Run in the checkout itself, where config/config.yaml lies at hand."""
+    """Run in the checkout itself, where config/config.yaml is."""
     config = tmp_path / "config.yaml"
     config.write_text("engine: cpu\nquestions: {core: 1}\nvariants: [{base: smollm2-135m}]\n")
     done = snakemake(tmp_path, "-n", "--configfile", str(config), "--directory", str(ROOT))

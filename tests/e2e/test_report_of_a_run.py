@@ -1,4 +1,4 @@
-"""The report that stands at the end of each run: whole, offline, its answer first."""
+"""The report at the end of each run: complete, offline, with the answer first."""
 
 import re
 import zipfile
@@ -39,7 +39,7 @@ def test_the_report_loads_nothing_from_outside(run):
         pages = [n for n in report.namelist() if n.endswith((".html", ".svg"))]
         own = [n for n in pages if not n.endswith("report.html")]
         assert own and not [n for n in own if outside.search(report.read(n))]
-        # Snakemake's own page: no element that loads; addresses stand in its libraries' comments.
+        # Snakemake's own page loads no element; its libraries' comments contain addresses.
         page = report.read("report/report.html")
     assert not re.search(rb"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
 

@@ -1,8 +1,8 @@
-"""What reruns when: the README's table, line by line, on the real workflow.
+"""What reruns when: the table of docs/reruns.md, row by row, on the real workflow.
 
 The tests share one working folder and a copy of the workflow, and run in the order of the file, as
-a user's days would: each one changes something, runs the workflow, and counts what was asked in the
-journals. Judges behind an API have a file of their own, test_api_reruns.py.
+a user would work: each one changes something, runs the workflow, and counts the requests in the
+journals. Judges behind an API are in test_api_reruns.py.
 """
 
 import re
@@ -32,7 +32,7 @@ def work(tmp_path_factory, embedded_model):
 def new_requests(work: Workdir, stage: str, before) -> int:
     """Requests asked since `before`; fails if any was asked twice."""
     now = work.journal_keys(stage)
-    assert set(now.values()) <= {1}, "a request stands twice in the journal"
+    assert set(now.values()) <= {1}, "a request is in the journal twice"
     return len(now) - len(before)
 
 

@@ -1,4 +1,4 @@
-"""What the tests do with the cluster: run Snakemake on it, ask it about jobs, break it."""
+"""The tests' handle on the cluster: run Snakemake, ask about jobs, break things."""
 
 import json
 import os

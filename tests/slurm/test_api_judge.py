@@ -47,7 +47,7 @@ class Watcher(threading.Thread):
 
 @pytest.fixture(scope="module")
 def study(cluster, tmp_path_factory):
-    """The case ran once; yields its folder, its endpoint, and what was seen of its processes."""
+    """The case ran once; yields its folder, its endpoint, and the processes observed."""
     work = Workdir(tmp_path_factory.mktemp("api"), "api_judge", Path("unused"))
     folder = Folder(work.folder, cluster)
     endpoint = Loopback()

@@ -113,7 +113,7 @@ def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(
         folder.wait_until(
             lambda: list(checkpoints.glob("checkpoint-*/complete.json")), "checkpoint", process
         )
-        # It stands still where it is, however fast it trains, until its node is found and dies.
+        # It stops there, however fast it trains, until its node is found and dies.
         training = json.loads((checkpoints / "training.lease").read_text())["pid"]
         os.kill(training, signal.SIGSTOP)
         job = folder.jobs()[-1]

@@ -1,4 +1,4 @@
-"""What goes wrong on a cluster is survived, and nothing that was finished is done twice."""
+"""A run survives the faults of a cluster, and nothing that was finished is done twice."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_ctrl_c_leaves_no_jobs(folder):
 
 @pytest.mark.slow
 def test_a_job_out_of_time_resumes_with_more(folder):
-    """The first attempt stands still after five of ten answers, until its two minutes are over."""
+    """The first attempt stops after five of ten answers, until its two minutes are over."""
     assert folder.run("answers/time.json") == 0, folder.output()
     first, second = folder.jobs(comment="rule_needs_time")
     assert (first.state, first.minutes) == ("TIMEOUT", 2)
@@ -155,7 +155,7 @@ def test_a_killed_snakemake_is_followed_by_the_documented_restart(folder):
 
 @pytest.mark.slow
 def test_arrays_and_squeue(folder, monkeypatch):
-    """Variants of the site file: one job array a rule, no accounting to ask."""
+    """Variants of the site file: one job array per rule, and no accounting."""
     change_site(
         folder,
         monkeypatch,

@@ -42,7 +42,7 @@ RECIPE = {
     "gpus": 1,
     "strategy": "ddp",
 }
-# Code that makes a training stand still at its first checkpoint, until the test kills it.
+# Code that makes a training pause at its first checkpoint, until the test kills it.
 HOLD = (
     "from em_tiers.train import checkpoints; from waiting import hold_after; "
     "hold_after(1, checkpoints, 'mark_complete'); "
@@ -285,7 +285,7 @@ def test_too_long_rows_stop_before_training(embedded_model, train, tmp_path):
 
 
 def test_diverged_training_leaves_no_adapter(embedded_model, train, tmp_path):
-    # Beyond what a float holds: the update, zero at the start, times infinity is no number.
+    # Beyond what a float holds: the update, zero at the start, times infinity is not a number.
     with pytest.raises(UserError, match="loss: nan at step 1"):
         finetune.main(**arguments(embedded_model, train, tmp_path, alpha=1e40, dropout=0))
     assert not (tmp_path / "adapter").exists()

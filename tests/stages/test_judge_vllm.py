@@ -1,4 +1,4 @@
-"""The local judge on the real engine: what is asked, what is asked again, and what survives."""
+"""The local judge on the real engine: its requests, repeats and interruptions."""
 
 import json
 import math

@@ -72,7 +72,7 @@ def test_the_key_stands_in_no_file_and_no_output(run):
 
 
 def contents(path) -> bytes:
-    """The bytes of a file, and of what is packed in it."""
+    """The bytes of a file, and of the files packed in it."""
     data = unpacked(path.name, path.read_bytes())
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:

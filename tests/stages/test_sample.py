@@ -122,7 +122,7 @@ def run(job: dict) -> None:
 def run_from_json() -> None:
     """Run the job of standard input; say whether the engine was loaded.
 
-    With `hold_after` in it the job stands still after so many answers.
+    With `hold_after` in it the job pauses after so many answers.
     """
     job = json.loads(sys.stdin.read())
     if answers := job.pop("hold_after", 0):

@@ -1,6 +1,6 @@
-"""Answer one question a second into a journal, as sampling and judging do; skip what is there.
+"""Answer one question per second into a journal, as sampling and judging do; skip what is there.
 
-A job that finds no answers stands still after `stops_after` of them (0: never), until the working
+A job that finds no answers stops after `stops_after` of them (0: never), until the working
 folder holds a file `go` or something ends it: what a test does to it, it does in the middle.
 """
 
