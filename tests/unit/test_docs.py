@@ -11,6 +11,8 @@ import yaml
 
 from em_tiers.judge.rubrics import load_rubric
 from em_tiers.study.load import CATALOGUES, load_study
+from em_tiers.terms import OUTCOMES_ALL, PROBE_LEVELS, VERDICT_STATUSES
+from em_tiers.tiers.definitions import DEFINITIONS
 from em_tiers.tiers.rules import read_rules
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 EXAMPLE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 # What the documentation may name before the code has it; remove a word once the code does.
-NOT_YET = {"variants_per_judge_job", "partial", "in-domain"}
+NOT_YET = {"in-domain"}
 # Words of other programs, or examples of what a user writes.
 FOREIGN = {"conda-prefix", "report.html", "site/"}
 
@@ -189,6 +191,16 @@ def test_commands_in_code_blocks_name_targets_and_rules_that_exist():
         addressed = set(re.findall(r"--set-resources (\w+):", blocks))
         addressed |= set(re.findall(r"--until (\w+)", blocks))
         assert addressed <= rules(), f"{page}: {addressed - rules()}"
+
+
+def test_the_glossary_has_every_outcome_status_and_probe_level():
+    spans = set(SPAN.findall(prose(ROOT / "docs" / "glossary.md")))
+    assert {*OUTCOMES_ALL, *VERDICT_STATUSES, *PROBE_LEVELS} <= spans
+
+
+def test_the_statistics_page_has_every_definition():
+    text = prose(ROOT / "docs" / "statistics.md")
+    assert [name for name in DEFINITIONS if f"| {name} |" not in text] == []
 
 
 # --- the tree ------------------------------------------------------------------------------------
