@@ -24,6 +24,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 NOT_YET = {"in-domain"}
 # Words of other programs, or examples of what a user writes.
 FOREIGN = {"conda-prefix", "report.html", "site/"}
+SNAKEMAKES_MESSAGE = "Directory cannot be locked"
 
 
 def pages() -> list[Path]:
@@ -201,6 +202,23 @@ def test_the_glossary_has_every_outcome_status_and_probe_level():
 def test_the_statistics_page_has_every_definition():
     text = prose(ROOT / "docs" / "statistics.md")
     assert [name for name in DEFINITIONS if f"| {name} |" not in text] == []
+
+
+def test_the_messages_of_the_troubleshooting_page_are_in_the_code():
+    """Each literal part of a quoted message; `...`, numbers and nan stand for what varies."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for folder in ("scripts", "rules", "config"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".smk", ".yaml"):
+                text += path.read_text(encoding="utf-8")
+    code = re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)  # one message over several lines
+    lines = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+    quoted = [
+        s for line in lines if line.startswith("| ") for s in SPAN.findall(line.split("|")[1])
+    ]
+    parts = [part.strip(" :,") for s in quoted for part in re.split(r"\.\.\.|nan|\d+", s)]
+    assert len(quoted) > 15
+    assert [p for p in parts if p not in code and p != SNAKEMAKES_MESSAGE] == []
 
 
 # --- the tree ------------------------------------------------------------------------------------
