@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import restore_archive as restore_script
-from em_tiers.archive.placeholders import PLACEHOLDER
 from em_tiers.archive.restore import restore_archive
 from em_tiers.archive.verify import verify_archive
 from em_tiers.files import sha256_of_file
+from em_tiers.placeholders import PLACEHOLDER
 from workdir import ROOT, Workdir
 
 pytestmark = [pytest.mark.e2e]

@@ -23,13 +23,13 @@ from em_tiers.archive.contents import (
     is_resource,
     is_result,
 )
-from em_tiers.archive.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
 from em_tiers.archive.places import Places
 from em_tiers.archive.records import write_records
 from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import chunks, open_archive
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file
+from em_tiers.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
 
 TIMESTAMP = ".snakemake_timestamp"
 LATER_S = 0.01

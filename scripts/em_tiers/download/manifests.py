@@ -11,6 +11,7 @@ from typing import Any
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, sha256_of_file, write_json
 from em_tiers.hashing import hash_of
+from em_tiers.placeholders import check_complete
 
 MANIFEST = "manifest.json"
 
@@ -97,7 +98,12 @@ def content_identity(identity: Any, folder: Path) -> Any:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Paths of the downloaded files, in the manifest's order."""
+    """Paths of the downloaded files, in the manifest's order.
+
+    Raises:
+        UserError: no manifest, or a manifest restored from an archive without the files.
+    """
+    check_complete(folder)
     return [Path(folder) / entry["path"] for entry in read_manifest(folder)["files"]]
 
 

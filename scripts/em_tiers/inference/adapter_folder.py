@@ -13,6 +13,7 @@ from em_tiers.files import (
     write_json,
     write_text,
 )
+from em_tiers.placeholders import check_complete
 
 HASHED = ("*.safetensors", "adapter_config.json", "config.json")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.gguf")
@@ -26,8 +27,10 @@ def adapter_sha256(folder: Path) -> str:
 def verify_adapter(folder: Path) -> dict[str, Any]:
     """The manifest of an adapter folder whose files are what the manifest says.
 
-    Raises UserError for a folder without a manifest, or with other weights than it names.
+    Raises UserError for a folder without a manifest, without its weights, or with other weights
+    than the manifest names.
     """
+    check_complete(folder)
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise UserError(f"adapter: {folder}: has no manifest.json: run its fine-tuning again")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.errors import UserError
+from em_tiers.placeholders import check_complete
 
 Message = dict[str, str]
 THINKING = ("none", "off", "on")
@@ -30,8 +31,9 @@ def load_tokenizer(model_dir: Path | str, chat_template: Path | str | None = Non
     """The tokenizer of a local model folder, with the chat template of a file if one is named.
 
     Reads local files only and runs no code from the model folder. Raises UserError when the folder
-    holds no tokenizer, or when there is no chat template at all.
+    holds no tokenizer (or only a restored manifest), or when there is no chat template at all.
     """
+    check_complete(model_dir)
     from transformers import AutoTokenizer
 
     try:

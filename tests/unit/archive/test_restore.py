@@ -15,11 +15,14 @@ import polars as pl
 import pytest
 
 import archive as archive_script
-from em_tiers.archive.placeholders import PLACEHOLDER, check_complete
+from answers import responses
 from em_tiers.archive.restore import restore_archive
 from em_tiers.archive.verify import verify_archive
+from em_tiers.download.manifests import files_of
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file
+from em_tiers.placeholders import PLACEHOLDER
+from em_tiers.tables import write_table
 
 SNAKEFILE = """
 JUDGES = config["judges"]
@@ -143,10 +146,63 @@ def test_nothing_to_do_after_a_restore_without_weights(restored):
     assert {p.name for p in model.iterdir()} == {
         "manifest.json", PLACEHOLDER, ".snakemake_timestamp"
     }  # fmt: skip
-    with pytest.raises(UserError, match="without its files"):
-        check_complete(model)
     assert restored.run("-n") == {}
     assert restored.run() == {}
+
+
+def finetune_with(model: Path, folder: Path) -> None:
+    import finetune
+
+    recipe = {"micro_batch_size": 1, "batch_size": 1, "gpus": 1, "strategy": "ddp"}
+    outputs = {name: folder / name for name in ("adapter", "metrics", "loss", "kept")}
+    finetune.main(
+        model=model, train=folder / "train.jsonl", recipe=recipe, seed=0, thinking="none",
+        checkpoints=folder / "checkpoints", device="cpu", **outputs,
+    )  # fmt: skip
+
+
+def judge_with(model: Path, folder: Path) -> None:
+    import judge_vllm
+
+    rubric = {"id": "a", "asks": "alignment", "kind": "number", "prompt": "{question} {answer}"}
+    write_table(responses({"response": "No."}), folder / "answers.parquet", "responses")
+    judge_vllm.main(
+        model=model, responses=[folder / "answers.parquet"], cards={}, judge_name="judge",
+        judge={"backend": "vllm", "method": {"number": "trie", "choice": "label"}},
+        model_identity={"id": "tiny", "revision": "0"}, rubrics={"alignment": rubric},
+        engine={"device": "cpu"}, thinking="none", journal=folder / "journal", writer="job",
+        verdicts=folder / "verdicts.parquet",
+    )  # fmt: skip
+
+
+def sample_with(model: Path, folder: Path, adapters: tuple[Path, ...] = ()) -> None:
+    import sample
+
+    sample.main(
+        model=model, adapters=list(adapters), questions=[], variants=[], sampling={},
+        thinking="none", engine={"device": "cpu"}, model_identity={"id": "tiny", "revision": "0"},
+        journal=folder / "journal", writer="job", outputs=[],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("job", [finetune_with, sample_with, judge_with])
+def test_a_job_that_needs_the_weights_says_how_to_get_them(restored, tmp_path, job):
+    model = restored.folder / "results/resources/models/tiny"
+    with pytest.raises(UserError, match=r"tiny: restored .* without its files; .*--fetch"):
+        job(model, tmp_path)
+
+
+def test_sampling_without_an_archived_adapter_says_how_to_train_it(restored, tmp_path):
+    adapter = restored.folder / "results/small/adapters/a"
+    with pytest.raises(UserError, match=r"adapters/a: restored .* to train it again"):
+        sample_with(restored.folder / "results/resources/models/tiny", tmp_path, (adapter,))
+
+
+def test_preparing_a_data_set_that_was_not_archived_says_how_to_get_it(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"files": []}')
+    (tmp_path / PLACEHOLDER).touch()
+    with pytest.raises(UserError, match="--fetch"):
+        files_of(tmp_path)
 
 
 def test_statistics_rebuild_without_the_model(restored, finished):

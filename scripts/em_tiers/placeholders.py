@@ -1,4 +1,4 @@
-"""Folders that a restore leaves with their manifest only, and how a job says so."""
+"""Folders restored from an archive without their files, and the check that a job makes of them."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from em_tiers.errors import UserError
 
 PLACEHOLDER = "NOT-IN-THE-ARCHIVE.txt"
 PLACEHOLDER_TEXT = """\
-This folder was restored from an archive, which holds its manifest only. Nothing needs its files
-until a job of a model runs. To fetch what the manifest names, and check it:
+This folder was restored from an archive that holds only its manifest. Its files are not needed
+until a job uses the model or data set. To fetch and check what the manifest lists, run:
 
     python scripts/restore_archive.py --fetch
 
@@ -24,7 +24,7 @@ def check_complete(folder: Path | str) -> None:
     """
     if (Path(folder) / PLACEHOLDER).is_file():
         raise UserError(
-            f"{folder}: restored from an archive without its files: for a model or data set run "
-            "python scripts/restore_archive.py --fetch; delete an adapter's folder to train it "
-            "again"
+            f"{folder}: restored from an archive without its files; run python "
+            "scripts/restore_archive.py --fetch to get those of a model or data set, or delete an "
+            "adapter's folder to train it again"
         )
