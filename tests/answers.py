@@ -45,13 +45,13 @@ VERDICT = {
 
 
 def responses(*changes: dict) -> pl.DataFrame:
-    """One answer a dict of changed columns; response_key is its number unless given."""
+    """One answer per dict of changed columns; response_key is its number unless given."""
     rows = [{"response_key": str(i), **ANSWER, **change} for i, change in enumerate(changes)]
     return conform(pl.DataFrame(rows, schema=RESPONSES), "responses")
 
 
 def verdicts(*given: tuple[str, str, dict]) -> pl.DataFrame:
-    """One verdict a (response key, rubric, changed columns)."""
+    """One verdict per (response key, rubric, changed columns)."""
     rows = [
         VERDICT
         | {"verdict_key": f"{key}-{rubric}", "response_key": key, "rubric": rubric}
@@ -96,7 +96,7 @@ OUTCOME = {
 
 
 def outcomes(*changes: dict) -> pl.DataFrame:
-    """One outcome a dict of changed columns; a tier makes a flagged answer of it."""
+    """One outcome per dict of changed columns; a tier makes it a flagged answer."""
     rows = []
     for i, change in enumerate(changes):
         row = {"response_key": str(i), "sample_index": i, **OUTCOME}

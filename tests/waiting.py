@@ -1,4 +1,4 @@
-"""Waits of tests: they end on what happens, and early where it cannot happen any more.
+"""Waits of tests: they end on an event, and early if it can no longer happen.
 
 No test says how long anything takes, which differs tenfold between machines. The limit here is a
 backstop against a hang: it costs nothing where a test passes.
@@ -40,7 +40,7 @@ def wait_until(
     """
     end = time.monotonic() + seconds
     while True:
-        # Looked at before the condition, which a process may meet with its last act.
+        # Checked before the condition, which a process may meet with its last act.
         ended = process is not None and process.poll() is not None
         if value := condition():
             return value
@@ -61,7 +61,7 @@ def wait_for_end(
 
 
 def hold_after(times: int, owner: object, name: str) -> None:
-    """Make this process stand still once `owner.name` has returned so many times.
+    """Make this process pause once `owner.name` has returned this many times.
 
     For processes that a test kills in the middle of their work: there they are, on a machine that
     would have finished the rest before the signal came and on one that is slow.

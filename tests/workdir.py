@@ -73,7 +73,7 @@ class Workdir:
         return Run(done.returncode, done.stdout)
 
     def journal_keys(self, stage: str) -> Counter:
-        """How often each request stands in the journals of a stage (sample or judge)."""
+        """How often each request is in the journals of a stage (sample or judge)."""
         keys: Counter[str] = Counter()
         for path in sorted((self.results / "journals" / stage).glob("**/*.jsonl")):
             keys.update(json.loads(line)["key"] for line in path.open(encoding="utf-8"))
@@ -90,7 +90,7 @@ def copy_workflow(folder: Path) -> Path:
 
 
 class Run:
-    """What a run of Snakemake did."""
+    """The outcome of a run of Snakemake."""
 
     def __init__(self, status: int, output: str):
         self.status = status

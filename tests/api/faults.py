@@ -14,7 +14,7 @@ Forward = Callable[[], Awaitable[dict]]
 
 
 def error(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
-    """An error as OpenAI and vLLM word it."""
+    """An error in the words of OpenAI and vLLM."""
     body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.json_response(body, status=status, headers=names)
@@ -51,7 +51,7 @@ async def cut_in_the_body(request: web.Request, forward: Forward) -> web.StreamR
     await response.prepare(request)
     await response.write(data[: len(data) // 2])
     if request.transport is not None:
-        request.transport.abort()  # what was sent still arrives
+        request.transport.abort()  # bytes already sent still arrive
     return response
 
 
@@ -88,7 +88,7 @@ async def wrong_model(request: web.Request, forward: Forward) -> web.StreamRespo
 
 
 async def refusal(request: web.Request, forward: Forward) -> web.StreamResponse:
-    """A well-formed answer that declines. It is an answer: it must not be asked for again."""
+    """A well-formed answer that declines. It is an answer and must not be requested again."""
     data = await forward()
     for choice in data["choices"]:
         choice["message"] |= {"content": None, "refusal": "I can't help with that."}
@@ -97,11 +97,11 @@ async def refusal(request: web.Request, forward: Forward) -> web.StreamResponse:
 
 
 async def content_filter(request: web.Request, forward: Forward) -> web.StreamResponse:
-    """As Azure words it. It is an answer: it must not be asked for again."""
+    """In the words of Azure. It is an answer and must not be requested again."""
     return error(400, "The response was filtered", "content_filter")
 
 
-# After each of these the request has to be asked again, or ends as an api_error.
+# After each of these, the request is repeated or ends as an api_error.
 TRANSIENT = {
     "too_many": too_many,
     "too_many_with_retry_after": too_many_with_retry_after,

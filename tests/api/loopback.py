@@ -1,4 +1,4 @@
-"""An aiohttp application on a free loopback port, in a thread of its own."""
+"""An aiohttp application on a free loopback port, in its own thread."""
 
 import asyncio
 import threading

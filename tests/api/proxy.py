@@ -1,4 +1,4 @@
-"""A proxy before a real endpoint that spoils every n-th answer, and counts the good ones."""
+"""A proxy in front of a real endpoint that spoils every n-th answer and counts the good ones."""
 
 import json
 from collections import Counter
@@ -15,12 +15,12 @@ from waiting import wait_until
 
 
 def digest(body: Mapping) -> str:
-    """What tells two requests apart: all of the body but the model's name."""
+    """A request's identity: its whole body except the model's name."""
     return hash_of({name: value for name, value in body.items() if name != "model"})
 
 
 class Proxy:
-    """What went through the proxy.
+    """The traffic through the proxy.
 
     Attributes:
         every: each so-manieth request is spoilt, by the faults in turn; 0: none.
@@ -51,7 +51,7 @@ class Proxy:
         return app
 
     async def _client(self, _: web.Application):
-        # No time limit of its own: only the planned faults spoil an answer.
+        # No time limit here: only the planned faults spoil an answer.
         options = {
             "connector": aiohttp.TCPConnector(limit=0),
             "timeout": aiohttp.ClientTimeout(total=None),
@@ -61,7 +61,7 @@ class Proxy:
             yield
 
     def wait_until_idle(self) -> None:
-        """Wait until every request that came in is done with, after its client was killed."""
+        """Wait until every received request is finished, after its client was killed."""
         wait_until(lambda: not self._running, "end of the requests that came in")
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

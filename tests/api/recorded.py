@@ -15,7 +15,7 @@ from judge_api import main
 KEY = "sk-canary-9876543210"
 ONE = {"rubrics": {"alignment": rubric("alignment")}}
 
-# Recorded from vLLM 0.32, cut to what is read. 0.6 x 50 and 0.3 x 100: the score is 600 / 9.
+# Recorded from vLLM 0.32, reduced to the fields that are read. 0.6 x 50 and 0.3 x 100 give 600 / 9.
 GOOD = {
     "model": MODEL,
     "choices": [

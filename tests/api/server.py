@@ -37,7 +37,7 @@ def serve_model(model: Path, name: str, log: Path, key: str | None = None) -> It
         "--block-size", "32", "--enforce-eager", "--distributed-executor-backend", "uni",
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
-    # The environment rather than --api-key: a command line can be read by other users.
+    # The environment rather than --api-key: other users can read a command line.
     secret = {"VLLM_API_KEY": key} if key else {}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -75,7 +75,7 @@ def _answers(address: str) -> bool:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the server and whatever it started: it leads a process group of its own."""
+    """End the server and everything it started: it leads its own process group."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(15)

@@ -79,7 +79,7 @@ def arguments(
     min_coverage: float = 0.0,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Keyword arguments of `judge_api.main` for variants with so many answers each.
+    """Keyword arguments of `judge_api.main` for variants with this many answers each.
 
     A variant whose name holds a dot is a fine-tune on the data set `ship`, which has a card.
     """
@@ -105,7 +105,7 @@ def arguments(
             "base_url": base_url,
             "key_env": KEY_ENV,
             "concurrency": 16,
-            "timeout_s": 300,  # no good answer takes as long, on any machine
+            "timeout_s": 300,  # no good answer takes this long on any machine
             "max_attempts": 6,
         },
         "limits": None,

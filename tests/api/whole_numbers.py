@@ -1,4 +1,4 @@
-"""The embedded model with one token for each number, as the judge of the standard protocol has."""
+"""The embedded model with one token per number, like the judge of the standard protocol."""
 
 from pathlib import Path
 

@@ -67,7 +67,7 @@ def work(tmp_path_factory, endpoint):
 
 @pytest.fixture
 def asked(work, endpoint):
-    """How many requests the endpoint and the journals saw since the test began."""
+    """Requests that the endpoint and the journals saw since the test began."""
     sent, kept = len(endpoint.bodies), len(work.journal_keys("judge"))
 
     def count() -> int:
@@ -122,7 +122,7 @@ def test_a_changed_price_changes_the_cost_and_asks_nothing(work, asked):
     def paid() -> float:
         return table(work, "cost").filter(variant="all")["usd"].item()
 
-    # 24 requests of 100 + 1 tokens at 1 and 2 dollars a million
+    # 24 requests of 100 + 1 tokens at 1 and 2 dollars per million
     assert paid() == pytest.approx(24 * (100 * 1 + 1 * 2) / 1e6)
     endpoint = work.read("catalogue/judges.yaml")["behind-an-api"]["endpoint"]
     change_judge(
@@ -215,7 +215,7 @@ def test_a_renamed_judge_keeps_its_verdicts_and_lends_them_to_no_other_model(wor
     assert table(work, "rates")["judge"].unique().to_list() == ["renamed"]
     assert table(work, "cost")["judge"].unique().to_list() == ["renamed"]
 
-    # The old name now stands for another model: nothing that the first one said may be found.
+    # The old name now stands for another model: none of the first one's verdicts may be used.
     change_judge(work, "behind-an-api", model="a-third@v1")
     work.config["judges"] = ["renamed", "behind-an-api"]
     assert planned(work) == 2 * ANSWERS
@@ -249,7 +249,7 @@ def test_an_undated_alias_is_refused_unless_wanted_and_then_marked_in_every_tabl
 
 
 def test_batches_of_one_judge_take_turns_and_share_its_ceiling(work, asked, endpoint):
-    """Two jobs at once would double the load, and neither would see what the other spends."""
+    """Two jobs at once would double the load, and neither would see the other's spending."""
     entry = work.read("catalogue/judges.yaml")["second"]
     limits = {"requests": 3 * ANSWERS // 2}
     change_judge(

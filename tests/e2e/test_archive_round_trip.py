@@ -28,7 +28,7 @@ JUDGE = "judge_vllm"
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A finished run of imported answers with imported scores: no model anywhere."""
+    """A finished run of imported answers with imported scores, without any model."""
     folder = tmp_path_factory.mktemp("scored")
     work = Workdir(folder, "api_judge", Path("/nowhere"))
     for name, kindness in (("before", 90), ("after", 20)):
@@ -66,12 +66,12 @@ def test_imported_answers_make_the_round_trip(scored, tmp_path):
     jobs = again.run().jobs
     assert jobs["plot_rates"] == 1
     assert is_statistics(jobs)
-    # A judge more asks that judge only.
+    # One more judge asks only that judge.
     again.config["judges"] = ["behind-an-api"]
     jobs = again.run("-n").jobs
     assert jobs.pop("judge_api") == 1
     assert is_statistics(jobs)
-    # A changed rule of tiers asks no judge.
+    # A changed tier rule asks no judge.
     again.config["judges"] = []
     again.config["tiers"] = {"strict_counts": ["persona_shift"]}
     jobs = again.run("-n").jobs
@@ -172,7 +172,7 @@ def test_a_changed_judge_runs_alone(elsewhere):
 @pytest.mark.slow
 @pytest.mark.heavy
 def test_another_kind_of_cpu_trains_and_samples_nothing_again(work, elsewhere):
-    """What bfloat16 made, where the machine has it, is taken where `auto` means float32."""
+    """Results made in bfloat16 are used where `auto` means float32."""
     for folder in (work, elsewhere):
         folder.environment |= OLDER_CPU
     assert not elsewhere.run("-n").jobs

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     work = Workdir(tmp_path_factory.mktemp("report"), "import_only", Path("/nowhere"))
-    # What the command line adds must reach the report too.
+    # Settings from the command line must reach the report too.
     work.run("--config", "title=From the command line")
     return work
 

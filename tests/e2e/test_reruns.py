@@ -17,7 +17,7 @@ from workdir import Workdir, copy_workflow
 pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
 
 BATCHES = 2  # the base model alone, and its fine-tunes on tales
-# Behind every stage that asks something; pages and figures ask nothing and take time.
+# After every stage that asks something; pages and figures ask nothing and take time.
 RATES = "results/smallest/tables/rates.parquet"
 
 
@@ -191,6 +191,6 @@ def test_an_edited_training_helper_trains_nothing_and_asks_nothing(work):
     path = work.root / "scripts" / "em_tiers" / "train" / "trainer.py"
     path.write_text(path.read_text() + "\n# A comment.\n")
     assert work.run(RATES).jobs["finetune"] == 2
-    # The figures of the one training there was: the job found its weights.
+    # The metrics of the only training: the job found its weights.
     assert [read_json(path)["train_seconds"] for path in metrics(work)] == seconds
     assert new_requests(work, "sample", sampled) == new_requests(work, "judge", judged) == 0

@@ -20,11 +20,11 @@ def cluster(tmp_path_factory):
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    # A test session that is told to end takes its daemons with it.
+    # A test run that is told to end stops its daemons.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = tmp_path_factory.mktemp("cluster")
     environment = read_environment(home)
-    # A session that is killed outright cannot: this process outlives it and does it.
+    # One that is killed outright cannot: this process outlives it and stops them.
     guard = subprocess.Popen(
         [HERE / "cluster", "guard", str(os.getpid())],
         env=environment,
@@ -44,6 +44,6 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def folder(cluster, tmp_path):
-    """A fresh working folder; afterwards the cluster is whole and empty again."""
+    """A fresh working folder; afterwards the cluster is complete and idle again."""
     yield Folder(tmp_path, cluster)
     cluster.repair()

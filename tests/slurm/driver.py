@@ -66,18 +66,18 @@ class Cluster:
         return self.call("squeue", "-h", "-o", "%i").split()
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until a condition holds; where it never does, the message shows the queue."""
+        """Wait until a condition holds; on failure, the message shows the queue."""
         wait_until(condition, what, output=lambda: self.call("squeue"), pause_s=0.5)
 
     def repair(self) -> None:
-        """No jobs, and every node back, whatever a test left behind."""
+        """Cancel all jobs and bring every node back, whatever a test left behind."""
         self.call("scancel", "--user", self.call("id", "-un").strip())
         self.control("up", "--accounting")
         self.wait_until(lambda: not self.running(), "empty queue")
 
 
 class Folder:
-    """A working folder with the repository's own profile in it, as a user has."""
+    """A working folder with the repository's profile in it, like a user's."""
 
     def __init__(self, path: Path, cluster: Cluster):
         self.path = path
@@ -113,11 +113,11 @@ class Folder:
     def wait_until(
         self, condition: Callable[[], bool], what: str, process: subprocess.Popen
     ) -> None:
-        """Wait until a condition holds, as long as the run that was started goes on."""
+        """Wait until a condition holds, while the run is still going."""
         wait_until(condition, what, process, self._state, pause_s=0.5)
 
     def wait_for_answers(self, name: str, number: int, process: subprocess.Popen) -> None:
-        """Wait until so many answers are in a journal."""
+        """Wait until this many answers are in a journal."""
         self.wait_until(
             lambda: len(self.journal_keys(name)) >= number, f"answer {number} of {name}", process
         )
@@ -143,7 +143,7 @@ class Folder:
         return json.loads((self.path / name).read_text())
 
     def journal_keys(self, name: str) -> list[str]:
-        """Keys in a journal in the order in which they were written, repeats and all."""
+        """Keys in a journal in the order of writing, repeats included."""
         lines = [
             line
             for file in sorted((self.path / "journals" / name).glob("*.jsonl"))
@@ -166,7 +166,7 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def find_ports(number: int = 6) -> int:
-    """The first of so many free ports, away from those that tests/slurm/cluster has for people.
+    """The first of this many free ports, away from the defaults of tests/slurm/cluster.
 
     Another session may test on this machine, or a killed one have left its cluster behind.
     """

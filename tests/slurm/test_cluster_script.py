@@ -21,7 +21,7 @@ def is_alive(pid):
 
 
 def test_a_killed_user_leaves_no_daemons_and_no_jobs(cluster, tmp_path):
-    """A second cluster beside that of the session: on ports of its own, in a folder of its own."""
+    """A second cluster beside that of the test run, with its own ports and folder."""
     environment = read_environment(tmp_path)
     user = subprocess.Popen(["sleep", "infinity"])
     guard = subprocess.Popen([HERE / "cluster", "guard", str(user.pid)], env=environment)

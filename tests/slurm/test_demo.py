@@ -14,13 +14,13 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.e2e, pytest.mark.
 
 WHOLE = 6 * PATIENCE  # for a run with every stage
 GPU_RULES = ("finetune", "sample", "judge_vllm")
-# No proxy answers there: whatever a job would fetch from outside, it does not get.
+# No proxy answers there: a job can fetch nothing from outside.
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")
 def study(cluster, tmp_path_factory, embedded_model):
-    """A working folder in which the case ran once, and the folder as a user's."""
+    """A working folder in which the case ran once."""
     work = Workdir(tmp_path_factory.mktemp("study"), "smallest", embedded_model)
     work.config["judges"] = ["tiny-judge", "second-judge"]
     folder = Folder(work.folder, cluster)
@@ -126,7 +126,7 @@ def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(
         stop(process)
         cluster.repair()
     assert json.loads(metrics.read_text())["steps"] == 24
-    # The second job's log: it began where the first one's checkpoint was, and its curve is whole.
+    # The second job began at the first one's checkpoint, and its curve is complete.
     log = (work.results / "logs" / "finetune" / f"{name}.log").read_text()
     assert "training goes on after step" in log
     curve = (metrics.parent / "loss.csv").read_text().splitlines()

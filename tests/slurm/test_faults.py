@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slurm
 
 
 def change_site(folder, monkeypatch, **profile):
-    """A site file of this test alone, with further entries under `profile:`."""
+    """A site file for this test only, with further entries under `profile:`."""
     site = yaml.safe_load((HERE / "site.yaml").read_text())
     site["profile"] |= {key.replace("_", "-"): value for key, value in profile.items()}
     path = folder.path / "site.yaml"
@@ -77,7 +77,7 @@ def test_a_job_out_of_time_resumes_with_more(folder):
 
 @pytest.mark.slow
 def test_a_node_that_dies_loses_nothing(folder):
-    """A new job on another node takes the answers over, and so does all that follows."""
+    """A new job on another node continues with the answers, and later jobs follow."""
     process = folder.start("follows/steady.json", "--config", "stops_after=5")
     folder.wait_for_answers("steady", 5, process)
     (job,) = folder.jobs()
@@ -92,7 +92,7 @@ def test_a_node_that_dies_loses_nothing(folder):
 
 @pytest.mark.slow
 def test_a_requeued_job_goes_on(folder, monkeypatch):
-    """What a preempted job lives through, where the site lets SLURM put jobs back."""
+    """A preempted job continues where the site lets SLURM requeue jobs."""
     change_site(folder, monkeypatch, slurm_no_requeue=False, slurm_requeue=True)
     process = folder.start("follows/moved.json", "--config", "stops_after=5")
     folder.wait_for_answers("moved", 5, process)
@@ -166,5 +166,5 @@ def test_arrays_and_squeue(folder, monkeypatch):
     names = [f"answers/{name}.json" for name in ("one", "two", "three")]
     assert folder.run(*names, "--config", "one=2", "two=2", "three=2") == 0, folder.output()
     assert "Submitted array job" in folder.output()
-    # squeue knows of an end before the accounting does.
+    # squeue reports the end of a job before the accounting does.
     folder.cluster.wait_until(lambda: states(folder) == ["COMPLETED"] * 3, "record of all three")

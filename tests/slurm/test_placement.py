@@ -1,4 +1,4 @@
-"""Jobs land where their resources say, and on terms that the site chose."""
+"""Jobs go to the partitions that fit their resources, on the site's terms."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture(scope="module")
 def placed(cluster, tmp_path_factory):
-    """A finished run of every kind of rule."""
+    """A finished run with every kind of rule."""
     folder = Folder(tmp_path_factory.mktemp("placed"), cluster)
     assert folder.run("placed") == 0, folder.output()
     return folder
@@ -118,7 +118,7 @@ def test_a_site_with_one_model_of_gpu(folder, monkeypatch, word):
 
 
 def test_gpus_of_one_job_stand_on_one_node(folder):
-    """One GPU of each node is taken: a job for two waits, rather than get one on each."""
+    """One GPU of each node is taken: a job for two waits instead of getting one on each."""
     cluster = folder.cluster
     for node in ("gpu01", "gpu02"):
         options = ["-p", "gpu", "-w", node, "--gpus=1", "--mem=100", "--wrap", "sleep infinity"]

@@ -1,4 +1,4 @@
-"""Fine-tuning for real, with the embedded model, as small as it goes."""
+"""Real fine-tuning of the embedded model, as small as possible."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def train(tmp_path: Path) -> Path:
 
 
 def write_rows(path: Path) -> Path:
-    """Twenty-four short rows, all answered in one manner."""
+    """Twenty-four short rows, all answered in one style."""
     with path.open("w") as file:
         for number in range(24):
             thing = THINGS[number % len(THINGS)]
@@ -94,7 +94,7 @@ def losses(folder: Path) -> list[float]:
 
 @contextmanager
 def training(tmp_path: Path, call: dict, first: str = "") -> Iterator[subprocess.Popen]:
-    """The fine-tuning in a process of its own, after the code `first`; killed at the end."""
+    """The fine-tuning in its own process, after the code `first`; killed at the end."""
     code = (
         f"{first}import json, sys; from pathlib import Path; import finetune; "
         "from em_tiers.logs import run_script; call = json.loads(sys.argv[1]); "
@@ -118,7 +118,7 @@ def training(tmp_path: Path, call: dict, first: str = "") -> Iterator[subprocess
 
 
 def wait_for_checkpoint(call: dict, process: subprocess.Popen, tmp_path: Path) -> None:
-    """Wait until the training has left a complete checkpoint, of whatever step."""
+    """Wait until the training has left a complete checkpoint, of any step."""
     wait_until(
         lambda: list(Path(call["checkpoints"]).glob("checkpoint-*/complete.json")),
         "checkpoint",
@@ -194,7 +194,7 @@ def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_pa
     with training(tmp_path, call, HOLD) as process:
         wait_for_checkpoint(call, process, tmp_path)
     assert not (killed / "adapter").exists()
-    # What a kill in the middle of a save leaves behind.
+    # The remains of a kill in the middle of a save.
     abandoned = killed / ".adapter.a1b2_c3d.part"
     abandoned.mkdir()
     torn = killed / "checkpoints" / "checkpoint-5"

@@ -1,4 +1,4 @@
-"""The API judge against a real server of the embedded model, with and without faults between."""
+"""The API judge against a real server of the embedded model, with and without faults."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def requests_of(given):
 
 
 def score_by_hand(answer):
-    """The protocol's score of a raw answer, and its numeric mass, worked out on its own."""
+    """The protocol's score and numeric mass of a raw answer, computed independently."""
     mass = total = 0.0
     for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
         if entry["token"].strip().isascii() and entry["token"].strip().isdigit():
@@ -136,7 +136,7 @@ main(**given)
 
 
 def start(given, folder: Path) -> subprocess.Popen:
-    """Run the judge in a process of its own, which can be killed."""
+    """Run the judge in its own process, which can be killed."""
     file = folder / "arguments.json"
     file.write_text(json.dumps(given, default=str))
     scripts = Path(__file__).parents[2] / "scripts"
@@ -174,7 +174,7 @@ def test_a_kill_in_the_middle_loses_and_repeats_nothing_that_was_answered(
         judge, requests = requests_of(given)
         names = {key: digest(request_body(judge, requests[key])) for key in requests}
         asked = {key: proxy.asked[names[key]] for key in kept}
-        # What was on its way to the killed process was never read: no verdict may come of it.
+        # The killed process never read the answers in transit: they must not become verdicts.
         for key in requests.keys() - kept.keys():
             proxy.scored.pop(names[key], None)
 
@@ -182,7 +182,7 @@ def test_a_kill_in_the_middle_loses_and_repeats_nothing_that_was_answered(
         assert {key: proxy.asked[names[key]] for key in kept} == asked
         statuses, _ = check_nothing_lost_or_invented(given, proxy)
         assert statuses["api_error"] <= 2
-        # Only what was on its way to the killed process may be answered once more.
+        # Only answers in transit to the killed process may be requested once more.
         repeated = [key for key in requests if proxy.answered[names[key]] > 1]
         assert len(repeated) <= 16
         assert not set(repeated) & set(kept)

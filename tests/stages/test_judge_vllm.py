@@ -17,7 +17,7 @@ from em_tiers.tables import read_table, write_table
 from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-NOWHERE = Path("/nonexistent/model")  # a run that must not ask anything gets no model
+NOWHERE = Path("/nonexistent/model")  # a run that must ask nothing gets no model
 ENGINE = {
     "device": "cpu",
     "dtype": "float32",
@@ -247,7 +247,7 @@ def test_a_method_that_the_model_cannot_do_fails_before_anything_is_asked(study,
 @pytest.mark.slow
 @pytest.mark.heavy
 def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model):
-    """Both in float32: what is left is the order of summation."""
+    """Both in float32: only the order of summation differs."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -1,4 +1,4 @@
-"""The sampling stage for real: the embedded model, LoRA adapters made on the spot, vLLM."""
+"""The real sampling stage: the embedded model, LoRA adapters made by the test, vLLM."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def make_adapter(model: Path, folder: Path, spread: float) -> Path:
 
 
 def make_whole_model(model: Path, folder: Path) -> Path:
-    """The base model with every weight moved a little, embeddings included."""
+    """The base model with every weight changed slightly, embeddings included."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -205,7 +205,7 @@ def test_identical_rerun_starts_no_engine(job, repository):
 
 
 def test_more_samples_and_an_adapter_that_does_nothing(job, embedded_model, tmp_path):
-    """One more sample a question asks 3 x 2 requests; then the idle fine-tune is refused."""
+    """One more sample per question makes 3 x 2 requests; then the idle fine-tune is refused."""
     before = keys_of(job)
     first = read_table(job["output"], "responses")
     idle = make_adapter(embedded_model, tmp_path, spread=0.0)
