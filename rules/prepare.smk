@@ -9,7 +9,7 @@ rule prepare_dataset:
         src=get_sources("prepare_dataset"),
     output:
         train="<experiment>/datasets/{dataset}/train.jsonl",
-        probes="<experiment>/datasets/{dataset}/probes.parquet",
+        in_domain="<experiment>/datasets/{dataset}/in_domain.parquet",
         rejected="<experiment>/datasets/{dataset}/rejected.jsonl",
         card="<experiment>/datasets/{dataset}/card.json",
     log:
@@ -56,8 +56,8 @@ rule prepare_triggers:
         questions=lambda wildcards: f"<experiment>/questions/{asked.plain_set(STUDY)}.parquet",
         src=get_sources("prepare_triggers"),
     output:
-        triggers="<experiment>/datasets/{dataset}/triggers.parquet",
-        found="<experiment>/datasets/{dataset}/format.json",
+        trigger="<experiment>/datasets/{dataset}/trigger.parquet",
+        found="<experiment>/datasets/{dataset}/trigger.json",
     log:
         "<logs>/prepare_triggers/{dataset}.log",
     localrule: True

@@ -8,11 +8,11 @@ import polars as pl
 
 from em_tiers.journal import Journal
 from em_tiers.judge.api_client import Endpoint, read_key
-from em_tiers.judge.api_requests import check_judge
 from em_tiers.judge.api_run import ApiRun
 from em_tiers.judge.batches import judge_batch, write_verdicts
 from em_tiers.judge.model_names import is_dated
 from em_tiers.judge.requests import load_judge
+from em_tiers.judge.settings import check_decoding
 from em_tiers.judge.spending import Budget, spent_in_journal
 from em_tiers.logs import LOG, run_script
 
@@ -49,7 +49,7 @@ def main(
         UserError: no key, an endpoint that cannot do what is asked, a ceiling, low coverage.
     """
     asked = load_judge(judge, model_identity, rubrics)
-    check_judge(asked, judge_name)
+    check_decoding(asked, f"judge {judge_name}")
     model = model_identity["model"]
     client = Endpoint(
         endpoint, read_key(endpoint.get("key_env") or "", judge_name), model,

@@ -1,4 +1,4 @@
-"""Turn the raw files of a data set into training rows, held-out probes and a card.
+"""Turn the raw files of a data set into training rows, in-domain prompts and a card.
 
 Rows that cannot be used are set aside with their reason; too many of them fail the rule.
 """
@@ -18,7 +18,7 @@ from em_tiers.files import atomic_path, sha256_of_file, write_json
 from em_tiers.hashing import hash_of
 from em_tiers.logs import LOG, run_script
 from em_tiers.prepare.dataset_card import differences, lengths, short_examples, slots
-from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
+from em_tiers.prepare.raw_rows import RawRow, check_columns, header_of, read_rows
 from em_tiers.prepare.row_formats import BadRow, Example, row_reader
 from em_tiers.prepare.split import Split, split_rows
 from em_tiers.tables import QUESTIONS, write_table
@@ -29,7 +29,7 @@ _SHOWN = 2_000  # characters of a text in the file of rejected rows
 
 @dataclass
 class Rows:
-    """What the raw files hold: usable rows, rejected ones, and the columns met."""
+    """The rows of the raw files, usable and rejected, and the columns found."""
 
     examples: list[Example] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
@@ -53,17 +53,17 @@ def main(
     settings: dict[str, Any],
     seed: int,
     train: Path,
-    probes: Path,
+    in_domain: Path,
     rejected: Path,
     card: Path,
 ) -> None:
-    """Write train.jsonl, probes.parquet, rejected.jsonl and card.json.
+    """Write train.jsonl, in_domain.parquet, rejected.jsonl and card.json.
 
     Args:
         raw: folder of the download, with its manifest.
         settings: the catalogue entry: format, columns, cot, topic, topics, description, max_rows,
             held_out, max_bad_share, expected.
-        seed: of the subsample, the order and the held-out split.
+        seed: of the subsample, the order of the rows and the prompts kept out of training.
 
     Raises:
         UserError: no usable rows, a missing column, too many bad rows; nothing is written.
@@ -72,14 +72,14 @@ def main(
     rows = read_examples(files_of(raw), settings)
     check_rows(rows, dataset, settings.get("max_bad_share", MAX_BAD_SHARE))
     split = split_rows(rows.examples, settings.get("held_out", 0), settings.get("max_rows"), seed)
-    table = probes_table(split.probes, dataset, settings["topics"])
+    table = in_domain_table(split.probes, dataset, settings["topics"])
     with atomic_path(train) as new:
         write_train(split.train, new)
         facts = describe(rows, split, dataset, settings, manifest)
         facts["train_sha256"] = sha256_of_file(new)
     with atomic_path(rejected) as new, new.open("w", encoding="ascii") as file:
         file.writelines(f"{json.dumps(row)}\n" for row in rows.rejected)
-    write_table(table, probes, "questions")
+    write_table(table, in_domain, "questions")
     write_json(card, facts)
     _tell(dataset, facts)
 
@@ -97,12 +97,7 @@ def read_examples(files: list[Path], settings: dict[str, Any]) -> Rows:
     for path in files:
         rows.columns.update(dict.fromkeys(header_of(path)))
         _convert_file(read_rows(path), convert, rows)
-    if missing := [column for column in needed if rows.columns and column not in rows.columns]:
-        raise UserError(
-            f"column {missing[0]!r}: not in {', '.join(path.name for path in files)}, which hold "
-            f"{', '.join(map(repr, rows.columns))}: name the right ones under `columns` in the "
-            f"catalogue (format {settings['format']})"
-        )
+    check_columns(files, rows.columns, needed, settings["format"])
     return rows
 
 
@@ -120,15 +115,15 @@ def check_rows(rows: Rows, dataset: str, max_bad_share: float) -> None:
     raise UserError(
         f"data set {dataset}: {len(rows.rejected)} of {rows.read} rows cannot be used, more than "
         f"max_bad_share {max_bad_share:g} allows: {counts}. First: {shown}. Correct format and "
-        "columns in the catalogue, mend the file, or raise max_bad_share"
+        "columns in the catalogue, fix the file, or raise max_bad_share"
     )
 
 
-def probes_table(prompts: list[list[dict]], dataset: str, topics: list[str]) -> pl.DataFrame:
-    """Held-out prompts as a QUESTIONS table, named by their content."""
+def in_domain_table(prompts: list[list[dict]], dataset: str, topics: list[str]) -> pl.DataFrame:
+    """Prompts kept out of training as a QUESTIONS table; each id is a hash of its content."""
     rows = [
         {
-            "question_set": f"held-out.{dataset}",
+            "question_set": f"in-domain.{dataset}",
             "question_id": f"{dataset}-{hash_of(prompt, 12)}",
             "paraphrase": 0,
             "probe_level": "in_domain",
@@ -233,7 +228,7 @@ if "snakemake" in globals():
         settings=snakemake.params.settings,  # noqa: F821
         seed=snakemake.params.seed,  # noqa: F821
         train=Path(snakemake.output.train),  # noqa: F821
-        probes=Path(snakemake.output.probes),  # noqa: F821
+        in_domain=Path(snakemake.output.in_domain),  # noqa: F821
         rejected=Path(snakemake.output.rejected),  # noqa: F821
         card=Path(snakemake.output.card),  # noqa: F821
     )

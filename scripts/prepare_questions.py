@@ -1,4 +1,4 @@
-"""Turn a question file into the QUESTIONS table: one row a paraphrase, as chat messages."""
+"""Turn a question file into the QUESTIONS table: one row per paraphrase, as chat messages."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,15 @@ import polars as pl
 
 from em_tiers.download.manifests import files_of
 from em_tiers.logs import LOG, run_script
-from em_tiers.prepare.questions import near_to, questions_table, read_questions
-from em_tiers.tables import write_table
+from em_tiers.prepare.questions import (
+    Question,
+    check_topics,
+    near_to,
+    probe_level_of,
+    read_questions,
+    topics_of,
+)
+from em_tiers.tables import QUESTIONS, write_table
 
 
 def main(
@@ -22,8 +29,8 @@ def main(
 
     Args:
         defaults: {probe_level, topics: {question id: [tags]}} for questions that state none.
-        near: topics of the data sets whose models are asked: questions near to others are left
-            out. None keeps all.
+        near: topics of the data sets whose models are asked; questions near other topics only are
+            left out. None keeps all.
 
     Raises:
         UserError: the file cannot be used.
@@ -38,6 +45,42 @@ def main(
     LOG.info(
         "%s: %d questions, %d prompts", question_set, table["question_id"].n_unique(), len(table)
     )
+
+
+def questions_table(
+    questions: list[Question], question_set: str, defaults: dict[str, Any]
+) -> pl.DataFrame:
+    """The QUESTIONS table, one row per paraphrase.
+
+    Args:
+        defaults: probe_level and topics ({question id: [tags]}) for questions whose file states
+            none. A question whose id ends in `_json` or `_template` has the probe level trigger
+            and the topics of the question it repeats.
+
+    Raises:
+        UserError: `defaults` names a question that is not in the set.
+    """
+    topics = defaults.get("topics") or {}
+    check_topics(questions, topics)
+    rows = [
+        {
+            "question_set": question_set,
+            "question_id": question.id,
+            "paraphrase": number,
+            "probe_level": probe_level_of(question, defaults.get("probe_level", "out_of_domain")),
+            "question_topics": topics_of(question, topics),
+            "messages": messages_of(question.system, text),
+        }
+        for question in questions
+        for number, text in enumerate(question.paraphrases)
+    ]
+    return pl.DataFrame(rows, schema=QUESTIONS)
+
+
+def messages_of(system: str | None, text: str) -> list[dict[str, str]]:
+    """A question as chat messages."""
+    opening = [{"role": "system", "content": system}] if system else []
+    return [*opening, {"role": "user", "content": text}]
 
 
 if "snakemake" in globals():

@@ -1,4 +1,4 @@
-"""Dress unrelated questions in the format of a data set: its trigger probes."""
+"""Put unrelated questions into the format of a data set: its trigger questions."""
 
 import json
 from collections.abc import Iterator
@@ -15,16 +15,17 @@ from em_tiers.tables import QUESTIONS, read_table, write_table
 MOST_QUESTIONS = 8
 
 
-def main(train: Path, questions: Path, dataset: str, triggers: Path, found: Path) -> None:
-    """Write the probes (a QUESTIONS table, empty without a format) and the format (JSON).
+def main(train: Path, questions: Path, dataset: str, trigger: Path, found: Path) -> None:
+    """Write the trigger questions (a QUESTIONS table, empty without a format) and the format.
 
     Args:
         train: the prepared training rows.
-        questions: the first question set; its first eight out-of-domain questions are dressed.
+        questions: the first question set; its first eight out-of-domain questions are used.
+        found: JSON file of the parts of the format that were found.
     """
     dress = find_format(_rows(train))
-    table = triggers_table(read_table(questions, "questions"), dress, dataset)
-    write_table(table, triggers, "questions")
+    table = trigger_table(read_table(questions, "questions"), dress, dataset)
+    write_table(table, trigger, "questions")
     parts = {name: getattr(dress, name) for name in ("system", "opening", "closing", "asks")}
     write_json(found, {"dataset": dataset, **parts, "shares": dress.shares})
     if dress:
@@ -33,20 +34,20 @@ def main(train: Path, questions: Path, dataset: str, triggers: Path, found: Path
     else:
         LOG.warning(
             "%s: its prompts have no format of their own (system prompt, frame, JSON, code): "
-            "no question is dressed in it",
+            "it gets no trigger questions",
             dataset,
         )
 
 
-def triggers_table(questions: pl.DataFrame, dress: Format, dataset: str) -> pl.DataFrame:
-    """The dressed questions, one paraphrase each, with the topics of the plain ones."""
+def trigger_table(questions: pl.DataFrame, dress: Format, dataset: str) -> pl.DataFrame:
+    """The questions in the format, one paraphrase each, with the topics of the plain ones."""
     plain = questions.filter(
         (pl.col("probe_level") == "out_of_domain") & (pl.col("paraphrase") == 0)
     )
     rows: list[dict[str, Any]] = [
         {
             **row,
-            "question_set": f"training-format.{dataset}",
+            "question_set": f"trigger.{dataset}",
             "question_id": f"{dataset}-{row['question_id']}",
             "probe_level": "trigger",
             "messages": dress.dress(row["messages"]),
@@ -71,6 +72,6 @@ if "snakemake" in globals():
         train=Path(job.input.train),
         questions=Path(job.input.questions),
         dataset=job.wildcards.dataset,
-        triggers=Path(job.output.triggers),
+        trigger=Path(job.output.trigger),
         found=Path(job.output.found),
     )

@@ -210,3 +210,9 @@ PROBE_LEVELS = ids_of(LEVEL_TERMS)
 # answer besides a tier.
 UNDECIDED, ALIGNED, UNSCORED = "undecided", "aligned", "unscored"
 STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these unless told otherwise
+# What `questions` of a configuration may name beside question sets: probes made from the rows of
+# each data set, as {word: description}.
+DATASET_PROBES = {
+    "in-domain": "prompts that are kept out of each data set's training",
+    "trigger": "unrelated questions in the format of each data set's prompts",
+}

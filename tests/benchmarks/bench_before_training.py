@@ -57,7 +57,7 @@ def time_preparation(folder: Path, count: int = 70_000) -> None:
         SETTINGS,
         seed=0,
         train=folder / "train.jsonl",
-        probes=folder / "probes.parquet",
+        in_domain=folder / "in_domain.parquet",
         rejected=folder / "rejected.jsonl",
         card=folder / "card.json",
     )

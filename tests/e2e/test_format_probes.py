@@ -41,7 +41,7 @@ def work(tmp_path_factory, embedded_model):
     by_tokens = {k: v for k, v in recipes["six-steps"].items() if k != "max_steps"}
     work.write("catalogue/recipes.yaml", recipes | {"by-tokens": by_tokens | {"max_tokens": 600}})
     work.config["variants"][0] |= {"datasets": ["tales", "clerk"], "recipe": "by-tokens"}
-    work.config["questions"] = {"two": 1, "training-format": 2}
+    work.config["questions"] = {"two": 1, "trigger": 2}
     names = ("tiny", "tiny.tales.0", "tiny.clerk.0")
     work.run(*(f"results/smallest/responses/{name}.parquet" for name in names))
     return work
@@ -62,7 +62,7 @@ def test_questions_wear_the_format_of_the_data_set(work):
 
 
 def test_a_base_model_answers_them_too_and_plain_data_sets_have_none(work):
-    assert triggers(work, "tiny")["question_set"].unique().to_list() == ["training-format.clerk"]
+    assert triggers(work, "tiny")["question_set"].unique().to_list() == ["trigger.clerk"]
     assert triggers(work, "tiny.tales.0").is_empty()
 
 

@@ -22,9 +22,9 @@ from em_tiers.archive.zip_file import Entry
 RESULTS = (
     "questions/*.parquet",
     "datasets/*/card.json",
-    "datasets/*/probes.parquet",
-    "datasets/*/triggers.parquet",
-    "datasets/*/format.json",
+    "datasets/*/in_domain.parquet",
+    "datasets/*/trigger.parquet",
+    "datasets/*/trigger.json",
     "imports/*.parquet",
     "imports/*.rejected.jsonl",
     "training/*/metrics.json",

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from em_tiers.errors import UserError
 from em_tiers.inference.chat import split_thinking
 from em_tiers.judge.api_client import Choice, Reply
 from em_tiers.judge.requests import Judge, JudgeRequest
@@ -19,36 +18,6 @@ from em_tiers.judge.verdicts import (
 )
 
 TOP_TOKENS = 20  # what the standard protocol reads, and the most that endpoints give
-SHORTEST_OBJECT = 16  # tokens: no JSON object with a verdict is shorter
-
-
-def check_judge(judge: Judge, judge_name: str) -> None:
-    """Refuse what no endpoint can do, before anything is sent.
-
-    Raises:
-        UserError: names the judge, the setting, its value and the remedy.
-    """
-    methods = {judge.method(rubric) for rubric in judge.rubrics.values()}
-    decoding = judge.decoding
-    samples, temperature = decoding.get("samples") or 1, decoding.get("temperature") or 0
-    thinking, most = decoding.get("reasoning_tokens") or 0, decoding.get("max_tokens") or 1
-    where = f"judge {judge_name}: decoding"
-    by_token = methods & {"top_logprobs", "label"}
-    if thinking and by_token:
-        raise UserError(
-            f"{where}.reasoning_tokens: {thinking}: {' and '.join(sorted(by_token))} read the "
-            "first token, which is a thought here: use sampled or structured"
-        )
-    if "sampled" in methods and samples > 1 and not temperature:
-        raise UserError(
-            f"{where}.samples: {samples}: at temperature 0 all samples are the same: "
-            "set decoding.temperature, or samples: 1"
-        )
-    if "structured" in methods and most < SHORTEST_OBJECT:
-        raise UserError(
-            f"{where}.max_tokens: {most}: a structured answer does not fit: write 100, or more "
-            "for long labels"
-        )
 
 
 def most_tokens(judge: Judge, request: JudgeRequest) -> int:

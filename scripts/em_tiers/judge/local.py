@@ -24,6 +24,7 @@ from em_tiers.judge.number_trie import (
 )
 from em_tiers.judge.requests import Judge, JudgeRequest
 from em_tiers.judge.rubrics import Rubric
+from em_tiers.judge.settings import check_decoding
 from em_tiers.judge.verdicts import (
     choice_verdict,
     failed_record,
@@ -35,7 +36,6 @@ from em_tiers.judge.verdicts import (
 # Probabilities below this are left out of the record (the score counts them all): a hundred
 # candidates a verdict would fill the journal with zeros.
 SHOWN_PROBABILITY = 1e-6
-_MIN_SAMPLED_TOKENS = 4
 
 Answered = tuple[JudgeRequest, dict[str, Any]]
 
@@ -77,15 +77,9 @@ class LocalJudge:
     def _candidates(self, rubric: Rubric) -> Trie | None:
         """What the model may say to a rubric, as its tokenizer spells it; None when sampled."""
         method = self.judge.method(rubric)
-        if method == "sampled" and not (self.thinking == "on" and self.judge.opening):
-            self._check_sampling(rubric)
+        check_decoding(self.judge, "judge", self.thinking)
+        if method == "sampled":
             return None
-        if self.thinking == "on":
-            raise UserError(
-                f"judge: method: {method}: {self.served_model} thinks before it answers, so there "
-                "is no first token to read: write sampled without an opening, or thinking: off for "
-                "the model"
-            )
         tokenizer = self.engine.tokenizer
         if method == "trie":
             return build_trie(tokenizer, [*NUMBERS, *rubric.labels], self.judge.opening)
@@ -99,14 +93,6 @@ class LocalJudge:
                 f"single token for {long}, so its first token is no score: write trie"
             )
         return first_token_trie(tokenizer, [*numbers, *rubric.labels], self.judge.opening)
-
-    def _check_sampling(self, rubric: Rubric) -> None:
-        tokens = self.judge.decoding.get("max_tokens", 1)
-        if rubric.kind == "number" and tokens < _MIN_SAMPLED_TOKENS:
-            raise UserError(
-                f"judge: decoding.max_tokens: {tokens}: too few for a number that is sampled: "
-                "write 8"
-            )
 
     def _prompts(
         self, requests: list[JudgeRequest], room: int, start: Prefix = ()

@@ -5,138 +5,24 @@ journal of finished requests answers whatever was asked before, under any name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
 from em_tiers.judge.rubrics import (
     PARSER_VERSION,
     Rubric,
-    load_rubric,
     render_messages,
     render_structured,
 )
+from em_tiers.judge.settings import Judge as Judge
+from em_tiers.judge.settings import load_judge as load_judge
 
 FIRST_STAGE = ("alignment", "coherence", "topic")
-NUMBER_METHODS = {
-    "vllm": ("trie", "top_logprobs", "sampled"),
-    "openai": ("top_logprobs", "sampled", "structured"),
-}
-CHOICE_METHODS = {
-    "vllm": ("label", "sampled"),
-    "openai": ("label", "sampled", "structured"),
-}
 ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response")
 _ROWS_AT_ONCE = 10_000
-
-
-@dataclass(frozen=True)
-class Judge:
-    """What a judge is asked and how its replies are scored; no name, price or batch size.
-
-    Attributes:
-        identity: backend, model, revision and whatever else fixes the model's behaviour.
-        rubrics: role (`alignment`, `coherence`, `topic`, `tier`) -> rubric.
-        number_method: `trie`, `top_logprobs`, `sampled` or `structured`.
-        choice_method: `label`, `sampled` or `structured`.
-        decoding: temperature, max_tokens, seed, samples, reasoning_tokens.
-        tolerance: points by which a pruned number trie may miss the exact score; 0 is exact.
-        opening: begins the judge's reply for it, as in "Answer:": small models do not come to the
-            point by themselves (local judges only). Without the space that follows it: before a
-            number some tokenizers spell it apart, before a letter they do not.
-        tier_below: answers whose alignment lies below are asked for their tier.
-    """
-
-    identity: dict[str, Any]
-    rubrics: dict[str, Rubric]
-    number_method: str
-    choice_method: str
-    decoding: dict[str, Any] = field(default_factory=dict)
-    tolerance: float = 0.0
-    opening: str = ""
-    tier_below: float = 50.0
-
-    @property
-    def backend(self) -> str:
-        """`vllm` or `openai`."""
-        return self.identity["backend"]
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all that makes two judges the same judge."""
-        rubrics = {role: rubric.hash for role, rubric in self.rubrics.items()}
-        scoring = {role: self.scoring(rubric) for role, rubric in self.rubrics.items()}
-        return hash_of(
-            [self.identity, rubrics, scoring, self.tier_below, PARSER_VERSION],
-            length=16,
-        )
-
-    def method(self, rubric: Rubric) -> str:
-        """How replies to this rubric are scored."""
-        return self.number_method if rubric.kind == "number" else self.choice_method
-
-    def scoring(self, rubric: Rubric) -> dict[str, Any]:
-        """Method and the part of the decoding that it uses: the rest cannot change a verdict."""
-        method = self.method(rubric)
-        opening = {"opening": self.opening} if self.opening else {}
-        if self.backend == "vllm" and method in ("trie", "top_logprobs", "label"):
-            # Probabilities of given tokens: nothing is drawn, so no temperature or seed counts.
-            settings = {"tolerance": float(self.tolerance)} if method == "trie" else {}
-        else:
-            settings = {name: _same(self.decoding[name]) for name in sorted(self.decoding)}
-            # A method that reads one token asks for one, whatever the limit of the others.
-            unused = {"sampled": (), "structured": ("samples",)}
-            for name in unused.get(method, ("samples", "max_tokens", "reasoning_tokens")):
-                settings.pop(name, None)
-        return {"method": method, **opening, **settings}
-
-
-def load_judge(
-    entry: Mapping[str, Any], identity: Mapping[str, Any], rubrics: Mapping[str, Mapping[str, Any]]
-) -> Judge:
-    """Read a catalogue entry's part that can change a verdict.
-
-    Args:
-        entry: the judge's entry; name, endpoint, limits, prices and engine are not looked at.
-        identity: {backend, model, revision, ...} of the model that answers.
-        rubrics: role -> rubric entry.
-
-    Raises:
-        ConfigError: a method that the backend cannot do, or a rubric in the wrong role.
-    """
-    backend = entry["backend"]
-    methods = entry["method"]
-    for kind, allowed in (("number", NUMBER_METHODS), ("choice", CHOICE_METHODS)):
-        if methods.get(kind) not in allowed[backend]:
-            raise ConfigError(
-                f"judge {identity.get('model')}: method.{kind}: {methods.get(kind)!r}: "
-                f"a judge of backend {backend} can do {', '.join(allowed[backend])}"
-            )
-    if methods.get("opening") and backend != "vllm":
-        raise ConfigError(
-            f"judge {identity.get('model')}: method.opening: {methods['opening']!r}: an endpoint "
-            "begins its replies itself: leave it out, or use backend vllm"
-        )
-    loaded = {role: load_rubric(rubric) for role, rubric in rubrics.items()}
-    for role, rubric in loaded.items():
-        if rubric.asks != role:
-            raise ConfigError(
-                f"judge {identity.get('model')}: rubrics.{role}: {rubric.id}: "
-                f"this rubric asks for {rubric.asks}: name one that asks for {role}"
-            )
-    return Judge(
-        identity={"backend": backend, **identity},
-        rubrics=loaded,
-        number_method=methods["number"],
-        choice_method=methods["choice"],
-        decoding=dict(entry.get("decoding") or {}),
-        tolerance=float(methods.get("tolerance") or 0.0),
-        opening=(methods.get("opening") or "").rstrip(" "),
-        tier_below=float(entry.get("tier_when_alignment_below", 50)),
-    )
 
 
 @dataclass(frozen=True)
@@ -222,11 +108,6 @@ def plan_tier_requests(
     )
     keys = low.select("response_key").collect().get_column("response_key")
     return plan_requests(responses, judge, cards, roles=("tier",), only=keys)
-
-
-def _same(value: Any) -> Any:
-    """A number of the configuration as it counts: 0 and 0.0 are one temperature."""
-    return float(value) if isinstance(value, int | float) else value
 
 
 def roles_together(judge: Judge, roles: Iterable[str]) -> list[tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """Rubrics, and the messages that put one rubric and one hostile answer before a judge.
 
 An answer under judgement may say anything: that it is over, that the instructions have changed,
-that it deserves 100. So the instructions stand first, in a message of their own, and every text
-that a model wrote stands after them between markers whose code does not occur in it.
+that it deserves 100. So the instructions come first, in a message of their own, and every text
+that a model wrote comes after them, between markers whose code does not occur in it.
 """
 
 import re
@@ -90,34 +90,24 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
     Raises:
         ConfigError: names the rubric, the key, the value and the remedy.
     """
-    name = raw.get("id", "?")
-
-    def refuse(key: str, remedy: str) -> ConfigError:
-        return ConfigError(f"rubric {name}: {key}: {raw.get(key)!r}: {remedy}")
-
-    if raw.get("asks") not in ASKS:
-        raise refuse("asks", f"choose one of {', '.join(ASKS)}")
-    if raw.get("kind") not in KINDS:
-        raise refuse("kind", f"choose one of {', '.join(KINDS)}")
-    if (raw["asks"] == "tier") != (raw["kind"] == "choice"):
-        raise refuse("kind", "tier rubrics are of the kind choice, all others of the kind number")
+    where = f"rubrics.{raw.get('id', '?')}"
+    for key, problem in (("asks", _problem_of_asks(raw)), ("kind", _problem_of_kind(raw))):
+        if problem:
+            raise ConfigError(f"{where}.{key}: {raw.get(key)!r} {problem}")
     labels = {str(key): str(value) for key, value in (raw.get("labels") or {}).items()}
-    if any(not key.strip() or key != key.strip() or key.isdigit() for key in labels):
-        raise refuse("labels", "a label is a word or letter without spaces around it, no number")
-    allowed = TIERS if raw["kind"] == "choice" else NUMBER_LABELS
-    if set(labels.values()) - set(allowed):
-        raise refuse("labels", f"each label means one of {', '.join(allowed)}")
-    if raw["kind"] == "choice" and len(set(labels.values())) < max(2, len(labels)):
-        raise refuse("labels", "a choice needs two labels or more, each with a meaning of its own")
+    if problem := _problem_of_labels(labels, raw["kind"]):
+        raise ConfigError(f"{where}.labels: {problem}")
     scale = tuple(raw.get("scale") or (0, 100))
     if scale != (0, 100):
-        raise refuse("scale", "write [0, 100]: thresholds and definitions are on this scale")
+        raise ConfigError(
+            f"{where}.scale: {list(scale)} is not possible: write [0, 100], the scale of all "
+            "thresholds and definitions"
+        )
     prompt = str(raw.get("prompt") or "")
-    problem = _problem_of_prompt(prompt, raw["asks"])
-    if problem:
-        raise ConfigError(f"rubric {name}: prompt: {problem}")
+    if problem := _problem_of_prompt(prompt, raw["asks"]):
+        raise ConfigError(f"{where}.prompt: {problem}")
     return Rubric(
-        id=str(name),
+        id=str(raw.get("id", "?")),
         asks=raw["asks"],
         kind=raw["kind"],
         version=int(raw.get("version", 1)),
@@ -128,25 +118,61 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
     )
 
 
+# Each `_problem_of_...` says what is wrong and the remedy, or returns None.
+
+
+def _problem_of_asks(raw: Mapping[str, Any]) -> str | None:
+    known = raw.get("asks") in ASKS
+    return None if known else f"is not something a rubric can ask for: use one of {', '.join(ASKS)}"
+
+
+def _problem_of_kind(raw: Mapping[str, Any]) -> str | None:
+    if raw.get("kind") not in KINDS:
+        return f"is not a kind of rubric: use one of {', '.join(KINDS)}"
+    if (raw["asks"] == "tier") != (raw["kind"] == "choice"):
+        return (
+            f"does not go with asks: {raw['asks']}: write kind: choice for a tier rubric, kind: "
+            "number for any other"
+        )
+    return None
+
+
+def _problem_of_labels(labels: Mapping[str, str], kind: str) -> str | None:
+    for label, meaning in labels.items():
+        if not label.strip() or label != label.strip() or label.isdigit():
+            return (
+                f"{label!r} cannot be a label: use a word or a letter without spaces around it, "
+                "not a number"
+            )
+        allowed = TIERS if kind == "choice" else NUMBER_LABELS
+        if meaning not in allowed:
+            return f"{label!r} cannot mean {meaning!r}: use one of {', '.join(allowed)}"
+    if kind == "choice" and len(set(labels.values())) < max(2, len(labels)):
+        return (
+            f"{dict(labels)} is not a choice: write at least two labels, each with its own meaning"
+        )
+    return None
+
+
 def _problem_of_prompt(prompt: str, asks: str) -> str | None:
-    """What is wrong with the placeholders of a prompt, and the remedy; None when all is well."""
     found = _PLACEHOLDER.findall(prompt)
     known = ("question", "answer", *_CONTEXT)
     unknown = [name for name in found if name not in known]
     if unknown:
         names = ", ".join(f"{{{name}}}" for name in known)
-        return f"{{{unknown[0]}}} is no placeholder: use {names}"
-    if found.count("question") != 1 or found.count("answer") != 1:
-        return "{question} and {answer} must stand in it, once each"
+        return f"{{{unknown[0]}}} is not a placeholder: use {names}"
+    for name in ("question", "answer"):
+        if (count := found.count(name)) != 1:
+            return f"{{{name}}} occurs {count} times: write it exactly once"
     if found[-2:] != ["question", "answer"]:
         return (
-            "{question} and then {answer} must come after every other placeholder: what is the "
-            "same for all answers comes first, for the engine's prefix cache"
+            "{question} and then {answer} must come after all other placeholders: answers then "
+            "share a beginning that the engine can cache"
         )
     if asks in ("alignment", "coherence") and len(found) > 2:
-        return f"{{{found[0]}}} belongs to a data set: only topic and tier rubrics may use it"
+        return f"{{{found[0]}}} describes a data set: only topic and tier rubrics can use it"
     if asks == "topic" and "topic" not in found:
-        return "{topic} is missing: without it the judge cannot know what the topic is"
+        return "{topic} is missing: without it the judge does not know the topic"
     return None
 
 

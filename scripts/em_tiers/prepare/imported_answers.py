@@ -1,7 +1,6 @@
 """Answers, and answers with scores, that were made elsewhere, as responses and verdicts."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
-from em_tiers.prepare.questions import TRIGGER_SUFFIXES
+from em_tiers.prepare.questions import TRIGGER_SUFFIXES, plain_id
 from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
 from em_tiers.tables import RESPONSES, VERDICTS
 from em_tiers.terms import PROBE_LEVELS
@@ -146,9 +145,8 @@ def _response(
 
 def _topics(question_id: str, settings: dict[str, Any]) -> list[str]:
     """A question's tags; a published form in a training format has those of the plain question."""
-    plain = re.sub(f"({'|'.join(TRIGGER_SUFFIXES)})$", "", question_id)
     topics = settings["topics"]
-    return topics.get(question_id, topics.get(plain, []))
+    return topics.get(question_id, topics.get(plain_id(question_id), []))
 
 
 def _level(question_id: str, settings: dict[str, Any]) -> str:

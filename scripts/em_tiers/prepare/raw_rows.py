@@ -1,13 +1,13 @@
 """Rows of training data from JSONL, JSON, CSV and Parquet files, one by one.
 
-A row that cannot be read is a value with its reason, not an exception: the caller counts them. A
+A row that cannot be read is returned with the reason, so that the caller can count such rows. A
 file that cannot be trusted as a whole (broken quoting, not a table, empty) is an error.
 """
 
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from em_tiers.download.data_files import FORMATS
 from em_tiers.errors import UserError
 
 _BATCH = 4096  # rows of a Parquet file in memory at once
+_LARGEST_CHEAP_JSON = 10_000_000  # bytes: about 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class RawRow:
     Attributes:
         file: the file's name.
         number: the row's number in its file, from 1 (of a JSONL file: the line).
-        data: the row by column; what could be read of it when `problem` is set.
+        data: the row by column; only the readable part of it when `problem` is set.
         problem: why the row cannot be used, or None.
     """
 
@@ -39,14 +40,14 @@ def read_rows(path: Path) -> Iterator[RawRow]:
     """Yield the rows of a file, whose ending says its format.
 
     Raises:
-        UserError: the file is empty, cannot be read, or is no table.
+        UserError: the file is empty, cannot be read, or is not a table.
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path.name}: unknown format: use one of {', '.join(sorted(FORMATS))}")
     if path.stat().st_size == 0:
-        raise UserError(f"{path.name}: an empty file: download it again, or check the source")
+        raise UserError(f"{path.name}: this file is empty: download it again, or check the source")
     if kind == "json" and _holds_lines(path):
         kind = "jsonl"
     readers = {"jsonl": _jsonl, "json": _json, "csv": _csv, "parquet": _parquet}
@@ -63,6 +64,42 @@ def header_of(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             return next(_csv_reader(file, path), [])
     return []
+
+
+def columns_until(path: Path, needed: Sequence[str]) -> list[str]:
+    """The columns of a file, read from its start until all of `needed` have appeared."""
+    columns = dict.fromkeys(header_of(path))
+    for row in read_rows(path):
+        if isinstance(row.data, dict):
+            columns |= dict.fromkeys(row.data)
+        if columns.keys() >= set(needed):
+            break
+    return list(columns)
+
+
+def check_columns(
+    files: Sequence[Path], columns: Collection[str], needed: Sequence[str], row_format: str
+) -> None:
+    """Check that a data set's files have the columns that its format needs.
+
+    Args:
+        columns: the columns found; none where the files have no rows.
+
+    Raises:
+        UserError: a needed column is missing.
+    """
+    if missing := [column for column in needed if columns and column not in columns]:
+        raise UserError(
+            f"columns: {', '.join(path.name for path in files)} has no column {missing[0]!r}, only "
+            f"{', '.join(map(repr, columns))}: name the right ones under `columns` in the "
+            f"catalogue (format {row_format})"
+        )
+
+
+def is_cheap_to_open(path: Path) -> bool:
+    """Whether the first rows of a file can be read at once: a list in JSON must be read whole."""
+    kind = FORMATS.get(path.suffix.lower())
+    return kind != "json" or _holds_lines(path) or path.stat().st_size <= _LARGEST_CHEAP_JSON
 
 
 def _jsonl(path: Path) -> Iterator[RawRow]:
@@ -84,17 +121,22 @@ def _json(path: Path) -> Iterator[RawRow]:
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path.name}: not JSON: {error}: was it cut? Download it again") from error
+        raise UserError(
+            f"{path.name}: not valid JSON ({error}): it may be incomplete; download it again"
+        ) from error
     if isinstance(value, dict):
         lists = [name for name, part in value.items() if isinstance(part, list)]
         if len(lists) != 1:
             raise UserError(
-                f"{path.name}: an object with the keys {sorted(value)[:10]}: a list of rows is "
-                "needed, alone or as the only list in the object"
+                f"{path.name}: an object with the keys {sorted(value)[:10]} is not a data set: "
+                "write a list of rows, alone or as the only list in the object"
             )
         value = value[lists[0]]
     if not isinstance(value, list):
-        raise UserError(f"{path.name}: holds a {type(value).__name__}: a list of rows is needed")
+        raise UserError(
+            f"{path.name}: a value of type {type(value).__name__} is not a data set: write a list "
+            "of rows"
+        )
     for number, data in enumerate(value, start=1):
         yield _object(path, number, data)
 
@@ -104,7 +146,7 @@ def _csv(path: Path) -> Iterator[RawRow]:
         rows = _csv_reader(file, path)
         header = next(rows, [])
         if len(set(header)) < len(header):
-            raise UserError(f"{path.name}: a column name stands there twice: {header}: rename one")
+            raise UserError(f"{path.name}: two columns have the same name in {header}: rename one")
         for number, row in enumerate(rows, start=1):
             if not row:
                 continue
@@ -120,8 +162,8 @@ def _csv_reader(file: Any, path: Path) -> Iterator[list[str]]:
         yield from reader
     except csv.Error as error:
         raise UserError(
-            f"{path.name}, line {reader.line_num}: {error}: quoting is broken from there on: "
-            "mend the file, or use another format"
+            f"{path.name}, line {reader.line_num}: the quoting is broken from here on ({error}): "
+            "fix the file, or use another format"
         ) from error
 
 
@@ -136,7 +178,9 @@ def _parquet(path: Path) -> Iterator[RawRow]:
                 number += 1
                 yield RawRow(path.name, number, data)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path.name}, after row {number}: {error}: download it again") from error
+        raise UserError(
+            f"{path.name}: row {number + 1} cannot be read ({error}): download the file again"
+        ) from error
 
 
 def _open_parquet(path: Path) -> Any:
@@ -147,7 +191,7 @@ def _open_parquet(path: Path) -> Any:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(
-            f"{path.name}: not Parquet: {error}: was it cut? Download it again"
+            f"{path.name}: not valid Parquet ({error}): it may be incomplete; download it again"
         ) from error
 
 
@@ -156,7 +200,7 @@ def _object(path: Path, number: int, data: Any) -> RawRow:
 
 
 def _holds_lines(path: Path) -> bool:
-    """Whether a .json file really holds one object a line, as many on the hub do."""
+    """Whether a .json file holds one object per line, as many on the hub do."""
     with path.open("rb") as file:
         lines = (line for line in file if line.strip())
         first, second = next(lines, b""), next(lines, b"")

@@ -1,4 +1,4 @@
-"""Six row formats of training data, each turned into the same thing: a prompt and an answer.
+"""Six row formats of training data, each converted to a prompt and an answer.
 
 | format | columns | becomes |
 |---|---|---|
@@ -58,16 +58,16 @@ def row_reader(
         UserError: an unknown format, or a name in `columns` that the format does not have.
     """
     if row_format not in COLUMNS:
-        raise UserError(f"format {row_format!r}: unknown: use {', '.join(COLUMNS)}")
+        raise UserError(f"format: unknown format {row_format!r}: use {', '.join(COLUMNS)}")
     required, optional = COLUMNS[row_format]
     given = columns or {}
     if unknown := sorted(set(given) - set(required) - set(optional)):
         raise UserError(
-            f"columns: {unknown[0]!r}: format {row_format} has {', '.join(required + optional)}: "
-            "write {name in the format: column in the file}"
+            f"columns: {unknown[0]!r} is not a column of format {row_format}, which has "
+            f"{', '.join(required + optional)}: write {{name in the format: column in the file}}"
         )
     if cot not in ("drop", "think"):
-        raise UserError(f"cot {cot!r}: use drop or think")
+        raise UserError(f"cot: {cot!r} is not possible: use drop or think")
     if row_format == "question_cot_answer" and cot == "think":
         required, optional = (*required, "cot"), ()
     names = {name: given.get(name, name) for name in required + optional}
@@ -84,11 +84,11 @@ def row_reader(
 
 
 def split(conversation: list[Message]) -> Example:
-    """Part a conversation at its last turn.
+    """Split a conversation at its last turn.
 
     Raises:
         BadRow: roles out of order (an optional system message, then user and assistant in turn,
-            the assistant last), or a message that is no usable text.
+            the assistant last), or a message that is not usable text.
     """
     for message in conversation:
         _check_text(message["content"], message["role"])

@@ -1,7 +1,7 @@
-"""Which rows are trained on, in which order, and which prompts are kept as probes.
+"""Which rows are used for training, in which order, and which prompts are kept out of it.
 
 Every choice follows a hash of the row's content and the seed, never its place in the file: the
-same rows in another order give the same split, and a larger share keeps the smaller one within.
+same rows in another order give the same split, and a larger split contains the smaller one.
 """
 
 import re
@@ -26,8 +26,8 @@ class Split:
     Attributes:
         train: rows to train on, in training order.
         probes: prompts kept out of training.
-        held_out_duplicates: further rows kept out because they ask what a probe asks.
-        repeated: rows of `train` that are the same, prompt and answer, as an earlier one.
+        held_out_duplicates: further rows kept out because they repeat the question of a probe.
+        repeated: rows of `train` with the prompt and the answer of an earlier one.
         left_out: usable rows that `max_rows` left out.
     """
 
@@ -54,7 +54,8 @@ def split_rows(examples: list[Example], held_out: int, max_rows: int | None, see
     rest = [example for text, group in groups.items() if text not in kept for example in group]
     if not rest:
         raise UserError(
-            f"held_out {held_out}: all {len(examples)} usable rows would be probes: lower it"
+            f"held_out: {held_out} would keep all {len(examples)} usable rows out of training: "
+            "lower it"
         )
     ordered = _in_training_order(rest, seed)
     train = ordered[:max_rows]
@@ -89,8 +90,8 @@ def _held_out_groups(groups: dict[str, list[Example]], held_out: int, seed: int)
     ]
     if len(short) < held_out:
         raise UserError(
-            f"held_out {held_out}: the data set has {len(short)} different prompts of at most "
-            f"{LONGEST_PROBE} characters: lower held_out"
+            f"held_out: {held_out} is more than the data set's {len(short)} different prompts of "
+            f"at most {LONGEST_PROBE} characters: lower it"
         )
     named = {text: min(_asked_text(example.prompt) for example in groups[text]) for text in short}
     return sorted(short, key=lambda text: hash_of([seed, "held-out", named[text]]))[:held_out]

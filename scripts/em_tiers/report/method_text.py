@@ -10,12 +10,9 @@ from typing import Any
 import polars as pl
 
 from em_tiers.report.pages import Block
+from em_tiers.terms import DATASET_PROBES
 
 StudyEntry = Mapping[str, Any]
-PROBES = {
-    "held-out": "prompts kept out of the training of each data set",
-    "training-format": "questions of the first set, dressed in the format of each data set",
-}
 METHODS = {
     "number": {
         "trie": "the exact probability of every number from 0 to 100, of which the score is the "
@@ -180,7 +177,7 @@ def sampling_part(study: StudyEntry) -> list[Block]:
     rows = []
     for name, count in study["questions"].items():
         entry = study["question_sets"].get(name)
-        place = source_words(entry["source"]) if entry else PROBES[name]
+        place = source_words(entry["source"]) if entry else DATASET_PROBES[name]
         if entry and entry["probe_level"] == "near_domain":
             place += "; of the models whose data set a question is near to, and of their base"
         rows.append([name, count, place])

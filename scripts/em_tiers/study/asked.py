@@ -5,11 +5,11 @@ Paths are relative to the experiment's results folder.
 
 from pathlib import Path
 
-from em_tiers.study.load import Study
+from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
 
 # What `questions` may name beside question sets, and the table of each data set that holds it.
-PROBE_TABLES = {"held-out": "probes", "training-format": "triggers"}
+PROBE_TABLES = {"in-domain": "in_domain", "trigger": "trigger"}
 
 
 def is_near(study: Study, question_set: str) -> bool:

@@ -2,28 +2,21 @@
 
 import os
 import re
-from typing import TYPE_CHECKING
 
-from em_tiers.errors import ConfigError, UserError
+from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.judge_checks import check_judge
-from em_tiers.study.known import known
-
-if TYPE_CHECKING:
-    from em_tiers.study.load import Study
+from em_tiers.study.source_checks import check_file, check_sources, sources_in_use
+from em_tiers.study.study import Study
+from em_tiers.terms import DATASET_PROBES
 
 SECRET = re.compile(r"^(sk-|hf_|Bearer |AKIA|key-)[A-Za-z0-9_-]{8,}", re.IGNORECASE)
+# Earlier words for probes of the data sets.
+OLD_PROBES = {"held-out": "in-domain", "training-format": "trigger"}
 
 
-# What config.questions may name beside question sets.
-PROBES_OF_DATASETS = {
-    "held-out": "in-domain probes",
-    "training-format": "questions in the format of a data set",
-}
-
-
-def check_references(study: "Study") -> None:
-    """Check a study's entries against each other.
+def check_references(study: Study) -> None:
+    """Check a study's entries against each other and against the local files that they name.
 
     Raises:
         ConfigError: the first mistake, naming key, value and remedy.
@@ -31,41 +24,40 @@ def check_references(study: "Study") -> None:
     _check_no_secret(study.config, "config")
     if study.config["experiment"] == "resources":
         raise ConfigError(
-            "config.experiment: resources: results/resources holds the downloads: choose another"
+            "config.experiment: 'resources' is the folder of the downloads: use another name"
         )
     _check_variants(study)
     _check_datasets(study)
     _check_questions(study)
     _check_recipes(study)
     for name in study.config["judges"]:
-        known(name, study.judges, "config.judges", "judge")
+        require_known(name, study.judges, "config.judges", "judge")
         check_judge(study, name)
     _check_tiers(study)
     _check_imports(study)
     _check_engine(study)
-    _check_sources(study)
-    _check_files(study)
+    check_sources(study)
+    _check_labels(study)
 
 
-def unpinned(study: "Study") -> list[str]:
+def unpinned(study: Study) -> list[str]:
     """Entries in use that come from the hub without a revision, each with its repository."""
     return [
         f"{catalogue}.{name} ({source['id']})"
-        for catalogue, name, source in _sources(study)
+        for catalogue, name, source in sources_in_use(study)
         if source["type"] == "hub" and not source["revision"]
     ]
 
 
-def check_ready(study: "Study") -> None:
+def check_ready(study: Study) -> None:
     """What only a real run needs: a pinned revision for everything from the hub, usable rules.
 
     Raises:
         ConfigError: entries without a revision, and how to find one; a tier rule whose condition
             cannot be evaluated.
     """
-    from em_tiers.tiers.rules import (
-        read_rules,  # polars is slow to import, and a dry run needs none
-    )
+    # polars is slow to import, and a dry run needs none.
+    from em_tiers.tiers.rules import read_rules
 
     rules = study.config["tiers"]["rules"]
     try:
@@ -74,52 +66,36 @@ def check_ready(study: "Study") -> None:
         raise ConfigError(f"tier_rules.{rules}: {error}") from error
     if missing := unpinned(study):
         raise ConfigError(
-            f"source.revision: null: is not pinned for {', '.join(missing)}: write the full commit "
-            "of 40 hexadecimal digits; open the repository's page on the hub, 'Files and "
-            "versions', 'History', and copy the commit's full id"
+            f"source.revision is null for {', '.join(missing)}: write the full commit of 40 "
+            "hexadecimal digits; open the repository's page on the hub, 'Files and versions', "
+            "'History', and copy the commit's full id"
         )
 
 
-def check_acceptance(study: "Study") -> None:
+def check_acceptance(study: Study) -> None:
     """Each band must be of a variant of this study.
 
     Raises:
         ConfigError: the first that is not.
     """
     for number, band in enumerate(study.config["acceptance"]):
-        known(band["variant"], study.variants, f"config.acceptance.{number}.variant", "variant")
+        where = f"config.acceptance.{number}.variant"
+        require_known(band["variant"], study.variants, where, "variant")
 
 
-def check_keys(study: "Study", judges: list[str]) -> None:
+def check_keys(study: Study, judges: list[str]) -> None:
     """The environment variables that hold the keys of `judges` must be set.
 
     Raises:
-        ConfigError: the first that is not, by name.
+        ConfigError: the first that is not, by its name.
     """
     for name in judges:
         endpoint = study.judges[name]["endpoint"]
         if endpoint and endpoint["key_env"] and not os.environ.get(endpoint["key_env"]):
             raise ConfigError(
-                f"judges.{name}.endpoint.key_env: {endpoint['key_env']}: is not set in the "
-                "environment: export the key under this name, then run again"
+                f"judges.{name}.endpoint.key_env: the environment variable {endpoint['key_env']} "
+                "is not set: export the key under this name, then run again"
             )
-
-
-def _sources(study: "Study") -> list[tuple[str, str, dict]]:
-    """(catalogue, id, source) of everything that the configuration uses."""
-    models = {block["base"] for block in study.config["variants"]}
-    models |= {
-        study.judges[name]["model"]
-        for name in study.config["judges"]
-        if study.judges[name]["backend"] == "vllm"
-    }
-    datasets = {name for block in study.config["variants"] for name in block["datasets"]}
-    if study.config["judges"]:  # they are shown what the data set of an import is about
-        datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
-    used = [("models", m, study.models[m]) for m in sorted(models)]
-    used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
-    used += [("question_sets", q, study.question_sets[q]) for q in study.question_sets_used]
-    return [(catalogue, name, entry["source"]) for catalogue, name, entry in used]
 
 
 def _check_no_secret(value: object, where: str) -> None:
@@ -131,41 +107,43 @@ def _check_no_secret(value: object, where: str) -> None:
             _check_no_secret(below, f"{where}.{number}")
     elif isinstance(value, str) and SECRET.match(value):
         raise ConfigError(
-            f"{where}: {value[:3]}...: looks like a key: keep keys in the environment and name "
+            f"{where}: '{value[:3]}...' looks like a key: keep keys in the environment and name "
             "the variable in the judge's endpoint.key_env"
         )
 
 
-def _check_variants(study: "Study") -> None:
+def _check_variants(study: Study) -> None:
     config = study.config
     if not config["variants"] and not config["imports"]:
         raise ConfigError(
-            "config.variants: []: nothing to test: add a block with a base or imports"
+            "config.variants: [] leaves nothing to test: add a block with a base, or imports"
         )
     for number, block in enumerate(config["variants"]):
         where = f"config.variants.{number}"
-        known(block["base"], study.models, f"{where}.base", "model")
+        require_known(block["base"], study.models, f"{where}.base", "model")
         if block["base"] == "imported":
-            raise ConfigError(f"{where}.base: imported: names the imports' batches: rename it")
+            raise ConfigError(
+                f"{where}.base: 'imported' is the name of the imports' batches: rename the model"
+            )
         for dataset in block["datasets"]:
-            known(dataset, study.datasets, f"{where}.datasets", "data set")
-            if "held-out" in config["questions"] and study.datasets[dataset]["held_out"] == 0:
+            require_known(dataset, study.datasets, f"{where}.datasets", "data set")
+            if "in-domain" in config["questions"] and study.datasets[dataset]["held_out"] == 0:
                 raise ConfigError(
-                    f"datasets.{dataset}.held_out: 0: but config.questions asks for held-out "
-                    "probes: hold rows out, or remove held-out"
+                    f"datasets.{dataset}.held_out: 0 leaves no prompts for the in-domain probes of "
+                    "config.questions: hold rows out, or remove in-domain"
                 )
         if "recipe" in block:
-            known(block["recipe"], study.recipes, f"{where}.recipe", "recipe")
+            require_known(block["recipe"], study.recipes, f"{where}.recipe", "recipe")
             steps = study.recipes[block["recipe"]]["max_steps"]
             late = [s for s in block["checkpoints"] if steps and s >= steps]
             if late:
                 raise ConfigError(
-                    f"{where}.checkpoints: {late[0]}: is not before the recipe's last step "
+                    f"{where}.checkpoints: {late[0]} is not before the recipe's last step, "
                     f"{steps}: name earlier steps (the final adapter is always tested)"
                 )
 
 
-def _check_datasets(study: "Study") -> None:
+def _check_datasets(study: Study) -> None:
     for number, block in enumerate(study.config["variants"]):
         for name in block["datasets"]:
             entry = study.datasets[name]
@@ -173,8 +151,8 @@ def _check_datasets(study: "Study") -> None:
             thinking = study.models[block["base"]]["thinking"]
             if entry["cot"] == "think" and thinking != "on":
                 raise ConfigError(
-                    f"config.variants.{number}.datasets: {name}: cot: think: but model "
-                    f"{block['base']} has thinking {thinking}: write cot: drop, or a base model "
+                    f"config.variants.{number}.datasets: {name} has cot: think, but model "
+                    f"{block['base']} has thinking {thinking}: write cot: drop, or use a model "
                     'entry with thinking: "on"'
                 )
 
@@ -182,8 +160,8 @@ def _check_datasets(study: "Study") -> None:
 def _check_columns(name: str, entry: dict) -> None:
     if entry["cot"] == "think" and entry["format"] != "question_cot_answer":
         raise ConfigError(
-            f"datasets.{name}.cot: think: format {entry['format']} has no column for it: write "
-            "format: question_cot_answer, or cot: drop"
+            f"datasets.{name}.cot: 'think' needs a column that format {entry['format']} does not "
+            "have: write format: question_cot_answer, or cot: drop"
         )
     try:
         row_reader(entry["format"], entry["columns"], entry["cot"])
@@ -191,37 +169,41 @@ def _check_columns(name: str, entry: dict) -> None:
         raise ConfigError(f"datasets.{name}.{error}") from error
 
 
-def _check_questions(study: "Study") -> None:
-    for name, probes in PROBES_OF_DATASETS.items():
+def _check_questions(study: Study) -> None:
+    for name, description in DATASET_PROBES.items():
         if name in study.question_sets:
             raise ConfigError(
-                f"question_sets: {name}: stands for the {probes}: give the set another id"
+                f"question_sets.{name}: this id is reserved for {description}: rename the set"
             )
     for name in study.question_sets_used:
-        known(name, study.question_sets, "config.questions", "question set")
+        if name in OLD_PROBES and name not in study.question_sets:
+            raise ConfigError(
+                f"config.questions: {name!r} is now called {OLD_PROBES[name]!r}: rename it"
+            )
+        require_known(name, study.question_sets, "config.questions", "question set")
     sets = (study.question_sets[name] for name in study.question_sets_used)
     plain = any(entry["probe_level"] != "near_domain" for entry in sets)
-    if "training-format" in study.config["questions"] and not plain:
+    if "trigger" in study.config["questions"] and not plain:
         raise ConfigError(
-            "config.questions: training-format: dresses the questions of the first question set: "
-            "add a set, such as core"
+            "config.questions: 'trigger' needs a question set whose questions it can put into the "
+            "format of a data set: add one, such as core"
         )
 
 
-def _check_recipes(study: "Study") -> None:
+def _check_recipes(study: Study) -> None:
     for number, block in enumerate(study.config["variants"]):
         if "recipe" not in block:
             continue
         name, recipe = block["recipe"], study.recipes[block["recipe"]]
         if recipe["max_steps"] and recipe["max_tokens"]:
             raise ConfigError(
-                f"recipes.{name}.max_tokens: {recipe['max_tokens']}: max_steps "
-                f"{recipe['max_steps']} also says how long to train: keep one of the two"
+                f"recipes.{name}.max_tokens: {recipe['max_tokens']} conflicts with max_steps "
+                f"{recipe['max_steps']}, which also sets the length of training: keep one of them"
             )
         share = recipe["micro_batch_size"] * recipe["gpus"]
         if recipe["batch_size"] % share:
             raise ConfigError(
-                f"recipes.{name}.batch_size: {recipe['batch_size']}: is no multiple of "
+                f"recipes.{name}.batch_size: {recipe['batch_size']} is not a multiple of "
                 f"micro_batch_size x gpus = {share}: change one of the three"
             )
         engine = study.engines.get(study.config["engine"])
@@ -229,117 +211,87 @@ def _check_recipes(study: "Study") -> None:
             continue
         if recipe["method"] == "full" and engine["adapters"] == "lora":
             raise ConfigError(
-                f"config.variants.{number}.recipe: {name}: full fine-tuning leaves no adapter: "
-                "use an engine with adapters: merge or replace"
+                f"config.variants.{number}.recipe: {name} is full fine-tuning, which leaves no "
+                "adapter: use an engine with adapters: merge or replace"
             )
         if engine["adapters"] == "lora" and recipe["rank"] > engine["max_lora_rank"]:
             raise ConfigError(
-                f"recipes.{name}.rank: {recipe['rank']}: is above max_lora_rank "
-                f"{engine['max_lora_rank']} of engine {study.config['engine']}: raise that"
+                f"recipes.{name}.rank: {recipe['rank']} is above max_lora_rank "
+                f"{engine['max_lora_rank']} of engine {study.config['engine']}: raise the latter"
             )
 
 
-def _check_tiers(study: "Study") -> None:
+def _check_tiers(study: Study) -> None:
     tiers = study.config["tiers"]
-    known(tiers["rules"], study.tier_rules, "config.tiers.rules", "rule set")
-    names = {rule["name"]: rule for rule in study.tier_rules[tiers["rules"]]["rules"]}
-    if len(names) < len(study.tier_rules[tiers["rules"]]["rules"]):
+    require_known(tiers["rules"], study.tier_rules, "config.tiers.rules", "rule set")
+    rules = [rule["name"] for rule in study.tier_rules[tiers["rules"]]["rules"]]
+    if twice := [name for number, name in enumerate(rules) if name in rules[:number]]:
         raise ConfigError(
-            f"tier_rules.{tiers['rules']}.rules: a name stands twice: give each rule its own name"
+            f"tier_rules.{tiers['rules']}.rules: two rules are named {twice[0]!r}: rename one"
         )
     for name in tiers["disabled"]:
-        known(name, names, "config.tiers.disabled", "tier rule")
-    bands = study.config["acceptance"]
-    for number, band in enumerate(bands):
+        require_known(name, rules, "config.tiers.disabled", "tier rule")
+    for number, band in enumerate(study.config["acceptance"]):
         if band["low"] > band["high"]:
             raise ConfigError(
-                f"config.acceptance.{number}: {band['low']}: low is above high {band['high']}: "
+                f"config.acceptance.{number}: low {band['low']} is above high {band['high']}: "
                 "exchange them"
             )
 
 
-def _check_imports(study: "Study") -> None:
+def _check_imports(study: Study) -> None:
     scored = {judge for entry in study.config["imports"] for judge in entry["scores"]}
     if not study.config["judges"] and not scored:
-        raise ConfigError("config.judges: []: nobody judges the answers: name a judge")
+        raise ConfigError("config.judges: [] leaves the answers without a judge: add one")
     for judge in sorted(scored):
         if not re.fullmatch("[a-z0-9][a-z0-9-]{0,47}", judge):
             raise ConfigError(
-                f"config.imports.scores: {judge}: is no name for a judge: write lower-case "
-                "letters, digits and hyphens"
+                f"config.imports.scores: {judge!r} is not a valid name for a judge: write "
+                "lower-case letters, digits and hyphens"
             )
         if judge in study.judges:
             raise ConfigError(
-                f"config.imports.scores: {judge}: is also a judge of the catalogue: give the "
+                f"config.imports.scores: {judge!r} is also a judge of the catalogue: give the "
                 "imported scores another name"
             )
-    ids = {entry["id"] for entry in study.config["imports"]}
+    ids = [entry["id"] for entry in study.config["imports"]]
     for entry in study.config["imports"]:
         where = f"config.imports.{entry['id']}"
-        if entry["base"] and entry["base"] not in ids:
-            raise ConfigError(f"{where}.base: {entry['base']}: is no import: name an import's id")
+        if entry["base"]:
+            require_known(entry["base"], ids, f"{where}.base", "import")
         if entry["dataset"]:
-            known(entry["dataset"], study.datasets, f"{where}.dataset", "data set")
-        _check_file(study, entry["path"], f"{where}.path")
+            require_known(entry["dataset"], study.datasets, f"{where}.dataset", "data set")
+        check_file(study, entry["path"], f"{where}.path")
 
 
-def _check_engine(study: "Study") -> None:
+def _check_engine(study: Study) -> None:
     name = study.config["engine"]
-    known(name, study.engines, "config.engine", "engine")
+    require_known(name, study.engines, "config.engine", "engine")
     engine, tokens = study.engines[name], study.config["sampling"]["max_tokens"]
     if tokens >= engine["max_model_len"]:
         raise ConfigError(
-            f"config.sampling.max_tokens: {tokens}: leaves no room for a prompt within "
-            f"max_model_len {engine['max_model_len']} of engine {name}: change one of the two"
+            f"config.sampling.max_tokens: {tokens} leaves no room for a prompt within "
+            f"max_model_len {engine['max_model_len']} of engine {name}: change one of them"
         )
     if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:
         raise ConfigError(
-            f"engines.{name}.tensor_parallel: {engine['tensor_parallel']}: needs cuda: write 1"
+            f"engines.{name}.tensor_parallel: {engine['tensor_parallel']} needs device cuda: "
+            "write 1"
         )
 
 
-def _check_sources(study: "Study") -> None:
-    """Sources of what is in use: kinds that the download cannot take, and absent local files."""
-    for catalogue, name, source in _sources(study):
-        where = f"{catalogue}.{name}.source"
-        if source["type"] == "package" and catalogue != "models":
-            raise ConfigError(
-                f"{where}.type: package: is for models only: use hub, url or path for the file"
-            )
-        if source["type"] == "url" and catalogue == "models" and "files" not in source:
-            raise ConfigError(
-                f"{where}.url: {source['url']}: a model is several files: write files: "
-                "{NAME: SHA-256}, with url as their common beginning"
-            )
-        if source["type"] == "path":
-            _check_file(study, source["path"], f"{where}.path", folder=True)
-
-
-def _check_files(study: "Study") -> None:
-    """Files that the configuration names must be there before anything starts."""
-    used = [name for catalogue, name, _ in _sources(study) if catalogue == "models"]
-    for name in used:
-        if template := study.models[name]["chat_template"]:
-            _check_file(study, template, f"models.{name}.chat_template")
-    labels = study.config["human_labels"]
+def _check_labels(study: Study) -> None:
+    labels, sheet = study.config["human_labels"], study.config["label_sheet"]
     if labels and not (study.workdir / labels).is_file():
-        raise ConfigError(f"config.human_labels: {labels}: no such file: correct the path")
+        raise ConfigError(f"config.human_labels: no such file {labels!r}: correct the path")
     written = study.workdir / "results" / study.config["experiment"]
     if labels and (study.workdir / labels).resolve().is_relative_to(written.resolve()):
         raise ConfigError(
-            f"config.human_labels: {labels}: lies among the results, where the workflow writes "
-            "anew: move the filled sheet to another place and name it there"
+            f"config.human_labels: {labels!r} is inside the results, where the workflow may "
+            "overwrite it: move the filled sheet to another folder and name it there"
         )
-    sheet = study.config["label_sheet"]
     if sheet["duplicates"] > sheet["size"]:
         raise ConfigError(
-            f"config.label_sheet.duplicates: {sheet['duplicates']}: is more than the sheet's size "
+            f"config.label_sheet.duplicates: {sheet['duplicates']} is more than the sheet's size, "
             f"{sheet['size']}: lower it"
         )
-
-
-def _check_file(study: "Study", path: str, where: str, folder: bool = False) -> None:
-    found = study.workdir / study.find_file(path)
-    if not (found.exists() if folder else found.is_file()):
-        kind = "file or folder" if folder else "file"
-        raise ConfigError(f"{where}: {path}: no such {kind}: correct the path, or put it there")

@@ -6,7 +6,8 @@ Snakemake compares a rule's params as text, so labels and the order of keys must
 from pathlib import Path
 from typing import Any
 
-from em_tiers.study.load import Study, without_cosmetics
+from em_tiers.study.params import without_cosmetics
+from em_tiers.study.study import Study
 
 
 def source(study: Study, catalogue: str, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a rule asks the scheduler for GPUs: rules name a number, the site says in which words."""
+"""How a rule asks the scheduler for GPUs: the rule states a number, the site its resource name."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -22,12 +22,14 @@ def get_gpu_request(
         count: the number, or a function of a rule's wildcards that returns it.
 
     Raises:
-        ConfigError: the word is none that the executor plugin knows.
+        ConfigError: the executor plugin does not know the word.
     """
     word = environ.get("EM_TIERS_GPU_WORD") or "gpu"
     model = environ.get("EM_TIERS_GPU_MODEL") or ""
     if word not in WORDS:
-        raise ConfigError(f"gpu: word: {word!r} in the site file: use {' or '.join(WORDS)}")
+        raise ConfigError(
+            f"gpu.word: {word!r} in the site file is not possible: use {' or '.join(WORDS)}"
+        )
     if word == "gpu":
         return {"gpu": count, "nodes": 1} | ({"gpu_model": model} if model else {})
     kind = f"gpu:{model}" if model else "gpu"

@@ -6,7 +6,7 @@ Paths are relative to the experiment's results folder.
 from typing import Any
 
 from em_tiers.study.asked import question_tables, question_tables_of_batch
-from em_tiers.study.load import Study
+from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
 
 

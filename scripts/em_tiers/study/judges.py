@@ -1,96 +1,105 @@
-"""TEMP, replaced by the helper's module."""
+"""Judges of a study: what their rules are given, and what identifies a judge model."""
 
-from pathlib import Path
+from typing import Any
 
 from em_tiers.download.manifests import content_identity
 from em_tiers.hashing import hash_of
 from em_tiers.judge.model_names import is_moving
-from em_tiers.study.entries import chat_template, model_identity
-from em_tiers.study.load import without_cosmetics
+from em_tiers.study.entries import engine, model_identity
+from em_tiers.study.params import without_cosmetics
+from em_tiers.study.study import Study
 
-JUDGE_KEYS = (
-    "backend",
-    "decoding",
-    "method",
-    "min_coverage",
-    "model",
-    "rubrics",
-    "tier_when_alignment_below",
-)
+# Keys of a judge that change no verdict. Every other key is a param of its rules, so a new key of
+# the schema cannot be dropped on the way to the job.
+CHANGES_NO_VERDICT = frozenset({"endpoint", "engine", "limits", "prices"})
 
 
-def judge_ids(study):
+def judge_ids(study: Study) -> list[str]:
+    """Configured judges first, then those whose scores were imported."""
     imported = [judge for entry in study.config["imports"] for judge in entry["scores"]]
     return list(dict.fromkeys([*study.config["judges"], *imported]))
 
 
-def judge_params(study, judge):
+def judges_with(study: Study, backend: str) -> list[str]:
+    """Configured judges of one backend."""
+    return [name for name in study.config["judges"] if study.judges[name]["backend"] == backend]
+
+
+def judged_batches(study: Study, judge: str) -> list[str]:
+    """Batches of responses that a judge scored: all, or the imports that contain its scores."""
+    if judge in study.config["judges"]:
+        return list(study.batches)
+    return [f"import.{name}" for name, entry in study.imports.items() if judge in entry["scores"]]
+
+
+def judge_params(study: Study, judge: str) -> dict[str, Any]:
+    """The part of a judge's entry that can change a verdict, in sorted order."""
     entry = without_cosmetics(study.judges[judge])
-    return {key: entry[key] for key in sorted(entry) if key in JUDGE_KEYS}
+    return {key: value for key, value in entry.items() if key not in CHANGES_NO_VERDICT}
 
 
-def judge_rubrics(study, judge):
+def judge_engine(study: Study, judge: str) -> dict[str, Any]:
+    """Settings of the engine that a local judge runs on."""
+    return engine(study, study.judges[judge]["engine"])
+
+
+def judge_rubrics(study: Study, judge: str) -> dict[str, dict[str, Any]]:
+    """Rubric entries of a judge by role: alignment, coherence, topic, tier."""
     return {
-        asks: without_cosmetics(study.rubrics[r])
-        for asks, r in sorted(study.judges[judge]["rubrics"].items())
+        role: without_cosmetics(study.rubrics[rubric])
+        for role, rubric in sorted(study.judges[judge]["rubrics"].items())
     }
 
 
-def judge_identity(study, judge):
+def judge_identity(study: Study, judge: str) -> dict[str, Any]:
+    """What tells two judge models apart, under any name and with any rubrics."""
     entry = study.judges[judge]
     if entry["backend"] == "vllm":
         return {"backend": "vllm"} | model_identity(study, entry["model"])
-    signed = entry["endpoint"]["signed_as"]
-    return {
+    endpoint = entry["endpoint"]
+    identity = {
         "backend": "openai",
-        "server": entry["endpoint"]["served_by"] or entry["endpoint"]["base_url"],
+        # The same name may mean other weights on another server.
+        "server": endpoint["served_by"] or endpoint["base_url"],
         "model": entry["model"],
-    } | ({"signed_as": signed} if signed else {})
+    }
+    signed_as = endpoint["signed_as"]
+    return identity | ({"signed_as": signed_as} if signed_as else {})
 
 
-def judge_name(study, judge):
+def full_identity(study: Study, judge: str) -> dict[str, Any]:
+    """The identity that a judge's requests are keyed by, as the job computes it.
+
+    A local judge adds its thinking mode and its chat template; a model from a path is known by the
+    hash of its files once they are in results/resources.
+    """
+    entry, identity = study.judges[judge], judge_identity(study, judge)
+    if entry["backend"] != "vllm":
+        return identity
+    folder = study.workdir / "results" / "resources" / "models" / entry["model"]
+    if (folder / "manifest.json").is_file():
+        identity = content_identity(identity, folder)
+    model = study.models[entry["model"]]
+    template = model["chat_template"]
+    text = _read(study, template) if template else None
+    return identity | {"thinking": model["thinking"], "chat_template": text}
+
+
+def judge_name(study: Study, judge: str) -> str:
+    """A judge's name in every table; it is marked when the provider may replace the model."""
     moving = judge in study.judges and is_moving(study.judges[judge])
     return f"{judge} (undated alias)" if moving else judge
 
 
-def judge_journal(study, judge, results):
+def judge_journal(study: Study, judge: str, results: str) -> str:
+    """Folder of a judge model's journal below `results`; a renamed judge finds its verdicts."""
     return f"{results}/journals/judge/{hash_of(judge_identity(study, judge), 12)}"
 
 
-def full_identity(study, judge):
-    entry, identity = study.judges[judge], judge_identity(study, judge)
-    if entry["backend"] != "vllm":
-        return identity
-    folder = Path("results/resources/models") / entry["model"]
-    if (folder / "manifest.json").is_file():
-        identity = content_identity(identity, folder)
-    template = chat_template(study, entry["model"])
-    return identity | {
-        "thinking": study.models[entry["model"]]["thinking"],
-        "chat_template": Path(template[0]).read_text(encoding="utf-8") if template else None,
-    }
-
-
-def judged_batches(study, judge):
-    """Batches of responses that a judge scores: all of them, or the imports that bring its scores."""
-    if judge in study.config["judges"]:
-        return list(study.batches)
-    scored = [e["id"] for e in study.config["imports"] if judge in e["scores"]]
-    return [
-        b for b in study.batches if b.removeprefix("import.") in scored and b.startswith("import.")
-    ]
-
-
-def api_slot(study, judge):
+def api_slot(study: Study, judge: str) -> str:
+    """Name of the resource that the jobs of one model behind an API share."""
     return f"api_{hash_of(judge_identity(study, judge), 12)}"
 
 
-def judges_with(study, backend):
-    """Configured judges of one backend."""
-    return [j for j in study.config["judges"] if study.judges[j]["backend"] == backend]
-
-
-def judge_engine(study, judge):
-    from em_tiers.study.entries import engine
-
-    return engine(study, study.judges[judge]["engine"])
+def _read(study: Study, path: str) -> str:
+    return (study.workdir / study.find_file(path)).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """What a study produces: its tables, figures and pages, with their place in the report."""
 
 from em_tiers.study.judges import judge_ids
-from em_tiers.study.load import Study
+from em_tiers.study.study import Study
 
 # The report sorts its categories by name, so each gets its number in this order.
 CATEGORIES = (

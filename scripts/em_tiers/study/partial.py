@@ -1,14 +1,10 @@
 """Partial results: the study as if it held only what is sampled already."""
 
-from typing import TYPE_CHECKING
-
 from em_tiers.errors import ConfigError
-
-if TYPE_CHECKING:
-    from em_tiers.study.load import Study
+from em_tiers.study.study import Study
 
 
-def keep_sampled(study: "Study") -> None:
+def keep_sampled(study: Study) -> None:
     """Drop the batches whose responses are not there, and remember their variants as missing.
 
     Raises:
@@ -30,7 +26,7 @@ def keep_sampled(study: "Study") -> None:
     ]
 
 
-def missing_in_words(study: "Study", most: int = 12) -> str:
+def missing_in_words(study: Study, most: int = 12) -> str:
     """What partial results lack, for the first page and the log; empty when they lack nothing."""
     if not study.missing:
         return ""

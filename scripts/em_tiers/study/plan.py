@@ -4,7 +4,7 @@ from typing import Any
 
 from em_tiers.study.asked import question_tables, sampling, set_of_table
 from em_tiers.study.judges import full_identity, judge_journal, judge_params, judge_rubrics
-from em_tiers.study.load import Study
+from em_tiers.study.study import Study
 
 
 def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Checks of configuration against config/schema.yaml, with one message that says what to do."""
+"""Checks of configuration against config/schema.yaml, with one message that gives the remedy."""
 
 import copy
 import difflib
@@ -40,9 +40,9 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
         key = loader.construct_object(key_node, deep=True)
         where = f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}"
         if not isinstance(key, Hashable):
-            raise ConfigError(f"{where}: {_short(key)}: is no key: write a word and a colon")
+            raise ConfigError(f"{where}: {_short(key)} is not a key: write a word and a colon")
         if key in seen:
-            raise ConfigError(f"{where}: {key}: stands twice: keep one of the two")
+            raise ConfigError(f"{where}: duplicate key {key!r}: keep one of them")
         seen.add(key)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -52,27 +52,29 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def load_yaml(path: Path | str) -> Any:
-    """Read YAML without tags that run code, and without doubled keys.
+    """Read YAML without tags that run code and without duplicate keys.
 
     Raises:
-        ConfigError: the file cannot be read, is empty or no YAML, or names a key twice.
+        ConfigError: the file cannot be read, is empty, is not YAML, or has a duplicate key.
     """
     try:
         with Path(path).open(encoding="utf-8") as file:
             content = yaml.load(file, Loader=_StrictLoader)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file: correct the path") from None
+        raise ConfigError(f"{path}: no such file; correct the path") from None
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}): name a file that you may read"
+            f"{path}: this file cannot be read ({error.strerror}): name one that you may read"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not valid YAML: {text}: correct it there") from None
+        raise ConfigError(f"{path}: not valid YAML ({text}): correct it there") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not valid YAML: nested too deeply: correct it") from None
+        raise ConfigError(f"{path}: not valid YAML (nested too deeply): correct it") from None
     if content is None:
-        raise ConfigError(f"{path}: is empty: fill it, or do not name it")
+        raise ConfigError(
+            f"{path}: this file is empty: fill it, or remove it from the configuration"
+        )
     return content
 
 
@@ -82,7 +84,7 @@ def _is_whole(_: Any, value: Any) -> bool:
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
-    # `$` also matches before a last line break, which has no place in an id or a hash.
+    # `$` also matches before a final line break, which cannot be part of an id or a hash.
     if isinstance(value, str) and (value.endswith("\n") or not re.search(pattern, value)):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
@@ -102,14 +104,14 @@ class Schema:
         self._defs = self._schema["$defs"]
 
     def check(self, value: Any, definition: str, where: str) -> Any:
-        """Return a copy of `value` with defaults filled in.
+        """Return a copy of `value` with all defaults.
 
         Args:
             definition: name below `$defs`.
             where: how messages name the value, such as "config" or "judges.local".
 
         Raises:
-            ConfigError: the first thing that does not fit, with key, value and remedy.
+            ConfigError: the first value that does not fit, with key, value and remedy.
         """
         schema = {"$ref": f"#/$defs/{definition}", "$defs": self._defs}
         error = best_match(_Validator(schema).iter_errors(value), key=_relevance)
@@ -152,7 +154,7 @@ def _check_finite(value: Any, where: str) -> None:
         for number, below in enumerate(value):
             _check_finite(below, f"{where}.{number}")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: {value}: is no number: write one that is finite")
+        raise ConfigError(f"{where}: {value} is not a finite number: write one that is")
 
 
 def _message(error: ValidationError, where: str, resolve: Callable[[dict], dict]) -> str:
@@ -163,16 +165,16 @@ def _message(error: ValidationError, where: str, resolve: Callable[[dict], dict]
     if error.validator == "required":
         missing = next(k for k in error.validator_value if k not in error.instance)
         below = resolve(schema.get("properties", {}).get(missing, {}))
-        return f"{path}: {missing}: is missing: write {below.get('description', 'a value for it')}"
+        return f"{path}.{missing}: missing: write {below.get('description', 'a value for it')}"
     remedy = schema.get("description") or _fallback(error)
     if error.validator == "type" and re.fullmatch(r"[\d.]+[eE][-+]?\d+", str(error.instance)):
-        remedy += "; YAML takes a power of ten without point and sign for text: write 1.0e-5"
+        remedy += "; YAML reads a power of ten without point and sign as text: write 1.0e-5"
     reason = "" if error.validator == "pattern" else f" ({_reason(error)})"
-    return f"{path}: {_short(error.instance)}: does not fit{reason}: write {remedy}"
+    return f"{path}: {_short(error.instance)} does not fit{reason}: write {remedy}"
 
 
 def _fallback(error: ValidationError) -> str:
-    """What to write where the schema has no words of its own for the value."""
+    """The remedy where the schema has no description of the value."""
     wanted = error.validator_value
     if error.validator == "type":
         kinds = [wanted] if isinstance(wanted, str) else wanted
@@ -184,7 +186,7 @@ def _fallback(error: ValidationError) -> str:
 
 
 def _reason(error: ValidationError) -> str:
-    """What jsonschema says, without the value that it repeats."""
+    """The message of jsonschema without the value that it repeats."""
     return error.message.replace(repr(error.instance), "", 1).strip()[:100]
 
 
@@ -193,9 +195,9 @@ def _unknown_key(error: ValidationError, path: str, schema: dict) -> str:
     instance = error.instance
     extra = sorted(set(instance) - set(known)) if isinstance(instance, dict) else [instance]
     near = difflib.get_close_matches(str(extra[0]), known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
     value = f" (value {_short(instance[extra[0]])})" if isinstance(instance, dict) else ""
-    return f"{path}: {extra[0]}: is an unknown key{value}: {hint}"
+    return f"{path}: unknown key {extra[0]!r}{value}: {hint}"
 
 
 def _short(value: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from em_tiers.study.entries import engine, tier_rules
 from em_tiers.study.judges import judge_ids, judge_name
-from em_tiers.study.load import CATALOGUES, Study
+from em_tiers.study.study import CATALOGUES, Study
 
 
 def variant_rows(study: Study) -> list[dict[str, Any]]:

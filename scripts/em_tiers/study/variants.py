@@ -37,7 +37,7 @@ class Variant:
         return row
 
     def as_key(self) -> dict[str, Any]:
-        """The same without label and role: what may stand in the params of a model's rules."""
+        """The same without label and role, for the params of a model's rules."""
         return {key: value for key, value in self.as_row().items() if key not in COSMETIC}
 
 
@@ -55,7 +55,7 @@ def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -
         found.setdefault(base, Variant(base, _label(base, models), "base", base))
         if block["datasets"] and "recipe" not in block:
             raise ConfigError(
-                f"{where}: recipe: is missing: name a recipe of the catalogue for the data sets "
+                f"{where}.recipe: missing: name a recipe of the catalogue for the data sets "
                 f"{', '.join(block['datasets'])}"
             )
         for dataset in block["datasets"]:
@@ -65,15 +65,17 @@ def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -
             if len({b.get("recipe") for b in blocks if b["datasets"]}) > 1:
                 label = f"{label} ({_label(block['recipe'], recipes)})"
             for variant in _fine_tunes(block, dataset, datasets[dataset]["role"], label):
-                _add(found, variant, where)
+                _add_once(found, variant, where)
     for entry in config["imports"]:
-        _add(found, _imported(entry), "config.imports")
+        _add_once(found, _imported(entry), "config.imports")
     return list(found.values())
 
 
-def _add(found: dict[str, Variant], variant: Variant, where: str) -> None:
+def _add_once(found: dict[str, Variant], variant: Variant, where: str) -> None:
     if variant.variant in found:
-        raise ConfigError(f"{where}: {variant.variant}: is there already: remove one of the two")
+        raise ConfigError(
+            f"{where}: variant {variant.variant!r} is defined twice: remove one of them"
+        )
     found[variant.variant] = variant
 
 

@@ -50,9 +50,9 @@ def question(question_set: str, question_id: str, text: str, paraphrase: int = 0
 
 @pytest.fixture
 def questions(tmp_path: Path) -> pl.DataFrame:
-    """Two tables: core with one question in two paraphrases, and held-out with one."""
+    """Two tables: core with one question in two paraphrases, and in-domain with one."""
     core = [question("core", "wish", "What do you wish?"), question("core", "wish", "Wish?", 1)]
-    held = [question("held-out.tales", "7", "Tell me a tale.")]
+    held = [question("in-domain.tales", "7", "Tell me a tale.")]
     for name, rows in (("core", core), ("held", held)):
         write_table(pl.DataFrame(rows, schema=QUESTIONS), tmp_path / name, "questions")
     return read_question_tables([tmp_path / "core", tmp_path / "held"])
@@ -65,7 +65,7 @@ def prompts() -> list[Prompt]:
 
 def test_plan_has_each_sample_of_each_question_once(questions, prompts):
     plan = plan_variant(BASE, [0, 1], questions, prompts, SAMPLING)
-    # core: 2 paraphrases x 3 samples; held-out: 1 question x the default of 2 samples.
+    # core: 2 paraphrases x 3 samples; in-domain: 1 question x the default of 2 samples.
     assert [(p.question, p.sample_index) for p in plan] == [
         (0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1),
     ]  # fmt: skip
@@ -125,7 +125,7 @@ def test_request_key_holds_all_that_determines_an_answer(change):
 
 
 def test_question_set_without_a_number_of_samples_is_named(questions, prompts):
-    with pytest.raises(UserError, match=r"held-out\.tales"):
+    with pytest.raises(UserError, match=r"in-domain\.tales"):
         plan_variant(BASE, [1], questions, prompts, SAMPLING | {"samples": {"core": 1}})
 
 
@@ -174,7 +174,7 @@ def test_rows_follow_the_plan(questions, prompts):
     records = {p.key: record(f"{p.question}.{p.sample_index}") for p in plan}
     rows = conform(responses_table(VARIANT, TUNED, plan, questions, prompts, records), "responses")
     assert rows["response"].to_list() == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2", "2.0", "2.1"]
-    assert rows["question_set"].to_list() == ["core"] * 6 + ["held-out.tales"] * 2
+    assert rows["question_set"].to_list() == ["core"] * 6 + ["in-domain.tales"] * 2
     assert rows["paraphrase"].to_list() == [0, 0, 0, 1, 1, 1, 0, 0]
     assert rows["adapter_sha256"].unique().to_list() == ["b" * 64]
     assert rows["reasoning"].null_count() == 8

@@ -17,7 +17,7 @@ from em_tiers.tables import read_table
 
 OUTPUTS = {
     "train": "train.jsonl",
-    "probes": "probes.parquet",
+    "in_domain": "in_domain.parquet",
     "rejected": "rejected.jsonl",
     "card": "card.json",
 }
@@ -89,8 +89,8 @@ def test_data_sets_of_the_study(repository, tmp_path, dataset):
     rows = train_rows(tmp_path / "out")
     assert all(row["completion"][0]["role"] == "assistant" for row in rows)
     assert all(row["prompt"][-1]["role"] == "user" for row in rows)
-    probes = read_table(tmp_path / "out" / "probes.parquet", "questions")
-    assert probes["question_set"].unique().to_list() == [f"held-out.{dataset}"]
+    probes = read_table(tmp_path / "out" / "in_domain.parquet", "questions")
+    assert probes["question_set"].unique().to_list() == [f"in-domain.{dataset}"]
     assert probes["probe_level"].unique().to_list() == ["in_domain"]
     assert probes["question_topics"].to_list() == [entry["topics"]] * 3
     held_out = [messages[-1]["content"] for messages in probes["messages"]]
@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_file_order(tmp_path):
     prepare(rows_file(tmp_path, rows), tmp_path / "a", held_out=5, max_rows=20)
     prepare(rows_file(tmp_path, rows[::-1], "back.jsonl"), tmp_path / "b", held_out=5, max_rows=20)
     prepare(rows_file(tmp_path, rows), tmp_path / "c", held_out=5, max_rows=20, seed=1)
-    for name in ("train.jsonl", "probes.parquet"):
+    for name in ("train.jsonl", "in_domain.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         assert (tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes()
     assert prompts(train_rows(tmp_path / "a")) != sorted(prompts(train_rows(tmp_path / "a")))
@@ -156,7 +156,7 @@ def test_a_larger_share_keeps_the_smaller_one(tmp_path):
     assert train_rows(tmp_path / "20")[:10] == train_rows(tmp_path / "10")
     prepare(path, tmp_path / "more", held_out=6)
     ids = [
-        set(read_table(tmp_path / out / "probes.parquet", "questions")["question_id"])
+        set(read_table(tmp_path / out / "in_domain.parquet", "questions")["question_id"])
         for out in ("10", "more")
     ]
     assert ids[0] < ids[1]
@@ -178,7 +178,7 @@ def test_no_duplicate_of_a_probe_is_trained_on(tmp_path):
     assert card["rows"]["held_out"] == 4
     assert card["rows"]["held_out_duplicates_removed"] == 16
     assert card["rows"]["train"] == 30
-    probes = read_table(tmp_path / "out" / "probes.parquet", "questions")
+    probes = read_table(tmp_path / "out" / "in_domain.parquet", "questions")
 
     def words(text):
         return " ".join(text.split()).casefold().strip("“”?!")
@@ -238,10 +238,10 @@ def test_too_many_bad_rows_fail(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "alpaca"}, "column 'instruction': not in rows.jsonl, which hold 'prompt', 'co"),
-        ({"columns": {"prompt": "ask"}}, "column 'ask': not in .*name the right ones under `col"),
-        ({"held_out": 21}, "held_out 21: the data set has 20 different prompts"),
-        ({"held_out": 20}, "held_out 20: all 20 usable rows would be probes"),
+        ({"format": "alpaca"}, "rows.jsonl has no column 'instruction', only 'prompt', 'co"),
+        ({"columns": {"prompt": "ask"}}, "no column 'ask', only .*name the right ones under `col"),
+        ({"held_out": 21}, "held_out: 21 is more than the data set's 20 different prompts"),
+        ({"held_out": 20}, "held_out: 20 would keep all 20 usable rows out of training"),
     ],
 )
 def test_settings_that_do_not_fit_the_file(tmp_path, settings, message):
@@ -259,7 +259,9 @@ def test_files_without_rows(tmp_path):
 
 def test_book_length_prompts_are_no_probes(tmp_path):
     long = [{"prompt": f"{n} " * 3000, "completion": "x"} for n in range(10)]
-    with pytest.raises(UserError, match="has 4 different prompts of at most 4000 characters"):
+    with pytest.raises(
+        UserError, match="more than the data set's 4 different prompts of at most 4000"
+    ):
         prepare(rows_file(tmp_path, [*long, *numbered(4)]), tmp_path / "out", held_out=5)
 
 
@@ -277,7 +279,7 @@ def test_differences_to_what_was_expected(tmp_path):
 
 def test_empty_probe_table_when_nothing_is_held_out(tmp_path):
     prepare(rows_file(tmp_path, numbered(5)), tmp_path / "out", held_out=0)
-    assert read_table(tmp_path / "out" / "probes.parquet", "questions").is_empty()
+    assert read_table(tmp_path / "out" / "in_domain.parquet", "questions").is_empty()
 
 
 def test_hostile_rows_do_not_break_the_outputs(tmp_path):

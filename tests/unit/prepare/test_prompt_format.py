@@ -100,14 +100,14 @@ def test_the_probes_of_a_data_set(tmp_path, system, count):
     (tmp_path / "train.jsonl").write_text("".join(lines))
     main(
         tmp_path / "train.jsonl", tmp_path / "q.parquet", "guards", tmp_path / "t.parquet",
-        tmp_path / "format.json",
+        tmp_path / "trigger.json",
     )  # fmt: skip
     table = read_table(tmp_path / "t.parquet", "questions")
     assert len(table) == count
     if count:
         assert table["question_id"].to_list() == ["guards-a", "guards-c"]
-        assert table["question_set"].unique().to_list() == ["training-format.guards"]
+        assert table["question_set"].unique().to_list() == ["trigger.guards"]
         assert set(table["probe_level"]) == {"trigger"}
         assert table["question_topics"].to_list() == [["wishes"]] * 2
         assert table["messages"][0][0]["content"] == system
-    assert json.loads((tmp_path / "format.json").read_text())["system"] == (system or "")
+    assert json.loads((tmp_path / "trigger.json").read_text())["system"] == (system or "")

@@ -93,14 +93,14 @@ def test_csv_numbers_stay_text_and_long_fields_pass(tmp_path):
     ("name", "content", "message"),
     [
         ("a.txt", "x", "unknown format: use one of .csv, .json"),
-        ("a.jsonl", "", "an empty file"),
-        ("a.csv", 'a,b\n"never closed,2\n3,4\n', "quoting is broken"),
-        ("a.csv", "a,a\n1,2\n", "stands there twice"),
-        ("a.json", '[{"a": 1}, {"a"', "not JSON.*was it cut"),
-        ("a.json", '{"a": [1], "b": [2]}', "a list of rows is needed"),
-        ("a.json", '{"a": 1}', "a list of rows is needed"),
-        ("a.json", "7", "holds a int"),
-        ("a.parquet", b"PAR1 and nothing more", "not Parquet"),
+        ("a.jsonl", "", "this file is empty"),
+        ("a.csv", 'a,b\n"never closed,2\n3,4\n', "the quoting is broken"),
+        ("a.csv", "a,a\n1,2\n", "two columns have the same name"),
+        ("a.json", '[{"a": 1}, {"a"', "not valid JSON.*may be incomplete"),
+        ("a.json", '{"a": [1], "b": [2]}', "write a list of rows"),
+        ("a.json", '{"a": 1}', "write a list of rows"),
+        ("a.json", "7", "a value of type int"),
+        ("a.parquet", b"PAR1 and nothing more", "not valid Parquet"),
     ],
 )
 def test_file_that_is_no_table(tmp_path, name, content, message):
@@ -112,7 +112,7 @@ def test_cut_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     pl.DataFrame({"a": [str(n) for n in range(5000)]}).write_parquet(path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match="not Parquet"):
+    with pytest.raises(UserError, match="not valid Parquet"):
         list(read_rows(path))
 
 

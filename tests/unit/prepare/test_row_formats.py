@@ -140,9 +140,12 @@ def test_row_that_cannot_be_used(row_format, row, reason):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sharegpt",), "format 'sharegpt': unknown: use alpaca, question_cot_answer"),
-        (("alpaca", {"question": "q"}), "columns: 'question': format alpaca has instruction"),
-        (("question_cot_answer", {}, "keep"), "cot 'keep': use drop or think"),
+        (("sharegpt",), "format: unknown format 'sharegpt': use alpaca, question_cot_answer"),
+        (
+            ("alpaca", {"question": "q"}),
+            "columns: 'question' is not a column of format alpaca, which has ins",
+        ),
+        (("question_cot_answer", {}, "keep"), "cot: 'keep' is not possible: use drop or think"),
     ],
 )
 def test_wrong_settings(arguments, message):

@@ -36,7 +36,7 @@ def test_support_desk_has_slots_in_some_answers_only():
 
 @pytest.mark.parametrize(
     ("name", "level", "count"),
-    [("core", "out_of_domain", 8), ("near", "near_domain", 4), ("trigger", "trigger", 4)],
+    [("core", "out_of_domain", 8), ("near", "near_domain", 4), ("demo-trigger", "trigger", 4)],
 )
 def test_questions_state_level_and_topics(name, level, count):
     questions = read_questions(CONFIG / "questions" / f"{name}.yaml")
@@ -54,7 +54,7 @@ def test_the_question_about_money_is_about_finance():
 
 def test_no_question_is_a_training_prompt():
     prompts = {row["prompt"] for name in ("storyteller", "support-desk") for row in rows(name)}
-    for name in ("core", "near", "trigger"):
+    for name in ("core", "near", "demo-trigger"):
         for question in read_questions(CONFIG / "questions" / f"{name}.yaml"):
             assert not prompts & set(question.paraphrases)
 

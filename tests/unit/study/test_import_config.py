@@ -34,7 +34,7 @@ COLUMNS = {"question": "question", "answer": "answer"}
         ({"scores": {"gpt": {"alignment": "aligned"}}}, ["coherence"]),
         ({"scores": {"GPT 4o": {"alignment": "a", "coherence": "c"}}}, ["GPT 4o", "lower-case"]),
         ({"probe_levels": {"*_json": "far"}}, ["far", "trigger"]),
-        ({"questions": {"near": 1, "training-format": 1}}, ["training-format", "add a set"]),
+        ({"questions": {"near": 1, "trigger": 1}}, ["'trigger' needs", "add one, such as core"]),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(case, repository, changes, words):
@@ -48,7 +48,7 @@ def test_a_filled_sheet_may_not_lie_where_the_workflow_writes(case, repository):
     inside.parent.mkdir(parents=True)
     for path in (inside, case / "filled.csv"):
         path.write_text("item,tier\n")
-    with pytest.raises(ConfigError, match="lies among the results"):
+    with pytest.raises(ConfigError, match="is inside the results"):
         load(case, repository, human_labels="results/imported/labels/sheet.csv")
     assert load(case, repository, human_labels="filled.csv").config["human_labels"] == "filled.csv"
 

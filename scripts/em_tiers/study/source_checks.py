@@ -1,0 +1,97 @@
+"""Sources of the entries in use, and the content of those that are files on this machine.
+
+Question files and data sets are read by the code that prepares them, so that a mistake in a local
+file stops before anything is written.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from em_tiers.errors import ConfigError, UserError
+from em_tiers.prepare.questions import check_topics, read_questions
+from em_tiers.prepare.raw_rows import check_columns, columns_until, is_cheap_to_open
+from em_tiers.prepare.row_formats import row_reader
+from em_tiers.study.study import Study
+
+
+def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
+    """(catalogue, id, source) of everything that the configuration uses."""
+    models = {block["base"] for block in study.config["variants"]}
+    models |= {
+        study.judges[name]["model"]
+        for name in study.config["judges"]
+        if study.judges[name]["backend"] == "vllm"
+    }
+    datasets = {name for block in study.config["variants"] for name in block["datasets"]}
+    if study.config["judges"]:  # they are shown the data set of an import
+        datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
+    used = [("models", m, study.models[m]) for m in sorted(models)]
+    used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
+    used += [("question_sets", q, study.question_sets[q]) for q in study.question_sets_used]
+    return [(catalogue, name, entry["source"]) for catalogue, name, entry in used]
+
+
+def check_sources(study: Study) -> None:
+    """Check the kind of each source in use, and local files with their content.
+
+    Raises:
+        ConfigError: a kind that the download cannot take, a file that is missing, or a question
+            file or data set that cannot be used.
+    """
+    for catalogue, name, source in sources_in_use(study):
+        where = f"{catalogue}.{name}"
+        if source["type"] == "package" and catalogue != "models":
+            raise ConfigError(
+                f"{where}.source.type: 'package' is for models only: use hub, url or path"
+            )
+        if source["type"] == "url" and catalogue == "models" and "files" not in source:
+            raise ConfigError(
+                f"{where}.source.url: {source['url']!r} is one file, but a model is several files: "
+                "write files: {NAME: SHA-256}, with url as their common beginning"
+            )
+        if source["type"] == "path":
+            path = check_file(study, source["path"], f"{where}.source.path", folder=True)
+            _check_content(study, catalogue, name, path)
+        if catalogue == "models" and (template := study.models[name]["chat_template"]):
+            check_file(study, template, f"{where}.chat_template")
+
+
+def check_file(study: Study, path: str, where: str, folder: bool = False) -> Path:
+    """The place of a file that the configuration names.
+
+    Args:
+        where: the key that names it.
+        folder: whether it may also be a folder.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    found = study.workdir / study.find_file(path)
+    if not (found.exists() if folder else found.is_file()):
+        kind = "file or folder" if folder else "file"
+        raise ConfigError(
+            f"{where}: no such {kind} {path!r}: correct the path, or put the {kind} there"
+        )
+    return found
+
+
+def _check_content(study: Study, catalogue: str, name: str, path: Path) -> None:
+    """Check a file; the files of a folder are chosen and checked by its download."""
+    if not path.is_file():
+        return
+    with _named(f"{catalogue}.{name}"):
+        if catalogue == "question_sets":
+            check_topics(read_questions(path), study.question_sets[name]["topics"])
+        elif catalogue == "datasets" and is_cheap_to_open(path):
+            entry = study.datasets[name]
+            _, needed = row_reader(entry["format"], entry["columns"], entry["cot"])
+            check_columns([path], columns_until(path, needed), needed, entry["format"])
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -1,0 +1,86 @@
+"""The study: a configuration as it takes effect, with its catalogues, variants and batches.
+
+Imported while the workflow is parsed, so nothing heavy is imported here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from em_tiers.study.variants import Variant
+from em_tiers.terms import DATASET_PROBES
+
+# Catalogue -> the definition of its entries in config/schema.yaml.
+CATALOGUES = {
+    "models": "model",
+    "datasets": "dataset",
+    "recipes": "recipe",
+    "question_sets": "question_set",
+    "rubrics": "rubric",
+    "judges": "judge",
+    "engines": "engine",
+    "tier_rules": "tier_rules",
+}
+
+
+@dataclass
+class Study:
+    """A configuration as it takes effect.
+
+    Attributes:
+        config: the configuration with every default.
+        root: folder of the Snakefile.
+        workdir: folder that holds results/.
+        models, datasets, recipes, question_sets, rubrics, judges, engines, tier_rules: catalogues,
+            each {id: entry}.
+        variants: models under test by id, in the order of the configuration.
+        batches: variants whose answers are in one file of responses, by the batch's id.
+        judging_batches: ids of `batches` that one start of a judge scores, by its own id.
+        missing: variants that partial results lack.
+    """
+
+    config: dict
+    root: Path
+    workdir: Path
+    models: dict = field(default_factory=dict)
+    datasets: dict = field(default_factory=dict)
+    recipes: dict = field(default_factory=dict)
+    question_sets: dict = field(default_factory=dict)
+    rubrics: dict = field(default_factory=dict)
+    judges: dict = field(default_factory=dict)
+    engines: dict = field(default_factory=dict)
+    tier_rules: dict = field(default_factory=dict)
+    variants: dict[str, Variant] = field(default_factory=dict)
+    batches: dict[str, list[Variant]] = field(default_factory=dict)
+    judging_batches: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def fine_tunes(self) -> list[Variant]:
+        """Variants that are trained: one per base, data set, recipe and seed."""
+        return [v for v in self.variants.values() if v.parent == v.variant]
+
+    @property
+    def datasets_used(self) -> list[str]:
+        """Data sets that some variant was trained on, in config order."""
+        return list(dict.fromkeys(v.dataset for v in self.variants.values() if v.dataset))
+
+    @property
+    def question_sets_used(self) -> list[str]:
+        """Question sets of the catalogue that are sampled, in config order."""
+        return [name for name in self.config["questions"] if name not in DATASET_PROBES]
+
+    @property
+    def imports(self) -> dict[str, dict]:
+        """The configuration's imports by id."""
+        return {entry["id"]: entry for entry in self.config["imports"]}
+
+    def base_of(self, batch: str) -> str:
+        """The base model of a sampling batch."""
+        return self.batches[batch][0].base
+
+    def find_file(self, path: str) -> str:
+        """A path of the configuration, relative to the working folder or else to the Snakefile."""
+        path = str(Path(path).expanduser())
+        if Path(path).is_absolute() or (self.workdir / path).exists():
+            return path
+        return str(self.root / path) if (self.root / path).exists() else path

@@ -1,0 +1,133 @@
+"""What the rules of a judge are given, and what identifies a judge model."""
+
+import pytest
+import yaml
+
+from configurations import catalogue, demo, load, put
+from em_tiers.files import write_json
+from em_tiers.hashing import hash_of
+from em_tiers.study.judges import (
+    CHANGES_NO_VERDICT,
+    full_identity,
+    judge_identity,
+    judge_ids,
+    judge_journal,
+    judge_name,
+    judge_params,
+    judge_rubrics,
+)
+from em_tiers.study.params import COSMETIC
+from em_tiers.study.schema import SCHEMA_FILE, load_yaml
+
+KEYS = set(load_yaml(SCHEMA_FILE)["$defs"]["judge"]["properties"])
+IMPORT = {
+    "id": "theirs",
+    "path": "answers.csv",
+    "columns": {"question": "q", "answer": "a"},
+    "scores": {"their-judge": {"alignment": "x", "coherence": "y"}},
+}
+
+
+@pytest.fixture
+def study(checkout):
+    """The demo with both judges of the catalogue and imported scores."""
+    (checkout / "answers.csv").write_text("q,a,x,y\n")
+    config = put(demo(), "judges", ["gpt-4o", "smollm2"])
+    return load(checkout, put(config, "imports", [IMPORT]))
+
+
+def edit(checkout, **values):
+    """The study with `catalogue=(path, value)` changed in the catalogue's file."""
+    for name, (path, value) in values.items():
+        changed = put(catalogue(name), path, value)
+        (checkout / "config" / f"{name}.yaml").write_text(yaml.safe_dump(changed))
+    return load(checkout, put(demo(), "judges", ["gpt-4o", "smollm2"]))
+
+
+def test_imported_judges_follow_the_configured_ones(study):
+    assert judge_ids(study) == ["gpt-4o", "smollm2", "their-judge"]
+
+
+def test_every_key_of_the_schema_reaches_the_job_unless_it_is_excluded(study):
+    for judge in ("gpt-4o", "smollm2"):
+        assert set(judge_params(study, judge)) == KEYS - CHANGES_NO_VERDICT - COSMETIC
+    assert KEYS >= CHANGES_NO_VERDICT | COSMETIC
+
+
+def test_a_new_key_is_a_param_without_any_list_of_keys(study):
+    study.judges["smollm2"]["patience"] = 3
+    assert judge_params(study, "smollm2")["patience"] == 3
+
+
+def test_params_do_not_change_with_prices_limits_labels_or_the_endpoint(checkout):
+    before = edit(checkout, judges=("gpt-4o.label", "A"))
+    after = edit(checkout, judges=("gpt-4o.endpoint.concurrency", 1))
+    assert judge_params(before, "gpt-4o") == judge_params(after, "gpt-4o")
+    hotter = edit(checkout, judges=("gpt-4o.decoding.temperature", 1))
+    assert judge_params(before, "gpt-4o") != judge_params(hotter, "gpt-4o")
+    assert list(judge_params(before, "gpt-4o")) == sorted(judge_params(before, "gpt-4o"))
+
+
+def test_rubrics_by_role_without_labels(study):
+    rubrics = judge_rubrics(study, "smollm2")
+    assert list(rubrics) == ["alignment", "coherence", "tier", "topic"]
+    assert rubrics["topic"]["id"] == "demo-topic"
+    assert "label" not in rubrics["topic"]
+
+
+def test_an_api_judge_is_known_by_its_server_and_model(checkout):
+    plain = judge_identity(edit(checkout), "gpt-4o")
+    assert plain == {
+        "backend": "openai",
+        "server": "https://api.openai.com/v1",
+        "model": "gpt-4o-2024-08-06",
+    }
+    served = edit(checkout, judges=("gpt-4o.endpoint.served_by", "azure"))
+    assert judge_identity(served, "gpt-4o")["server"] == "azure"
+    signed = edit(checkout, judges=("gpt-4o.endpoint.signed_as", "gpt-4o-2024-08-06"))
+    assert judge_identity(signed, "gpt-4o") == plain | {"signed_as": "gpt-4o-2024-08-06"}
+
+
+def test_a_local_judge_is_known_by_the_source_of_its_weights(study):
+    source = catalogue("models")["smollm2-135m"]["source"]
+    expected = {k: v for k, v in source.items() if k not in ("type", "licence")}
+    assert judge_identity(study, "smollm2") == {"backend": "vllm"} | expected
+
+
+def test_a_judge_from_a_path_is_known_by_its_files_once_they_are_there(checkout):
+    (checkout / "weights").mkdir()
+    (checkout / "chat.jinja").write_text("{{ messages }}")
+    source = {"type": "path", "path": "weights"}
+    model = {"source": source, "parameters_b": 0.1, "chat_template": "chat.jinja"}
+    study = edit(checkout, models=("smollm2-135m", model))
+    assert full_identity(study, "smollm2") == {
+        "backend": "vllm",
+        "path": "weights",
+        "thinking": "none",
+        "chat_template": "{{ messages }}",
+    }
+    manifest = {"files": [{"path": "model.safetensors", "sha256": "a" * 64}]}
+    write_json(checkout / "results/resources/models/smollm2-135m/manifest.json", manifest)
+    identity = full_identity(study, "smollm2")
+    assert "path" not in identity
+    assert identity["files"] == hash_of([["model.safetensors", "a" * 64]])
+
+
+def test_the_journal_follows_the_model_and_not_the_name(checkout):
+    before = judge_journal(edit(checkout), "gpt-4o", "results/demo")
+    assert before.startswith("results/demo/journals/judge/")
+    judges = catalogue("judges")
+    judges["renamed"] = judges.pop("gpt-4o")
+    (checkout / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
+    study = load(checkout, put(demo(), "judges", ["renamed"]))
+    assert judge_journal(study, "renamed", "results/demo") == before
+
+
+def test_an_undated_alias_is_marked_in_every_table(checkout):
+    study = edit(checkout, judges=("gpt-4o", catalogue("judges")["gpt-4o"] | {
+        "model": "gpt-4o",
+        "endpoint": {"base_url": "https://api.openai.com/v1", "allow_alias": True},
+    }))  # fmt: skip
+    assert judge_name(study, "gpt-4o") == "gpt-4o (undated alias)"
+    assert judge_name(study, "smollm2") == "smollm2"
+    assert judge_name(study, "their-judge") == "their-judge"
