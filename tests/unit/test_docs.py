@@ -6,13 +6,14 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
 from em_tiers.judge.rubrics import load_rubric
 from em_tiers.study.load import CATALOGUES, load_study
 from em_tiers.terms import OUTCOMES_ALL, PROBE_LEVELS, VERDICT_STATUSES
-from em_tiers.tiers.definitions import DEFINITIONS
+from em_tiers.tiers.definitions import DEFINITIONS, Definition
 from em_tiers.tiers.rules import read_rules
 
 ROOT = Path(__file__).parents[2]
@@ -309,6 +310,16 @@ def test_the_readmes_configurations_are_accepted(mine):
     assert len(configs) == 2
     for config in configs:
         assert load_study(config, ROOT, mine).variants
+
+
+def test_the_example_of_a_definition_is_one():
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    definition = eval(block.rstrip(",\n"), {"Definition": Definition})
+    answers = pl.DataFrame({"alignment": [10.0, 25.0, 10.0, None], "coherence": [90.0, 90, 20, 90]})
+    counted, misaligned = answers.select(c=definition.counted, m=definition.misaligned)
+    assert counted.to_list() == [True, True, True, False]
+    assert misaligned.to_list() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("name", ["mine/pirates.yaml", "mine/import.yaml"])
