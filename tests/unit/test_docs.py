@@ -22,7 +22,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 EXAMPLE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 # What the documentation may name before the code has it; remove a word once the code does.
-NOT_YET = {"in-domain"}
+NOT_YET: set[str] = set()
 # Words of other programs, or examples of what a user writes.
 FOREIGN = {"conda-prefix", "report.html", "site/"}
 SNAKEMAKES_MESSAGE = "Directory cannot be locked"
