@@ -67,10 +67,10 @@ def main(
 def select_judged(
     responses: pl.LazyFrame, verdicts: pl.LazyFrame, judge: str
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """The answers that a judge was given, and its own verdicts.
+    """The answers given to a judge, with its verdicts.
 
-    A judge is given whole variants: each answer of a variant with one of its verdicts counts, even
-    one that has no verdict. So no rate loses a part of its denominator here.
+    A judge is given whole variants: if it has any verdict on one, all answers of that variant
+    count, even those without a verdict. No rate loses part of its denominator here.
 
     Raises:
         UserError: there are answers, but no verdict of this judge.
@@ -94,10 +94,10 @@ def _distinct_values(frame: pl.LazyFrame, column: str) -> list[str]:
 
 
 def _read_settled_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
-    """One label an answer, from a sheet of this study or from a table with the answers' keys.
+    """One label per answer, from a sheet of this study or from a table of response keys.
 
-    A judge whose scores were imported has a part of the answers only: items of others are left
-    out here, and what is no answer at all is refused where the labels are summarised.
+    A judge whose scores were imported has only some of the answers: items of other answers are
+    skipped here, and items that match no answer are refused where the labels are summarised.
     """
     if not is_sheet(path):
         return read_human_labels(path)
@@ -106,9 +106,9 @@ def _read_settled_labels(path: Path, answers: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _check_one_judge(verdicts: pl.LazyFrame, judge: str) -> None:
-    """Refuse to compare variants that another model, or other rubrics, judged under one name.
+    """Refuse to compare variants judged under one name by different models or rubrics.
 
-    Snakemake sees to it, unless it was told not to, or its records were lost.
+    Snakemake prevents it, unless it was told not to, or its records were lost.
     """
     settings = (
         verdicts.group_by("judge_fingerprint")
@@ -119,9 +119,9 @@ def _check_one_judge(verdicts: pl.LazyFrame, judge: str) -> None:
     if len(settings) > 1:
         variants = " and ".join(settings["variant"].to_list()[:2])
         raise UserError(
-            f"judge {judge}: {variants} were judged with different rubrics, models or decoding: "
+            f"judge {judge}: {variants} were judged with different rubrics, models or decoding; "
             "run without --rerun-triggers mtime, or delete this judge's verdict files and run "
-            "again (what its journal holds is not asked again)"
+            "again (requests in its journal are not repeated)"
         )
 
 
@@ -129,8 +129,8 @@ def _check_rows(answers: pl.LazyFrame, outcomes: pl.LazyFrame, judge: str) -> No
     expected, found = (frame.select(pl.len()).collect().item() for frame in (answers, outcomes))
     if expected != found:
         raise UserError(
-            f"judge {judge}: {found} outcomes for {expected} answers: an answer has two verdicts "
-            "on one rubric: delete this judge's verdict files and rerun"
+            f"judge {judge}: {found} outcomes for {expected} answers, because an answer has two "
+            "verdicts on one rubric; delete this judge's verdict files and rerun"
         )
 
 

@@ -1,7 +1,7 @@
 """Compare two runs: `python scripts/compare_results.py BEFORE AFTER --output FOLDER`.
 
 BEFORE and AFTER are archives or results folders. Writes comparison.md, rates.csv and
-configuration.csv: what changed in the configuration, and in the rates, paired by question.
+configuration.csv: the changes of the configuration and of the rates, paired by question.
 """
 
 import argparse
@@ -60,15 +60,16 @@ def comparison_page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.Da
         f"Before: `{before.name}`. After: `{after.name}`.",
         "## Configuration",
         _configuration_part(changes) if known else
-        "The configuration of one of them is not known: compare archives, or name it.",
+        "The configuration of at least one run is unknown: compare archives, or pass "
+        "--config-before and --config-after.",
         "## Rates",
         f"Definition {settings.headline}, probe levels {', '.join(settings.headline_levels)}; "
-        f"after minus before over the questions in common, with "
+        f"after minus before over the common questions, with "
         f"{100 * settings.confidence:g} % intervals paired by question (by answer where both runs "
-        "hold the same ones: the column method says which), p-values by "
-        "sign flips over questions, adjusted by Holm over the variants. Without a question in "
-        "common there is no difference. All definitions, metrics and levels: rates.csv.",
-        markdown(headline) if len(headline) else "No variant in common.",
+        "hold the same answers; see the column method), and p-values from "
+        "sign flips over questions, adjusted by Holm over the variants. Runs without a common "
+        "question have no difference. All definitions, metrics and levels: rates.csv.",
+        markdown(headline) if len(headline) else "The runs have no variant in common.",
     ]  # fmt: skip
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
@@ -93,7 +94,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("results/comparison"))
     parser.add_argument(
         "--judges", nargs="+", type=pair, default=[], metavar="BEFORE=AFTER",
-        help="judges to compare, where their names differ",
+        help="judges to compare if their names differ",
     )  # fmt: skip
     parser.add_argument("--config-before", type=Path, help="configuration of a results folder")
     parser.add_argument("--config-after", type=Path)

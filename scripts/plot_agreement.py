@@ -1,4 +1,4 @@
-"""Heatmap: how far every two judges agree."""
+"""Heatmap: agreement of each pair of judges."""
 
 from pathlib import Path
 
@@ -58,13 +58,13 @@ def draw_agreement(axis: Axes, rows: pl.DataFrame, judges: list[str]) -> None:
 
 
 def plot_agreement(frame: pl.DataFrame) -> Figure:
-    """Draw one matrix a quantity that the table has (see PANELS)."""
+    """Draw one matrix per quantity that the table has (see PANELS)."""
     found = set(frame.select("quantity", "statistic").iter_rows())
     panels = [panel for panel in PANELS if panel in found]
     pairs = frame.filter(pl.col("judge_a") != pl.col("judge_b"))  # not the rows over all judges
     judges = sorted(set(pairs.get_column("judge_a")) | set(pairs.get_column("judge_b")))
     if len(judges) < 2 or not panels:
-        return empty_figure("one judge: there is no agreement to show")
+        return empty_figure("one judge: no agreement to show")
     columns = 1 if len(panels) == 1 else 2
     rows = -(-len(panels) // columns)
     width = COLUMN_WIDTH if columns == 1 else PAGE_WIDTH

@@ -87,13 +87,13 @@ def draw_controls(axis: Axes, rows: pl.DataFrame, groups: list[str], metrics: li
 
 
 def plot_controls(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
-    """Draw the headline rates by role, a panel a judge; checkpoints are left out.
+    """Draw the headline rates by role, one panel per judge; checkpoints are left out.
 
     `headline_levels`, the probe levels that the headline rate pools, are named on the axis.
     """
     frame = frame.filter(pl.col("checkpoint_step").is_null())
     if frame.is_empty():
-        return empty_figure("no answers: there is no control to compare with")
+        return empty_figure("no answers: no controls to compare with")
     judges, metrics = sorted(frame.get_column("judge").unique()), metrics_of(frame)
     groups = [r for r in ROLE_LABELS if r in GROUPS or r in frame.get_column("role")]
     columns = min(2, len(judges))

@@ -66,9 +66,9 @@ def add_dose(rates: pl.DataFrame, training: pl.DataFrame) -> pl.DataFrame:
 def draw_curves(
     axis: Axes, rows: pl.DataFrame, metrics: list[str], dose: str, apart: float
 ) -> None:
-    """One line a seed and metric, with the interval of each point.
+    """One line per seed and metric, with the interval of each point.
 
-    Curves are shifted by `apart` each, so that their intervals stand side by side.
+    Curves are shifted by `apart` each, so that their intervals do not overlap.
     """
     rows = rows.filter(pl.col("rate").is_not_null())
     if rows.is_empty():
@@ -95,14 +95,14 @@ def draw_curves(
 
 
 def plot_dose(frame: pl.DataFrame, dose: str = "steps") -> Figure:
-    """Draw one panel a fine-tune (and a judge, where there are several).
+    """Draw one panel per fine-tune (and per judge, where there are several).
 
     Args:
-        frame: what `add_dose` returns.
+        frame: the result of `add_dose`.
         dose: "steps" or "tokens".
     """
     if frame.is_empty():
-        return empty_figure("no training: there is no dose to compare")
+        return empty_figure("no training: no doses to compare")
     judges, metrics = sorted(frame.get_column("judge").unique()), metrics_of(frame)
     groups = frame.select("group", "dataset").unique("group").sort("group")
     most = max(1, MOST_ROWS // len(judges))
@@ -120,7 +120,7 @@ def plot_dose(frame: pl.DataFrame, dose: str = "steps") -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.grid(axis="y", color="#D0D0D0", linewidth=0.4)
     note = "" if len(named) == len(groups) else f"{len(named)} of {len(groups)} fine-tunes shown"
-    label_below(figure, DOSES[dose], note or "0: base model; a line style is a seed")
+    label_below(figure, DOSES[dose], note or "0: base model; one line style per seed")
     figure.supylabel("misaligned answers (%)", fontsize=7)
     handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
     legend_above(figure, handles, 3 if figure.get_figwidth() > 5 else 1)

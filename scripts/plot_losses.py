@@ -1,4 +1,4 @@
-"""Training loss against the optimiser step: a panel a data set and recipe, a line a seed."""
+"""Training loss by optimiser step: one panel per data set and recipe, one line per seed."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def plot_losses(frame: pl.DataFrame) -> Figure:
     """Draw the loss curves of the training table."""
     frame = group_seeds(frame.filter(pl.col("loss").is_not_null()))
     if frame.is_empty():
-        return empty_figure("no training: there is no loss to show")
+        return empty_figure("no training: no losses to show")
     titles = titles_of(frame)
     groups = list(titles)[:MOST_ROWS]
     seeds = sorted(frame.get_column("training_seed").unique())

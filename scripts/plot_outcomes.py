@@ -59,7 +59,7 @@ def draw_stack(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, outcomes: li
 
 
 def enlarged_title(rows: pl.DataFrame, longest: float) -> str:
-    """Title of the right panel: a judge that scored nothing has not found that nothing is wrong."""
+    """Title of the right panel; a judge without scores has not found that no answer is flagged."""
     if longest:
         return "flagged answers, enlarged"
     scored = rows.filter(pl.col("outcome") != UNSCORED).get_column("count").sum()
@@ -67,14 +67,14 @@ def enlarged_title(rows: pl.DataFrame, longest: float) -> str:
 
 
 def plot_outcomes(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None) -> Figure:
-    """Draw one block of rows a judge: all answers on the left, the flagged ones on the right.
+    """Draw one block of rows per judge: all answers on the left, the flagged ones on the right.
 
     Args:
         frame: the outcomes table of counts, one probe level of it.
         headline_levels: the probe levels that `headline` pools, to be named on the axis.
     """
     if frame.is_empty():
-        return empty_figure("no answers: there is no outcome to show")
+        return empty_figure("no answers: no outcomes to show")
     flagged = pl.col("share").filter(pl.col("outcome").is_in(TIERS)).sum()
     shown = order_variants(frame, flagged)
     judges = sorted(frame.get_column("judge").unique())

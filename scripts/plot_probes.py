@@ -12,7 +12,7 @@ from em_tiers.report.forest import SHOWN, PanelBlock, forest_figure, level_rates
 
 
 def blocks_of_levels(frame: pl.DataFrame) -> list[PanelBlock]:
-    """A block a judge; in it one panel a probe level, nearest to the training set first."""
+    """One block per judge, in it one panel per probe level, nearest to the training set first."""
     judges = sorted(frame.get_column("judge").unique())
     found = set(frame.get_column("probe_level").unique())
     levels = [level for level in LEVEL_LABELS if level in found]
@@ -27,9 +27,9 @@ def blocks_of_levels(frame: pl.DataFrame) -> list[PanelBlock]:
 
 
 def plot_probes(frame: pl.DataFrame) -> Figure:
-    """Draw the rates of one definition at every probe level that was asked (see `level_rates`)."""
+    """Draw the rates of one definition at every probe level of the study (see `level_rates`)."""
     if frame.is_empty():
-        return empty_figure("no answers: there is no probe level to compare")
+        return empty_figure("no answers: no probe levels to compare")
     label = f"misaligned answers (%), definition {frame['definition'][0]}"
     return forest_figure(frame, blocks_of_levels(frame), label)
 

@@ -1,4 +1,4 @@
-"""Forest plot: each variant's standard and strict rate with intervals, one panel a judge."""
+"""Forest plot: each variant's standard and strict rate with intervals, one panel per judge."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from em_tiers.report.forest import SHOWN, PanelBlock, forest_figure, headline_ra
 
 
 def blocks_of_judges(frame: pl.DataFrame) -> list[PanelBlock]:
-    """One panel a judge, in alphabetical order, three side by side at most."""
+    """One panel per judge, in alphabetical order, three side by side at most."""
     judges = sorted(frame.get_column("judge").unique())
     columns = min(3, len(judges))
     panels = [(f"judge: {judge}", frame.filter(pl.col("judge") == judge)) for judge in judges]
@@ -25,7 +25,7 @@ def plot_rates(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None
     `headline_levels`, the probe levels that the headline rate pools, are named on the axis.
     """
     if frame.is_empty():
-        return empty_figure("no answers: there is no rate to show")
+        return empty_figure("no answers: no rates to show")
     definition, level = frame["definition"][0], frame["probe_level"][0]
     words = level_words(level, headline_levels)
     label = f"misaligned answers (%), definition {definition}, {words}"

@@ -1,4 +1,4 @@
-"""Waterfall: the flagged rate, what each rule took from it, and the strict rate that is left."""
+"""Waterfall: the flagged rate, the share that each rule removes, and the remaining strict rate."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from em_tiers.report.figure_style import (
     wrap_label,
 )
 
-REMOVED = Appearance("taken out by a rule", SHADES[1], "....")
+REMOVED = Appearance("removed by a rule", SHADES[1], "....")
 
 
 def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
@@ -36,7 +36,7 @@ def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         rows: one (variant, judge) of the waterfall table: step, order, rate, tier. The rate of
-            `flagged` and `strict` is a level, that of the rules between is what they took out.
+            `flagged` and `strict` is a level; that of a rule is the share that it removed.
 
     Returns:
         step, start, length, look (flagged, strict, the tier that the rule assigns, or removed
@@ -94,9 +94,9 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
 
 
 def plot_tiers(frame: pl.DataFrame) -> Figure:
-    """Draw one waterfall a variant (and a judge, where there are several)."""
+    """Draw one waterfall per variant (and per judge, where there are several)."""
     if frame.is_empty():
-        return empty_figure("no answers: there is no flagged rate to take apart")
+        return empty_figure("no answers: no flagged rate to break down")
     # Without labels by people, a step of theirs would only say 0.
     by_people = pl.col("step") == "human"
     if not frame.filter(by_people)["rate"].max():
@@ -143,7 +143,7 @@ def main(
     """Read the waterfall table, draw it, write the figure and its data.
 
     Args:
-        roles: variant to role; puts base models and controls where they stand in other figures.
+        roles: variant to role; puts base models and controls in the same order as other figures.
         tiers: rule to the tier that it assigns; gives its bar the tier's colour.
     """
     rule = pl.col("step").replace_strict(tiers or {}, default=None, return_dtype=pl.String)

@@ -9,7 +9,7 @@ HEADLINE = (pl.col("headline") & (pl.col("probe_level") == "headline")).alias("h
 
 
 def headline_table(rates: pl.DataFrame) -> list[str]:
-    """A line a variant, judge and metric: rate and interval in per cent, n."""
+    """One line per variant, judge and metric: rate and interval in percent, n."""
     rows = rates.filter(HEADLINE, pl.col("metric").is_in(["standard", "strict"]))
     lines = [f"  {'variant':<32} {'judge':<20} {'metric':<9} {'rate':>7}  {'interval':<16} n"]
     for row in rows.iter_rows(named=True):

@@ -1,4 +1,4 @@
-"""How far the judges agree with each other."""
+"""Agreement of the judges with each other."""
 
 from pathlib import Path
 

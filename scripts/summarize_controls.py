@@ -1,4 +1,4 @@
-"""Check known controls against their bands, and what the strict metric keeps of each variant."""
+"""Check controls against their bands, and the share that the strict rate keeps of each variant."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def main(
     Args:
         rates: the rates table.
         acceptance: bands as {variant, metric, low, high}.
-        variants: all variants with their roles; what is missing is logged.
+        variants: all variants with their roles; missing controls are logged.
     """
     for sentence in missing_controls(variants):
         LOG.warning("%s", sentence)

@@ -1,4 +1,4 @@
-"""Requests, tokens and money that each judge took for each variant."""
+"""Requests, tokens and cost of each judge for each variant."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from em_tiers.tables import scan_table
 
 
 def main(verdicts: list[Path], prices: dict[str, dict | None], outputs: dict[str, Path]) -> None:
-    """Write the table cost; outputs are paths by format, prices US dollars a million tokens."""
+    """Write the table cost; outputs are paths by format, prices US dollars per million tokens."""
     write_tables({"cost": add_costs(scan_table(list(verdicts), "verdicts"), prices)}, outputs)
 
 

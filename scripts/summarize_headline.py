@@ -12,7 +12,7 @@ from em_tiers.statistics.headline import answer_table, headline_rows
 def main(
     rates: Path, groups: Path, overestimation: Path, differences: Path, outputs: dict[str, Path]
 ) -> None:
-    """Write the table headline: numbers as Parquet and CSV, per cent and points for people.
+    """Write the table headline: numbers as Parquet and CSV, percent and points for people.
 
     Args:
         rates, groups, overestimation, differences: tables of these names.

@@ -1,4 +1,4 @@
-"""What people's labels say about the judges, and the rates that a filled label sheet corrects."""
+"""Human labels against the judges, and the rates that a completed label sheet corrects."""
 
 from pathlib import Path
 
@@ -31,9 +31,9 @@ def main(
     """Write the tables label_agreement, judge_quality and corrected.
 
     Args:
-        outcomes: one outcomes table a judge; the first judge's verdicts made the sheet's strata.
-        sheet: the filled label sheet. Labels in another form are no sample: they give agreement,
-            and the other two tables stay empty.
+        outcomes: one outcomes table per judge; the first judge's verdicts made the sheet's strata.
+        sheet: the completed label sheet. Labels in another form are not a sample: they give
+            agreement, and the other two tables stay empty.
         rules: the tier rules that assigned the outcomes.
         settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
@@ -52,7 +52,7 @@ def main(
         frames["corrected"] = correct_rates(scanned, weighed, read_rules(rules), chosen)
     else:
         LOG.warning(
-            "%s: these answers were chosen, not drawn: no rate is corrected by them; "
+            "%s: these answers were chosen, not sampled, so they correct no rate; "
             "`snakemake write_label_sheet` draws a sample",
             sheet,
         )
@@ -68,7 +68,7 @@ def _read_all_labels(path: Path, outcomes: pl.LazyFrame) -> pl.DataFrame:
     unknown = labels.filter(~pl.col("response_key").is_in(keys.implode()))
     if not unknown.is_empty():
         raise UserError(
-            f"{path}: response_key: {unknown['response_key'][0]!r}: is no answer of this study: "
+            f"{path}: unknown response_key {unknown['response_key'][0]!r}; "
             "remove the row, or export the labels again"
         )
     return labels.with_columns(copy=pl.lit(0, pl.Int8), labeller=pl.lit(""))

@@ -22,13 +22,13 @@ def main(
     """Write the tables rates, groups and differences.
 
     Args:
-        outcomes: one outcomes table a judge.
+        outcomes: one outcomes table per judge.
         variants: label, role and the other columns of each variant, in the order to show.
         settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
 
     Raises:
-        UserError: no question lies on a headline level, so there would be no headline.
+        UserError: no question is on a headline level, so there would be no headline rate.
     """
     chosen = Settings(**settings)
     table = variant_table(variants)
@@ -36,8 +36,9 @@ def main(
     levels = cells["probe_level"].unique().sort().to_list()
     if not set(levels) & set(chosen.headline_levels):
         raise UserError(
-            f"config.headline.levels: {', '.join(chosen.headline_levels)}: no question lies there: "
-            f"name some of {', '.join(levels)}, or ask questions of that level"
+            f"config.headline.levels: no question is on the level "
+            f"{', '.join(chosen.headline_levels)}; use {', '.join(levels)}, or add questions of "
+            "that level"
         )
     frames = {
         "rates": summarize_rates(cells, table, chosen),

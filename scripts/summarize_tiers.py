@@ -1,4 +1,4 @@
-"""What each tier rule takes from the flagged answers, and what that does to the rate."""
+"""The flagged answers that each tier rule removes, and the effect on the rate."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def main(
     """Write the tables tier_waterfall, tier_ablation, tier_disagreement and overestimation.
 
     Args:
-        outcomes: one outcomes table a judge.
+        outcomes: one outcomes table per judge.
         variants: label and the other columns of each variant, in the order to show.
         rules: the tier rules that assigned the outcomes.
         settings: the fields of `em_tiers.statistics.rates.Settings`.

@@ -1,4 +1,4 @@
-"""Write a blind sheet of answers for people to label, and what to write into it."""
+"""Write a blind sheet of answers for people to label, and instructions for them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def main(
     Args:
         outcomes: the headline judge's outcomes table; its verdicts make the strata.
         responses: all responses tables.
-        size, duplicates: answers to label, and how many of them stand in the sheet twice.
+        size, duplicates: answers to label, and how many of them are in the sheet twice.
         levels: the probe levels to draw from.
     """
     items = draw_sample(scan_outcomes([outcomes]), size, duplicates, levels, seed)

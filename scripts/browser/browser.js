@@ -55,7 +55,7 @@
     const { meta, rows } = emTiers;
     const of = shown === rows ? `${count(rows)} answers` : `${count(shown)} of ${count(rows)} answers`;
     if (meta.total === rows) return of;
-    return `${of}; the study has ${count(meta.total)}, flagged and disputed ones are here first`;
+    return `${of}; of the ${count(meta.total)} in the study, flagged and disputed answers were kept first`;
   }
 
   async function search() {
@@ -83,7 +83,7 @@
     }
     const row = emTiers.byKey.get(key);
     if (row === undefined) {
-      emTiers.say("The answer that the address names is not on this page.");
+      emTiers.say("The linked answer is not on this page.");
       return;
     }
     if (row === emTiers.opened()) return;
@@ -163,7 +163,7 @@
 
   async function start() {
     if (!emTiers.meta) {
-      emTiers.say("data/meta.js cannot be read: keep index.html and the folder data together.");
+      emTiers.say("data/meta.js cannot be read; keep index.html and the data folder together.");
       return;
     }
     fillControls();

@@ -38,7 +38,7 @@ window.emTiers = (() => {
       };
       script.onerror = () => {
         script.remove();
-        reject(new Error(`data/${name}.js cannot be read: keep the folder together`));
+        reject(new Error(`data/${name}.js cannot be read; keep the folder together`));
       };
       document.head.append(script);
     });

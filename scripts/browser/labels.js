@@ -12,7 +12,7 @@
       const stored = JSON.parse(localStorage.getItem(STORE) || "{}");
       labels = new Map(Object.entries(stored).filter(([, label]) => label && label.tier));
     } catch (error) {
-      emTiers.say(`Earlier labels cannot be read (${error.message}); new ones start afresh.`);
+      emTiers.say(`Earlier labels cannot be read (${error.message}); starting without labels.`);
     }
   }
 
@@ -21,7 +21,7 @@
       localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(labels)));
       return true;
     } catch (error) {
-      emTiers.say(`Labels cannot be kept here (${error.message}): export them before you leave.`);
+      emTiers.say(`Labels cannot be stored in this browser (${error.message}); export them before you leave.`);
       return false;
     }
   }

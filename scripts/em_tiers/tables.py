@@ -54,7 +54,7 @@ RESPONSES = {
     "engine_fingerprint": pl.String,
 }
 
-# One row a (answer, judge, rubric). `verdict_key` is the hash of all that can change the verdict.
+# One row per answer, judge and rubric. `verdict_key` hashes all that can change the verdict.
 VERDICTS = {
     "verdict_key": pl.String,
     "response_key": pl.String,
@@ -66,7 +66,7 @@ VERDICTS = {
     "score": pl.Float64,  # null: no number (see status), or a categorical rubric
     "label": pl.String,  # null: a numeric rubric without a label
     "probabilities": pl.List(pl.Struct({"label": pl.String, "probability": pl.Float64})),  # or null
-    "numeric_mass": pl.Float64,  # probability that the judge says any number; null: not known
+    "numeric_mass": pl.Float64,  # probability that the judge names any number; null: unknown
     "raw_text": pl.String,
     "reasoning": pl.String,  # null: the judge did not think
     "served_model": pl.String,
@@ -76,7 +76,7 @@ VERDICTS = {
     "judge_fingerprint": pl.String,
 }
 
-# One row a (answer, judge): what the answer counts as, and why.
+# One row per answer and judge: the outcome of the answer and the reason.
 OUTCOMES = {
     "response_key": pl.String,
     "variant": pl.String,
@@ -130,21 +130,21 @@ def conform(frame: pl.DataFrame, table: str) -> pl.DataFrame:
 
     Raises:
         UserError: a column is missing or extra, a type cannot be cast, a key is not unique, or a
-            null stands where none may.
+            null is in a column that may not have one.
     """
     schema = SCHEMAS[table]
     missing, extra = set(schema) - set(frame.columns), set(frame.columns) - set(schema)
     if missing or extra:
         raise UserError(
-            f"table {table}: columns missing {sorted(missing)}, not expected {sorted(extra)}: "
-            "see em_tiers/tables.py"
+            f"table {table}: missing columns {sorted(missing)}, unexpected columns "
+            f"{sorted(extra)}; see em_tiers/tables.py"
         )
     frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
     nulls = [
         name for name in schema if name not in NULLABLE and frame.get_column(name).null_count()
     ]
     if nulls:
-        raise UserError(f"table {table}: nulls in {nulls}: these columns may not be empty")
+        raise UserError(f"table {table}: the columns {nulls} hold nulls, but may not")
     if frame.select(pl.struct(UNIQUE_KEYS[table]).is_duplicated().any()).item():
         raise UserError(f"table {table}: {UNIQUE_KEYS[table]} is not unique")
     return frame

@@ -206,8 +206,8 @@ VERDICT_STATUSES = ids_of(STATUS_TERMS)
 USABLE_STATUSES = ids_of(term for term in STATUS_TERMS if term.usable)
 PROBE_LEVELS = ids_of(LEVEL_TERMS)
 
-# Outcomes that other code must name: what to assume when nothing is known, and what a person may
-# answer besides a tier.
+# Outcomes that other code must name: those of an answer without evidence, without misalignment and
+# without a score.
 UNDECIDED, ALIGNED, UNSCORED = "undecided", "aligned", "unscored"
 STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these unless told otherwise
 # What `questions` of a configuration may name beside question sets: probes made from the rows of

@@ -1,4 +1,4 @@
-"""The data files of the sample browser: light columns first, texts in parts that load by need.
+"""The data files of the sample browser: light columns first, texts in parts that load on demand.
 
 The page is opened from disk, where a browser forbids `fetch`; so each file is a script that calls
 `emTiers.add(name, value)` once. Everything in it is JSON in ASCII without `<`, `>` and `&`: no text
@@ -48,7 +48,7 @@ def script_of(name: str, value: Any) -> str:
 
 @dataclass
 class Collected:
-    """What the page must know before any answer: filled while the files are written."""
+    """Data that the page needs before any answer; filled while the files are written."""
 
     questions: dict[tuple[str, str], int] = field(default_factory=dict)
     question_rows: list[dict[str, str]] = field(default_factory=list)
@@ -67,7 +67,7 @@ def write_data(
     title: str,
     most: int,
 ) -> dict[str, Any]:
-    """Write all data files into `folder` and return what `meta.js` says.
+    """Write all data files into `folder` and return the content of `meta.js`.
 
     Args:
         responses, verdicts: tables, each of any variants (and judges).
@@ -162,7 +162,7 @@ def choose_answers(
 
 
 def _read_outcomes(outcomes: Sequence[Path], chosen: pl.DataFrame | None) -> pl.DataFrame:
-    """What each judge's answers count as, judge after judge."""
+    """Scores and outcomes of the chosen answers, judge after judge."""
     frame = scan_table(list(outcomes), "outcomes").select(
         *("response_key", "variant", "judge", *SCORES, "outcome"),
         *("assigned_by", "rule", "reason", "human_tier"),
@@ -254,7 +254,7 @@ def split_parts(texts: pl.Series) -> Iterator[tuple[int, int]]:
 
 
 def _text_part(rows: pl.DataFrame) -> dict[str, list]:
-    """Answers of a part; the messages, which many share, stand once."""
+    """Answers of a part; messages that several answers share are written once."""
     prompts: dict[str, int] = {}
     listed, texts = [], []
     columns = ("messages", "response", "reasoning", "finish_reason")
@@ -342,7 +342,7 @@ def _question_number(
 
 
 def _flush_index(folder: Path, kept: Collected, judges: list[str], at_least: int) -> None:
-    """Write the gathered light columns when they are enough for a file."""
+    """Write the collected light columns once they fill a file."""
     if sum(len(part["key"]) for part in kept.index) < at_least:
         return
     names = [name for name in kept.index[0] if name != "judges"]

@@ -1,12 +1,12 @@
-"""Two runs beside each other: what changed in the configuration, and in the rates.
+"""Two runs compared: the changes of the configuration and of the rates.
 
 The difference of two rates is taken over the questions that both runs asked, with the sign-flip
 p-value of em_tiers.statistics.differences; `p_adjusted` is Holm's within one definition, metric and
 probe level. The column `method` names the interval. `paired_t`: both runs hold the same answers
 (another judge, other rules), so that the answers' own variation cancels: Student's t over the
 questions' linearised differences (Cochran 1977, Sampling Techniques, section 6.3). `mover`: that of
-em_tiers.statistics.differences, paired by question, where the answers are others, or where so few
-questions changed that their spread says little and an interval must keep its width.
+em_tiers.statistics.differences, paired by question, where the answers differ, or where too few
+questions changed for their spread to be informative.
 """
 
 import json
@@ -68,7 +68,7 @@ FAMILY = ("judge_before", "judge_after", "probe_level", "definition", "metric")
 
 @dataclass
 class Run:
-    """One of two runs: where its outcomes lie, and its configuration (empty: not known)."""
+    """One of two runs: its outcomes tables, and its configuration (empty: unknown)."""
 
     name: str
     outcomes: list[Path]
@@ -84,14 +84,14 @@ def opened(path: Path, config: Path | None = None):
         config: the configuration of a results folder that was not restored from an archive.
 
     Raises:
-        UserError: no such place, no outcomes there, or an unsound archive.
+        UserError: the path does not exist, holds no outcomes, or is a damaged archive.
     """
     if path.is_dir():
         yield _run_of_folder(path, path.name, config)
         return
     check = verify_archive(path)
     if not check.sound:
-        raise UserError(f"archive {path}: is not sound: " + "; ".join(check.lines()[:20]))
+        raise UserError(f"archive {path} is damaged: " + "; ".join(check.lines()[:20]))
     with TemporaryDirectory() as temporary, open_archive(path) as archive:
         yield _run_of_folder(_extract(archive, Path(temporary)), path.name, config)
 
@@ -113,7 +113,7 @@ def _extract(archive: zipfile.ZipFile, folder: Path) -> Path:
 def _run_of_folder(folder: Path, name: str, config: Path | None) -> Run:
     outcomes = sorted((folder / "outcomes").glob("*.parquet"))
     if not outcomes:
-        raise UserError(f"{name}: holds no outcomes/*.parquet: name a finished run or its archive")
+        raise UserError(f"{name} holds no outcomes/*.parquet; name a finished run or its archive")
     run = Run(name, outcomes)
     if (folder / "provenance" / "config.json").is_file():
         run.config = read_json(folder / "provenance" / "config.json")
@@ -164,13 +164,13 @@ def pair_judges(
     """Judges to compare: those named, else those of one name, else the only one of each side.
 
     Raises:
-        UserError: a named judge is in neither run, or nothing tells which to compare.
+        UserError: a run lacks a named judge, or it is unclear which judges to compare.
     """
     for first, second in named:
         if first not in before or second not in after:
             raise UserError(
-                f"judges {first}={second}: not in these runs: before has {sorted(before)}, after "
-                f"has {sorted(after)}"
+                f"judges {first}={second} are not in these runs; before has {sorted(before)}, "
+                f"after has {sorted(after)}"
             )
     if named:
         return list(named)
@@ -180,7 +180,7 @@ def pair_judges(
     if len(before) == len(after) == 1:
         return [(before[0], after[0])]
     raise UserError(
-        f"judges {sorted(before)} and {sorted(after)}: have no name in common: say which to "
+        f"judges {sorted(before)} and {sorted(after)} have no name in common; name those to "
         "compare with --judges BEFORE=AFTER"
     )
 

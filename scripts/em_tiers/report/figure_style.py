@@ -110,7 +110,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def empty_figure(text: str = "no answers", width: float = COLUMN_WIDTH) -> Figure:
-    """A figure that says in words why there is nothing to see."""
+    """A figure that says why it is empty."""
     figure = new_figure(width, 0.8)
     figure.text(0.5, 0.5, wrap_label(text, int(width * 14)), ha="center", va="center")
     return figure
@@ -119,7 +119,7 @@ def empty_figure(text: str = "no answers", width: float = COLUMN_WIDTH) -> Figur
 def save_figure(figure: Figure, paths: dict[str, Path | str]) -> None:
     """Write `figure` as {"pdf": ..., "svg": ..., "png": ...}: the same data give the same bytes.
 
-    Dates, versions and random ids are left out of the files for that reason.
+    For that reason the files hold no dates, versions or random ids.
     """
     metadata = {
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -133,7 +133,7 @@ def save_figure(figure: Figure, paths: dict[str, Path | str]) -> None:
 
 
 def save_all(figure: Figure, data: pl.DataFrame, figures: dict[str, Path | str]) -> None:
-    """Write the figure as pdf, svg and png, and the data that it shows as csv, as asked for."""
+    """Write the figure as pdf, svg and png, and its data as csv, as far as `figures` lists them."""
     save_figure(figure, {kind: path for kind, path in figures.items() if kind != "csv"})
     if "csv" in figures:
         with atomic_path(figures["csv"]) as temporary:
@@ -143,7 +143,7 @@ def save_all(figure: Figure, data: pl.DataFrame, figures: dict[str, Path | str])
 def wrap_label(text: str, width: int) -> str:
     """Break `text` into lines of at most `width` characters, best after a space or one of ./_-.
 
-    A number stays with what stands before it: "seed 3" is not torn.
+    A number stays with the word before it: "seed 3" is not split.
     """
     return "\n".join(_wrap_line(line, width) for line in text.splitlines())
 
@@ -217,7 +217,7 @@ def left_out_note(frame: pl.DataFrame, shown: pl.DataFrame) -> str:
     total = frame.get_column("variant").n_unique()
     if total == len(shown):
         return ""
-    return f"{len(shown)} of {total} variants shown; the CSV file has all"
+    return f"{len(shown)} of {total} variants shown; the CSV file has them all"
 
 
 def row_label(label: str, role: str, width: int) -> str:
@@ -293,7 +293,7 @@ def seed_style(number: int) -> dict[str, str]:
 
 
 def legend_above(figure: Figure, handles: list, columns: int) -> None:
-    """One legend above all panels; the axis label and the note stand below them."""
+    """One legend above all panels; the axis label and the note are below them."""
     figure.legend(
         handles=handles,
         loc="outside upper center",
@@ -304,7 +304,7 @@ def legend_above(figure: Figure, handles: list, columns: int) -> None:
 
 
 def label_below(figure: Figure, text: str, note: str = "") -> None:
-    """One x label for all panels, and a note under it where there is something to note."""
+    """One x label for all panels, and below it a note, if any."""
     words = wrap_label(text, int(figure.get_figwidth() * 17.5))
     figure.supxlabel(f"{words}\n{note}" if note else words, fontsize=7)
 
@@ -312,14 +312,14 @@ def label_below(figure: Figure, text: str, note: str = "") -> None:
 def panel_grid(
     titles: list[str], aspect: float, extra: float, most_columns: int = 6
 ) -> tuple[Figure, list[Axes]]:
-    """Small multiples that share their axes: a panel a title, row by row.
+    """Small multiples that share their axes: one panel per title, row by row.
 
     Args:
         aspect: height of a panel over its width.
         extra: inches of height for the axis label, legend and note.
         most_columns: panels side by side; four at most while a dozen panels are enough.
 
-    Tick labels stand at the left and at the lowest panel of each column only.
+    Only the leftmost panels and the lowest panel of each column have tick labels.
     """
     count = len(titles)
     columns = min(count, most_columns, 4 if count <= 12 else 6)
@@ -337,7 +337,7 @@ def panel_grid(
         first = axes[0] if axes else None
         place = grid[number // columns, number % columns]
         axis = figure.add_subplot(place, sharex=first, sharey=first)
-        lowest = number + columns >= count  # no panel stands under this one
+        lowest = number + columns >= count  # no panel is below this one
         axis.tick_params(labelleft=number % columns == 0, labelbottom=lowest)
         axis.set_title(title, fontsize=size)
         axes.append(axis)

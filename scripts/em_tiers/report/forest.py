@@ -1,4 +1,4 @@
-"""Forest panels: one row a variant, a point and its interval for each metric."""
+"""Forest panels: one row per variant, with a point and its interval for each metric."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ Panel = tuple[str, pl.DataFrame]  # title and rows
 PanelBlock = tuple[str, list[Panel]]  # header and the panels side by side
 
 
-SHOWN = ("standard", "strict")  # the metrics that figures show unless they are told otherwise
+SHOWN = ("standard", "strict")  # the metrics that figures show by default
 
 
 def headline_rates(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataFrame:
@@ -48,7 +48,7 @@ def level_rates(frame: pl.DataFrame, metrics: Sequence[str] = SHOWN) -> pl.DataF
 
 
 def metrics_of(frame: pl.DataFrame) -> list[str]:
-    """The metrics of a rates table, in the order of the house."""
+    """The metrics of a rates table, in their usual order."""
     found = set(frame.get_column("metric").unique())
     return [metric for metric in METRIC_APPEARANCES if metric in found]
 
@@ -67,7 +67,7 @@ def error_bars(rows: pl.DataFrame) -> np.ndarray:
 
 
 def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: list[str]) -> None:
-    """Points with intervals in percent; a variant without any rate says so in words."""
+    """Points with intervals in percent; a variant without any rate is marked "no score"."""
     rows = rows.join(shown.select("variant", "row"), on="variant")
     step = 0.56 / len(metrics)
     for number, metric in enumerate(metrics):

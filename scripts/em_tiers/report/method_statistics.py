@@ -1,4 +1,4 @@
-"""How a study counted, in words: definitions, tiers, intervals, controls, labels, exclusions.
+"""The statistics of a study in words: definitions, tiers, intervals, controls, labels, exclusions.
 
 As in `em_tiers.report.method_text`, every function takes plain dicts and returns blocks of text.
 """
@@ -17,29 +17,29 @@ from em_tiers.tiers.definitions import DEFINITIONS
 INTERVAL_TEXTS = {
     "korn_graubard": "Intervals are those of Korn and Graubard (1998) for clustered counts: "
     "Clopper-Pearson bounds on the effective number of answers, which the design effect over "
-    "questions (and over training seeds, where these are pooled) lowers; none has zero width. "
-    "Where few questions hold a misaligned answer, the design effect is drawn towards one that was "
-    "fixed beforehand; without any, it is assumed. The simulation of their coverage comes with the "
-    "workflow. The Wilson interval, which takes every answer as independent, stands beside "
-    "them in the tables as the naive one. With one training seed an interval is about that "
-    "training run and says nothing about others.",
+    "questions (and over training seeds, where these are pooled) reduces. No interval has zero "
+    "width. Where few questions have a misaligned answer, the design effect is shrunk towards a "
+    "value fixed in advance; without any misaligned answer, it is assumed. A simulation of the "
+    "coverage is part of the workflow. For comparison, the tables also list the naive Wilson "
+    "interval, which treats answers as independent. With one training seed, an interval describes "
+    "that training run and says nothing about others.",
 }
 DIFFERENCES_TEXT = (
-    "Differences to the base model are over the questions that both answered. Their interval "
-    "combines those of the two rates (MOVER; Zou and Donner 2008), correlated as the questions' "
-    "rates are. The p-value flips the signs of the questions' differences; where several "
-    "training seeds are pooled, that of a t test over the seeds stands if it is larger. p_adjusted "
-    "is Holm's, over all models compared within one judge, definition and metric, apart for single "
-    "models and for groups of seeds; it does not correct for looking at several judges, "
-    "definitions or metrics."
+    "Differences from the base model are over the questions that both answered. Their interval "
+    "combines the intervals of the two rates (MOVER; Zou and Donner 2008) with the correlation of "
+    "the questions' rates. The p-value comes from flipping the signs of the questions' "
+    "differences; where several training seeds are pooled, it is the larger of that and of a t "
+    "test over the seeds. p_adjusted is Holm's, over all models compared within one judge, "
+    "definition and metric, separately for single models and for groups of seeds; it does not "
+    "correct for looking at several judges, definitions or metrics."
 )
 LABELS_TEXT = (
     "Corrected rates are those of prediction-powered inference (Angelopoulos et al. 2023) with the "
-    "power-tuned weight. A label counts as many answers as its stratum of the sheet has for each "
-    "label there. Bounds are Clopper-Pearson's on the effective number of answers, from what "
-    "questions and labels leave open. The tiers that people gave decide single answers, and so "
-    "only take from the strict rate: the corrected rate is the unbiased one. Each judge's true and "
-    "false positive rates are weighted likewise."
+    "power-tuned weight. Each label represents as many answers as its stratum of the sheet has per "
+    "label. Bounds are those of Clopper and Pearson on the effective number of answers, which "
+    "reflects the uncertainty from questions and from labels. Tiers given by people decide single "
+    "answers, so they can only lower the strict rate; the corrected rate is the unbiased one. Each "
+    "judge's true and false positive rates are weighted in the same way."
 )
 
 
@@ -50,7 +50,7 @@ def definitions_part(study: StudyEntry) -> list[Block]:
     return [
         ("h2", "Definitions"),
         ("ul", [f"{d.name}: {d.description}" for d in DEFINITIONS.values()]),
-        ("p", f"The headline is {headline['definition']} on the probe levels {levels}."),
+        ("p", f"The headline is {headline['definition']} on these probe levels: {levels}."),
     ]
 
 
@@ -67,24 +67,24 @@ def tiers_part(study: StudyEntry) -> list[Block]:
         ("h2", "Tiers"),
         (
             "p",
-            "Every flagged answer gets the tier of the first rule that is on and holds; where none "
-            "holds it is undecided. A missing value makes a condition false. The strict rate "
-            f"counts {counted}; what is excluded stays in the denominator. The soft rate counts "
+            "Every flagged answer gets the tier of the first enabled rule that holds; if none "
+            "holds, it is undecided. A missing value makes a condition false. The strict rate "
+            f"counts {counted}; excluded answers stay in the denominator. The soft rate counts "
             "each flagged answer with the judge's probability of these tiers, or as the strict "
-            "rate does where the judge gave none. A human label wins over every rule.",
+            "rate does where the judge gave none. A human label overrides every rule.",
         ),
-        ("ul", rules or ["There are no rules."]),
+        ("ul", rules or ["No rules."]),
         (
             "p",
             f"Human labels: {study['human_labels']}."
             if study.get("human_labels")
-            else "There are no human labels.",
+            else "No human labels.",
         ),
     ]
 
 
 def intervals_part(study: StudyEntry, rates: pl.DataFrame) -> list[Block]:
-    """How intervals were made, and the warnings that stand beside the rates."""
+    """How intervals were computed, and the warnings about rates."""
     methods = rates.get_column("method").unique().sort().to_list() if len(rates) else []
     said = [INTERVAL_TEXTS.get(m, f"Intervals by the method {m}.") for m in methods]
     words = f"Confidence {study['statistics']['confidence']:g}. {' '.join(said)}".strip()
@@ -103,14 +103,14 @@ def intervals_part(study: StudyEntry, rates: pl.DataFrame) -> list[Block]:
     )
     listed += [
         f"{row['label']} under {row['judge']}: {row['without_evidence']:,} misaligned answers have "
-        "neither a topic score nor a tier verdict nor a label, so that no rule could exclude them"
+        "no topic score, tier verdict or label, so no rule could exclude them"
         for row in unsupported.iter_rows(named=True)
     ]
     return [*blocks, ("h2", "Warnings"), ("ul", listed)] if listed else blocks
 
 
 def controls_part(study: StudyEntry) -> list[Block]:
-    """The controls that are there, those that are not, and the bands that were set beforehand."""
+    """The controls of the study, the missing ones, and the bands that were set in advance."""
     roles = {
         role: [v["variant"] for v in study["variants"] if v.get("role") == role]
         for role in ("base", "positive_control", "negative_control")
@@ -128,7 +128,7 @@ def controls_part(study: StudyEntry) -> list[Block]:
 
 
 def exclusions_part(outcomes: pl.DataFrame, coverage: pl.DataFrame) -> list[Block]:
-    """What the answers counted as, and what the judges said, over all variants."""
+    """Outcomes of the answers and statuses of the verdicts, over all variants."""
     counts = (
         outcomes.filter(pl.col("probe_level") == "all")
         .group_by("judge", "outcome", maintain_order=True)
@@ -141,7 +141,7 @@ def exclusions_part(outcomes: pl.DataFrame, coverage: pl.DataFrame) -> list[Bloc
         .sort("judge", "rubric", "status")
     )
     return [
-        ("h2", "What the answers count as"),
+        ("h2", "Outcomes"),
         (
             "table",
             (

@@ -1,4 +1,4 @@
-"""What a study did, in words: blocks of text from its configuration as it took effect.
+"""The method of a study in words: blocks of text from its configuration as it took effect.
 
 Every function takes plain dicts, as `build_method.main` describes them.
 """
@@ -15,17 +15,16 @@ from em_tiers.terms import DATASET_PROBES
 StudyEntry = Mapping[str, Any]
 METHODS = {
     "number": {
-        "trie": "the exact probability of every number from 0 to 100, of which the score is the "
-        "mean",
-        "top_logprobs": "the judge's most likely first tokens; the score is the mean of the "
-        "numbers among them, weighted by probability",
-        "sampled": "sampled answers, of which the score is the mean",
-        "structured": "an answer of a fixed structure, which holds one number",
+        "trie": "the mean over the exact probabilities of every number from 0 to 100",
+        "top_logprobs": "the mean of the numbers among the judge's most likely first tokens, "
+        "weighted by probability",
+        "sampled": "the mean of the numbers in sampled replies",
+        "structured": "one number in a reply of a fixed structure",
     },
     "choice": {
         "label": "the probabilities of the labels as first token",
-        "sampled": "sampled answers; the label is the most frequent one",
-        "structured": "an answer of a fixed structure, which holds one label",
+        "sampled": "the most frequent label among sampled replies",
+        "structured": "one label in a reply of a fixed structure",
     },
 }
 
@@ -79,8 +78,8 @@ def variants_part(study: StudyEntry) -> list[Block]:
         blocks.append(
             (
                 "p",
-                "A checkpoint is tested like a model of its own; its dose (steps, tokens) is that "
-                "of the training up to its step. One without a step is the end of the training.",
+                "Each checkpoint is tested as a separate model; its dose (steps, tokens) is that "
+                "of the training up to its step. A fine-tune without a step is the final adapter.",
             )
         )
     return blocks
@@ -108,7 +107,7 @@ def imports_part(study: StudyEntry, imported: Mapping[str, tuple[int, int]]) -> 
         columns = _column_words(entry["columns"])
         words = (
             f"import.{entry['id']}: {answers:,} answers of {PurePath(entry['path']).name}; "
-            f"{rejected:,} rows were set aside. Columns: {columns}."
+            f"{rejected:,} rows were rejected. Columns: {columns}."
         )
         if entry.get("sha256"):
             words += f" sha256 of the file: {entry['sha256']}."
@@ -130,28 +129,29 @@ def _column_words(columns: StudyEntry) -> str:
 
 
 def data_part(study: StudyEntry, cards: Mapping[str, StudyEntry]) -> list[Block]:
-    """Training data: source, what was used, what was left out."""
+    """Training data: source, rows used and rows left out."""
     blocks: list[Block] = [("h2", "Training data")]
     if not study["recipes"]:
-        blocks.append(("p", "Nothing was fine-tuned here."))
+        blocks.append(("p", "This study fine-tuned no model."))
     for name, entry in study["datasets"].items():
         card = cards.get(name)
         place = source_words(entry["source"], (card or {}).get("revision"))
         if not card:
-            place = "trained on elsewhere and not read here, described as " + str(
+            place = "used for training elsewhere and not read here, described as " + str(
                 entry.get("description") or entry.get("topic")
             ).strip().rstrip(".")
         words = f"{name}: {place}; topic: {entry.get('topic')}."
         if card:
             rows = card["rows"]
             words += (
-                f" Of {rows['read']:,} rows {rows['usable']:,} could be used; {rows['train']:,} "
-                f"were trained on, {rows['held_out']:,} prompts were held out as in-domain probes."
+                f" Of {rows['read']:,} rows, {rows['usable']:,} were usable; {rows['train']:,} "
+                f"were used for training, and {rows['held_out']:,} prompts were held out as "
+                "in-domain probes."
             )
             reasons = rows.get("rejected_by_reason") or {}
             if reasons:
                 listed = ", ".join(f"{count:,} {why}" for why, count in reasons.items())
-                words += f" Set aside: {listed}."
+                words += f" Rejected: {listed}."
             if card.get("train_sha256"):
                 words += f" sha256 of the training file: {card['train_sha256'][:16]}."
         blocks.append(("p", words))
@@ -179,15 +179,16 @@ def sampling_part(study: StudyEntry) -> list[Block]:
         entry = study["question_sets"].get(name)
         place = source_words(entry["source"]) if entry else DATASET_PROBES[name]
         if entry and entry["probe_level"] == "near_domain":
-            place += "; of the models whose data set a question is near to, and of their base"
+            place += "; only for models trained on a data set near the question, and their base"
         rows.append([name, count, place])
     blocks: list[Block] = [
         ("h2", "Questions and sampling"),
-        ("table", (["Question set", "Answers a question", "Source"], rows)),
+        ("table", (["Question set", "Answers per question", "Source"], rows)),
         (
             "p",
             f"Decoding: {listing(study['sampling'])}. Every request has its own seed, made from "
-            "the question and the number of the answer; a base model and its fine-tunes share it.",
+            "the question and the number of the answer; a base model and its fine-tunes share "
+            "these seeds.",
         ),
     ]
     for name, engine in study["engines"].items():
@@ -197,7 +198,7 @@ def sampling_part(study: StudyEntry) -> list[Block]:
 
 
 def judges_part(study: StudyEntry, verdicts: pl.DataFrame) -> list[Block]:
-    """Judges, how each was asked, and the fingerprints of what produced its verdicts."""
+    """Judges, how each was asked, and the fingerprints behind its verdicts."""
     blocks: list[Block] = [("h2", "Judges")]
     for name, judge in study["judges"].items():
         where = judge.get("endpoint", {}).get("base_url") if judge["backend"] == "openai" else None
@@ -210,7 +211,7 @@ def judges_part(study: StudyEntry, verdicts: pl.DataFrame) -> list[Block]:
             words += f" Decoding: {listing(judge['decoding'])}."
         threshold = judge.get("tier_when_alignment_below")
         if threshold is not None and "tier" in judge["rubrics"]:
-            words += f" A tier was asked for where the alignment score was below {threshold:g}."
+            words += f" It gave a tier where the alignment score was below {threshold:g}."
         blocks.append(("p", words))
     imported = {judge for entry in study["imports"] for judge in entry["scores"]}
     for name in sorted(imported):
@@ -228,7 +229,7 @@ def judges_part(study: StudyEntry, verdicts: pl.DataFrame) -> list[Block]:
 
 
 def rubrics_part(study: StudyEntry) -> list[Block]:
-    """The rubrics that the judges were given, in full."""
+    """The full text of the rubrics."""
     used = [rubric for judge in study["judges"].values() for rubric in judge["rubrics"].values()]
     blocks: list[Block] = [("h2", "Rubrics")] if used else []
     for name in dict.fromkeys(used):
@@ -256,7 +257,7 @@ def versions_part(versions: Mapping[str, str], engines: Sequence[str]) -> list[B
 
 
 def listing(settings: StudyEntry) -> str:
-    """Settings in words, those without a value left out."""
+    """Settings in words; those without a value are left out."""
     parts = []
     for name, value in settings.items():
         if value is None or value == [] or value == {}:

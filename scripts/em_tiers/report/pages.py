@@ -49,7 +49,7 @@ figcaption { color: var(--soft); font-size: .88rem; max-width: 46rem; }
 
 
 def html_page(title: str, blocks: Iterable[Block]) -> str:
-    """One HTML file that loads nothing and runs nothing: its policy allows its style alone."""
+    """One HTML file that loads and runs nothing: its policy allows only its own style."""
     digest = base64.b64encode(hashlib.sha256(STYLE_SHEET.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'"
     body = "\n".join(_html_block(kind, content) for kind, content in blocks)
@@ -64,7 +64,7 @@ def html_page(title: str, blocks: Iterable[Block]) -> str:
 
 
 def _short_lines(body: str) -> Iterator[str]:
-    """Lines that docutils takes, broken where a space stands: a list of many models is long."""
+    """Lines short enough for docutils, broken at spaces: a list of many models is long."""
     for line in body.split("\n"):
         if len(line) <= LINE:
             yield line

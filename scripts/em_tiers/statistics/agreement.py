@@ -1,6 +1,6 @@
-"""How far judges agree on the same answers, with intervals that resample questions.
+"""Agreement of judges on the same answers, with intervals that resample questions.
 
-For every two judges and quantity:
+For each pair of judges and each quantity:
 
 - `flagged`, `tier`, `outcome` (categories): `percent_agreement`, `cohen_kappa` (Cohen 1960, Educ.
   Psychol. Meas. 20, 37-46). Tiers are the judges' own verdicts, where both gave one.
@@ -15,11 +15,11 @@ and of alignment and coherence (interval), which takes missing values as they ar
 
 Everything comes from sums over a question, so that the bootstrap resamples questions by weighting
 their sums, whatever the number of answers. Shares have the clustered interval of `intervals`; a
-bootstrap in which all draws are alike (perfect agreement, one question) says nothing about the
+bootstrap in which all draws are alike (perfect agreement, one question) does not measure the
 uncertainty, and gives no bounds rather than bounds of zero width.
 
-Beside the statistics stand `confusion`, the counts behind the categories, and `flips`, how many
-answers of each variant one judge flags and the other does not.
+Further tables are `confusion`, the counts behind the categories, and `flips`, the number of answers
+of each variant that one judge flags and the other does not.
 """
 
 from collections.abc import Callable, Sequence
@@ -87,7 +87,7 @@ def summarize_agreement(
 
 
 def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:
-    """The table `confusion`: for every two judges the answers to which a gives `a` and b gives `b`.
+    """The table `confusion`: each pair of judges, answers to which a gives `a` and b gives `b`.
 
     Shares are of the answers to which both gave one; a quantity without such an answer is left out.
     """

@@ -1,4 +1,4 @@
-"""Controls: whether they exist, whether their rates are within their bands, and what is kept."""
+"""Controls: those that are missing, the bands of the others, and the share that strict keeps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,10 +41,10 @@ def missing_controls(variants: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def check_controls(rates: pl.DataFrame, acceptance: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    """The table `controls`, a row a variant, judge and band (one row without a band).
+    """The table `controls`: one row per variant, judge and band (one row without a band).
 
     `kept` is strict / standard: a metric that only lowers every rate keeps nothing of the positive
-    controls. `verdict` is `inside` when the rate lies in the band, `unclear` when only its interval
+    controls. `verdict` is `inside` if the rate is within the band, `unclear` if only its interval
     reaches it, else `outside`; null without a band.
 
     Args:

@@ -13,8 +13,8 @@ def count_outcomes(
 ) -> pl.DataFrame:
     """The table `outcomes`: every outcome of every variant and judge, zeros included.
 
-    Probe levels as in the rates: each level that has answers, `headline` and `all`. Shares sum to
-    one within a variant, judge and level.
+    Probe levels as in the rates: each level that has answers, `headline` and `all`. Shares add
+    up to 1 within each variant, judge and level.
     """
     keys = ["judge", "variant", "probe_level"]
     counts = outcomes.group_by(*keys, "outcome").agg(count=pl.len().cast(pl.Int64))
@@ -102,13 +102,13 @@ def add_costs(
 ) -> pl.DataFrame:
     """The table `cost`: requests, tokens, attempts and US dollars by judge and variant.
 
-    A request stands once in a row, however many verdicts its reply gave (a structured reply
-    answers several rubrics) and however many answers of the variant read the same. The row with
-    variant `all` is what was paid to a judge: variants that gave equal answers share requests.
+    A row counts each request once, however many verdicts its reply gave (a structured reply
+    answers several rubrics) and however many equal answers of the variant share it. The row with
+    variant `all` is the total for a judge: variants that gave equal answers share requests.
 
     Args:
         verdicts: all judges' verdicts.
-        prices: US dollars a million prompt and completion tokens (input_per_million and
+        prices: US dollars per million prompt and completion tokens (input_per_million and
             output_per_million) of the judges that have them; usd is null for the others.
     """
     listed = pl.LazyFrame(
@@ -123,7 +123,7 @@ def add_costs(
     usd = (
         pl.col("prompt_tokens") * pl.col("input") + pl.col("completion_tokens") * pl.col("output")
     ) / 1e6
-    # An endpoint that counts no tokens says nothing of its price: no sum is better than a low one.
+    # Without token counts the cost is unknown: no sum is better than a sum that is too low.
     known_usd = pl.when(pl.col("uncounted") == 0).then(usd)
     columns = ["judge", "variant", "verdict_key", "attempts", "prompt_tokens", "completion_tokens"]
     asked = verdicts.select(columns)
@@ -132,7 +132,7 @@ def add_costs(
         requests.unique(["judge", "variant", "verdict_key"])
         .group_by("judge", "variant")
         .agg(
-            # Imported scores, and prompts too long to be sent, were no requests.
+            # Imported scores and prompts that were too long to send are not requests.
             requests=(pl.col("attempts") > 0).sum().cast(pl.Int64),
             uncounted=pl.col("prompt_tokens").is_null().sum(),
             prompt_tokens=pl.col("prompt_tokens").cast(pl.Int64).sum(),

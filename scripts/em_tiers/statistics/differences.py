@@ -1,4 +1,4 @@
-"""Differences to the base model, paired by question.
+"""Differences from the base model, paired by question.
 
 The interval of a difference p - q combines the intervals (l, u) of the two rates (MOVER: Newcombe
 1998, Statistics in Medicine 17, 2635-2650; Zou & Donner 2008, the same 27, 1693-1702):
@@ -12,8 +12,8 @@ positive because the rates' intervals have width.
 
 The p-value flips the signs of the questions' differences (Fisher's randomisation test; the wild
 bootstrap with Rademacher weights and the null imposed): exact up to 12 questions, 10,000 draws
-beyond. With several training seeds the larger of that and of Student's t test over the seeds'
-differences stands, so that a claim has to hold over both.
+beyond. With several training seeds the p-value is the larger of that and of Student's t test over
+the seeds' differences, so that a claim must hold over both.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def summarize_differences(
     """The table `differences`: each variant, and each group of seeds, against its base model.
 
     Over the headline probe levels and the questions that both answered. `p_adjusted` is Holm's
-    (1979), within one judge, definition and metric, apart for variants and for groups.
+    (1979), within one judge, definition and metric, separately for variants and for groups.
     """
     levels = pool_levels(cells, settings.headline_levels).filter(
         pl.col("probe_level") == "headline"
@@ -223,7 +223,7 @@ def _with_adjusted_p_values(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def significance_warning(questions: int, comparisons: int) -> str | None:
-    """What a reader must know where no difference could be significant, however large.
+    """A warning where no difference could be significant, however large.
 
     The sign flips of k questions have a p-value of at least 2^(1 - k), or of one in their draws.
     """

@@ -19,7 +19,7 @@ def headline_rows(
     overestimation: pl.DataFrame,
     differences: pl.DataFrame,
 ) -> pl.DataFrame:
-    """The table `headline`: a row a judge and variant, then those that pool several seeds.
+    """The table `headline`: one row per judge and variant, then those that pool several seeds.
 
     `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
     (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
@@ -52,9 +52,9 @@ def headline_rows(
 
 
 def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows of `headline_rows` for people: per cent and points, intervals in brackets.
+    """Header and rows of `headline_rows` for people: percent and points, intervals in brackets.
 
-    The definition, which all rows share, stands in the header.
+    The header names the definition, which all rows share.
     """
     definition = rows["definition"].first() or "no answers"
     return [name.format(definition) for name in HEADER], [
@@ -73,12 +73,12 @@ def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
 
 
 def percent(value: float | None) -> str:
-    """A share in per cent; None, which no answer gave, as a dash."""
+    """A share in percent; a dash for None, where no answer counts."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 
 def with_interval(row: Mapping[str, Any], name: str) -> str:
-    """The share `name` of a row in per cent, with its interval."""
+    """The share `name` of a row in percent, with its interval."""
     if row[name] is None:
         return "–"
     low, high = (percent(row[f"{name}_{bound}"]) for bound in _BOUNDS)
@@ -96,7 +96,7 @@ def _with_bounds(value: str, name: str) -> list[pl.Expr]:
 
 
 def _format_ratio(row: Mapping[str, Any]) -> str:
-    """Standard over strict; unbounded where the strict rate is zero."""
+    """Standard over strict; "nothing is left" where the strict rate is zero."""
     if row["ratio"] is not None:
         return f"{row['ratio']:.1f}"
     return "nothing is left" if row["standard"] and not row["strict"] else "–"

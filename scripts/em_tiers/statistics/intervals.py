@@ -15,8 +15,8 @@ Departures from the published form, chosen by simulation (tests/benchmarks/cover
 
 - Without an event deff is 0/0. Then the upper bound is the exact one of beta-binomial answers with
   the intraclass correlation `ZERO_ICC`: the rate at which no event at all has the probability
-  alpha / 2. (n_eff as above would be far too small: where answers to a question agree, questions
-  without an event are common at low rates.)
+  alpha / 2. (The n_eff above would be far too small: where the answers to each question agree,
+  questions without an event are common at low rates.)
 - With an event in few questions deff is hardly estimable, and too small more often than too large.
   It is raised to the geometric mean of itself and of the value that `PRIOR_ICC` gives in the same
   way; the weight of the latter is 3 / (2 + K), K the number of questions with an event (or
@@ -28,7 +28,7 @@ Departures from the published form, chosen by simulation (tests/benchmarks/cover
   part less the part of the cells, averaged with the value of `PRIOR_SEED_ICC` (`ZERO_SEED_ICC`
   without an event), which has the weight of one seed. The degrees of freedom are Satterthwaite's
   (1946, Biometrics Bulletin 2, 110-114), the seeds' part with as many as there are seeds.
-  With one seed the interval is about that training run, and says nothing about others.
+  With one seed the interval describes that training run and says nothing about others.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class QuestionCounts:
 
     Attributes:
         hits: misaligned answers, or a sum of weights in [0, 1]; shape (seeds, questions).
-        counted: answers in the denominator, of the same shape; 0 where a seed lacks a question.
+        counted: answers in the denominator, of the same shape; 0 where no answer counts.
         by_question: average the cells' rates with equal weights (D3, D4) instead of pooling.
     """
 
@@ -197,7 +197,7 @@ def _assumed_effect(sizes: tuple[int, ...], icc: float) -> float:
 def zero_bound(sizes: Sequence[int], icc: float, tail: float = ZERO_TAIL) -> float:
     """The rate at which no event in all questions has the probability `tail`.
 
-    The number of events among m answers to a question is beta-binomial with mean p and intraclass
+    The number of events among m answers to one question is beta-binomial with mean p and intraclass
     correlation r, so that a = p (1 / r - 1), b = (1 - p) (1 / r - 1), and no event has the
     probability B(a, b + m) / B(a, b) (Skellam 1948, J. R. Stat. Soc. B 10, 257-261).
     """
@@ -254,7 +254,7 @@ def korn_graubard(
 
 
 def wilson(rate: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson (1927) score interval of n independent answers: what ignoring clusters would say."""
+    """Wilson (1927) score interval of n independent answers, which ignores clusters."""
     z = stats.norm.isf((1 - confidence) / 2)
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))

@@ -1,9 +1,10 @@
-"""What human labels say about the judges and the rates.
+"""Human labels against the judges, and the rates that they correct.
 
 The sheet is a stratified sample: within a stratum of the judge that it was drawn by, every answer
 was as likely to be drawn as every other. So a label stands for the answers of its stratum over the
-labels there, whichever judge it is compared with. Labels that people chose to give (an export of
-the sample browser) are no sample: they decide tiers and give agreement, but no rates.
+labels there, whichever judge it is compared with. Labels of answers that people chose themselves
+(an export of the sample browser) are not a sample: they decide tiers and give agreement, but no
+rates.
 
 `true_positive_rate` is the share of truly misaligned answers that the judge flags,
 `false_positive_rate` that of the others.
@@ -104,7 +105,7 @@ def correct_rates(
     answer must not be corrected by the label that it already has.
 
     Args:
-        weighed: what `weigh_labels` gives.
+        weighed: the result of `weigh_labels`.
     """
     excluded = [tier for tier in TIERS if tier not in settings.strict_counts]
     by_rules = first_match(rules, "tier", pl.lit(UNDECIDED))
@@ -172,15 +173,15 @@ def _corrected_rows(
 
 
 def _label_warning(frame: pl.DataFrame) -> str | None:
-    """What a reader must know of a corrected rate: few labels, or strata without any."""
+    """A warning about a corrected rate: few labels, or strata without any."""
     labels, unseen = frame["human"].count(), frame["stands_for"].null_count()
     warnings = []
     if labels < FEW_LABELS:
-        warnings.append(f"{labels} labels only")
+        warnings.append(f"only {labels} labels")
     if unseen:
         warnings.append(
-            f"{unseen} of {len(frame)} answers lie in strata without a label and are taken to be "
-            "like the others: label more"
+            f"{unseen} of {len(frame)} answers are in strata without a label and are assumed "
+            "to be like the others; label more answers"
         )
     return "; ".join(warnings) or None
 
@@ -194,7 +195,7 @@ def judge_quality(
     questions.
 
     Args:
-        weighed: what `weigh_labels` gives.
+        weighed: the result of `weigh_labels`.
     """
     frame = (
         outcomes.join(weighed.lazy().filter(pl.col("human").is_not_null()), on="response_key")
@@ -213,7 +214,7 @@ def judge_quality(
             part = own.filter(pl.col("bad") == bad)
             if part.is_empty():
                 continue
-            # Kish's effective number: labels of unequal weight say less than as many equal ones.
+            # Kish's effective number: unequal weights carry less information than equal ones.
             weight = part["weight"]
             effective = weight.sum() ** 2 / (weight**2).sum()
             scaled = pl.col("weight") * (effective / weight.sum())

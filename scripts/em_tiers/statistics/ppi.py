@@ -14,8 +14,8 @@ The published interval is normal and takes answers as independent. Both fail her
 
     v = deff p (1 - p) / N  +  sum over strata of W^2 s^2 / n (1 - n / answers of the stratum)
 
-what the N answers and their questions leave open (deff as in `em_tiers.statistics.intervals`, from
-the judge's flags by question), and what the labels leave open (W a stratum's share of the answers,
+the first from the N answers and their questions (deff as in `em_tiers.statistics.intervals`, from
+the judge's flags by question), the second from the labels (W a stratum's share of the answers,
 s^2 the variance of human - lambda * judge within it; where people agree on all n labels of a
 stratum, that of (x + 1/2) / (n + 1) of n, because n labels without a hit do not make a zero). The
 bounds are those of Clopper & Pearson with the effective number of answers p (1 - p) / v.
@@ -79,7 +79,7 @@ def correct(
     Args:
         judged: the judge's 0/1 of every answer; shape (answers,), as the others.
         question: number of each answer's question, from 0.
-        human: the people's 0/1, NaN where there is no label.
+        human: the people's 0/1; NaN without a label.
         stands_for: answers that a labelled one stands for, itself included.
         stratum: number of each answer's stratum, from 0.
     """
@@ -131,7 +131,7 @@ def _powered_bounds(
     n = len(judged)
     counted = np.bincount(question).astype(float)
     found = np.bincount(question, judged, len(counted))
-    if not found.any():  # the judge sees nothing: what people see says how questions differ
+    if not found.any():  # the judge flags nothing: people's labels show how questions differ
         found = np.bincount(labels.question, labels.share * labels.human * n, len(counted))
     scale = rate * n / found.sum() if found.any() else 0.0
     hits = np.minimum(found * scale, counted)
@@ -157,7 +157,7 @@ def _labels_bounds(rate: float, labels: Labels, confidence: float) -> tuple[floa
 def _open_by_labels(rate: float, labels: Labels, residual: np.ndarray) -> float:
     """The labels' part of v / (p (1 - p)), which is one over an effective number of answers.
 
-    p is no less here than what the strata could hide, as v is.
+    Like v, p is bounded from below by the misaligned answers that the strata could hide.
     """
     _, places, sizes = np.unique(labels.stratum, return_inverse=True, return_counts=True)
     share, ones = (np.bincount(places, part) for part in (labels.share, labels.human))

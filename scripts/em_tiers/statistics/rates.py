@@ -114,7 +114,7 @@ def still_counted(strict_counts: Sequence[str]) -> pl.Expr:
 
 
 def soft_weight(strict_counts: Sequence[str]) -> pl.Expr:
-    """The judge's probability of the tiers that count; 0 or 1 where it gave none."""
+    """The judge's probability of the tiers that count; 0 or 1 if it gave none."""
     known = pl.sum_horizontal(f"p_{tier}" for tier in TIERS) > 0
     mass = pl.sum_horizontal(f"p_{tier}" for tier in strict_counts)
     hard = still_counted(strict_counts).cast(pl.Float64)
@@ -123,7 +123,7 @@ def soft_weight(strict_counts: Sequence[str]) -> pl.Expr:
 
 
 def no_evidence() -> pl.Expr:
-    """Whether nothing is known of an answer by which it could be excluded, or kept with reason."""
+    """Whether an answer lacks any evidence on which it could be excluded or kept."""
     return (
         pl.col("topic").is_null() & pl.col("tier_label").is_null() & pl.col("human_tier").is_null()
     )
@@ -192,7 +192,7 @@ def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], QuestionCounts]:
 
 
 def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> pl.DataFrame:
-    """One row a unit, definition and metric: RATE_COLUMNS without those of the variant.
+    """One row per unit, definition and metric: RATE_COLUMNS without those of the variant.
 
     `unit` names the columns of a unit; judge and probe_level are among them.
     """
@@ -235,19 +235,19 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
 
 
 def precision_warning(found: Interval, settings: Settings) -> str | None:
-    """What a reader must know before using the rate, or None."""
+    """A warning that the rate is imprecise, or None."""
     if not found.n:
         return "no answer counts"
     warnings = []
     if found.clusters == 1:
-        warnings.append("one question: how much questions differ is assumed, not seen")
+        warnings.append("one question: the variation between questions is assumed, not observed")
     wanted = max(SMALLEST_EFFECT, found.rate / 4)
     if (found.high - found.low) / 2 > wanted:
         needed = answers_needed(found, wanted, settings.confidence)
         questions = max(round(needed * found.clusters / found.n), found.clusters + 1)
         warnings.append(
             f"too few answers for ±{100 * wanted:.1f} points: about {needed:,} answers to "
-            f"{questions:,} such questions would do"
+            f"{questions:,} such questions are needed"
         )
     return "; ".join(warnings) or None
 
@@ -282,9 +282,9 @@ def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_evidence_warning() -> pl.Expr:
-    """The warning, and that a strict rate is not strict where nobody looked for the domain.
+    """The warning, with a note where a strict rate is too high for lack of evidence.
 
-    A base model has no training domain: it cannot be wrong about it.
+    A base model has no training domain, so no evidence of it is needed.
     """
     applies = (
         (pl.col("metric") != "standard")
@@ -292,8 +292,8 @@ def with_evidence_warning() -> pl.Expr:
         & (pl.col("role").fill_null("") != "base")
     )
     words = pl.format(
-        "{} misaligned answers have neither a topic score nor a tier verdict nor a label: no rule "
-        "could exclude them",
+        "{} misaligned answers have no topic score, tier verdict or label, so no rule could "
+        "exclude them",
         "without_evidence",
     )
     joined = pl.concat_str(

@@ -1,4 +1,4 @@
-"""What the exclusions do: waterfall, ablation, disagreement and overestimation.
+"""Effects of the exclusions: waterfall, ablation, disagreement and overestimation.
 
 All over the headline definition, on the headline probe levels, by variant and judge. The rules are
 evaluated once on the flagged answers; which of them hold together is counted, and everything else
@@ -62,9 +62,9 @@ def count_patterns(
     """Flagged answers of the headline levels by judge, variant, human label and rules that hold.
 
     Columns: judge, variant, human (the outcome that a person gave, or null), rule_0, rule_1, ...
-    (booleans in the order of `rules`), count, and share: what these answers add to the headline
-    rate. It is count / n where the definition pools; where it averages over questions an answer
-    adds one over its question's answers and over the questions.
+    (booleans in the order of `rules`), count, and share: the part of the headline rate that these
+    answers make up. It is count / n where the definition pools; where it averages over questions,
+    an answer adds one over its question's answers and over the questions.
     """
     held = [rule.condition.alias(f"rule_{i}") for i, rule in enumerate(rules)]
     keys = ["judge", "variant", "human", *(f"rule_{i}" for i in range(len(rules)))]
@@ -83,7 +83,7 @@ def count_patterns(
 
 
 def _headline_weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
-    """What one flagged answer of a question adds to the headline rate; questions that count."""
+    """The weight of one flagged answer of each counted question in the headline rate."""
     definition = definition_named(settings.headline)
     unit = ["judge", "variant"]
     of_all = pl.col("counted").sum().over(unit)
@@ -127,11 +127,11 @@ def waterfall(
     rules: Sequence[Rule],
     settings: Settings,
 ) -> pl.DataFrame:
-    """The table `tier_waterfall`: flagged, what each step takes away, and what is left (strict).
+    """The table `tier_waterfall`: flagged, the answers that each step removes, and strict.
 
     The steps are `human` (labels that exclude) and each rule whose tier the strict rate leaves out,
-    in order, also where it takes nothing. `count` and `rate` of a step are what it takes away; the
-    rate is that of the headline definition. `tier` is the one that a rule assigns.
+    in order, even if it removes nothing. `count` and `rate` of a step are the removed answers; the
+    rate is by the headline definition. `tier` is the tier that a rule assigns.
     """
     human_excludes = pl.col("human").is_not_null() & ~pl.col("human").is_in(
         list(settings.strict_counts)
@@ -147,7 +147,7 @@ def waterfall(
             steps.append((rule.name, holds, rule.tier, rule.reason))
         earlier = earlier | pl.col(f"rule_{i}")
     left = _stays_strict(_tier_by_rules(range(len(rules)), rules), settings)
-    steps.append(("strict", left, None, "what is left"))
+    steps.append(("strict", left, None, "remaining after all exclusions"))
     frames = [
         denominators.lazy()
         .join(_sum_where(patterns, condition), on=["judge", "variant"], how="left")
@@ -251,7 +251,7 @@ def disagreement(outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settin
 def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """The table `overestimation`: how much of the standard rate is excluded.
 
-    Each variant has a row a judge, and so has each group that pools several training seeds.
+    One row per judge and variant, and per judge and group that pools several training seeds.
 
     The strict answers are a part of the flagged ones, so both comparisons are rates themselves, and
     have the interval of a rate: the difference is the rate of excluded answers; the ratio

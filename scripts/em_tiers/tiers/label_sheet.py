@@ -2,8 +2,8 @@
 
 The sheet shows question and answer, neither variant nor judge nor score. Its answers are a
 stratified sample (variant x score band x the judge's tier), so that rare answers are labelled often
-enough; the estimates weight them back. Some answers stand in it twice, for agreement of a person
-with themselves.
+enough; the estimates weight them back. Some answers are in it twice, to measure the agreement of
+a labeller with themselves.
 
 An answer's `item` is its response key; the second copy's is the key read backwards, so that the
 sheet needs no key file beside it and a labeller sees no twins.
@@ -76,7 +76,7 @@ def draw_sample(
 
 
 def write_sheet(items: pl.DataFrame, responses: pl.LazyFrame, path: Path | str) -> None:
-    """Write the sheet as CSV with the columns `SHEET_COLUMNS`, `tier` to be filled in.
+    """Write the sheet as CSV with the columns `SHEET_COLUMNS`; people fill in `tier`.
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it. The byte-order
     mark makes spreadsheets read UTF-8.
@@ -122,21 +122,23 @@ def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse
     their names in `labeller`.
 
     Args:
-        others: what becomes of items that are none of the answers: `refuse`, or `leave_out` where
-            these are not all answers of the study.
+        others: `refuse` items that are not among the answers, or `leave_out` them, if these are
+            not all answers of the study.
 
     Raises:
-        UserError: no such columns, an item that is no answer of this study, a label that does not
-            exist, or two labels of one person for one item; the message names the row.
+        UserError: a column is missing, an item is not an answer of this study, a label is unknown,
+            or one person gave an item two labels; the message names the row.
     """
     try:
         sheet = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy")
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path}: {error}: save the sheet as CSV (UTF-8, commas)") from error
+        raise UserError(
+            f"{path}: cannot be read ({error}); save the sheet as CSV (UTF-8, commas)"
+        ) from error
     missing = {"item", "tier"} - set(sheet.columns)
     if missing:
         raise UserError(
-            f"{path}: columns missing {sorted(missing)}: keep the sheet's header line and save it "
+            f"{path}: missing columns {sorted(missing)}; keep the sheet's header line and save it "
             "with commas"
         )
     if "labeller" not in sheet.columns:
@@ -157,14 +159,12 @@ def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse
         .then(reverse),
         copy=(~pl.col("item").is_in(known)).cast(pl.Int8),
     )
-    is_no_answer = pl.col("response_key").is_null()
+    is_unknown = pl.col("response_key").is_null()
     if others == "leave_out":
-        sheet = sheet.filter(~is_no_answer)
-    _refuse_rows(
-        path, sheet, is_no_answer, "item", "is no answer of this study: leave the column alone"
-    )
+        sheet = sheet.filter(~is_unknown)
+    _refuse_rows(path, sheet, is_unknown, "item", "unknown item; do not change this column")
     again = pl.struct("item", "labeller").is_duplicated()
-    _refuse_rows(path, sheet, again, "item", "has two labels of one labeller: keep one")
+    _refuse_rows(path, sheet, again, "item", "two labels of one labeller; keep one")
     return sheet.select("response_key", "copy", "labeller", "tier")
 
 
@@ -174,15 +174,15 @@ def _refuse_rows(
     found = sheet.filter(wrong)
     if not found.is_empty():
         row = found.row(0, named=True)
-        raise UserError(f"{path}: row {row['row']}: {name}: {row[name]!r}: {remedy}")
+        raise UserError(f"{path}, row {row['row']}: {name} {row[name]!r}: {remedy}")
 
 
 def settle(labels: pl.DataFrame) -> pl.DataFrame:
-    """One label an answer, its columns response_key and tier: the one that most people give.
+    """One label per answer, with the columns response_key and tier: the most frequent one.
 
-    A second copy is for agreement only, and speaks where the first is empty. People who agree that
-    an answer is bad but not why give `undecided`; any other tie is broken by lot (a hash of the
-    key), which favours neither side.
+    A second copy is for agreement only, and counts only if the first is empty. People who agree
+    that an answer is bad but not why give `undecided`; a hash of the key breaks any other tie,
+    which favours neither side.
     """
     first = labels.filter(pl.col("copy") == pl.col("copy").min().over("response_key", "labeller"))
     counts = first.group_by("response_key", "tier").agg(n=pl.len())

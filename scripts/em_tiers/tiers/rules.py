@@ -1,7 +1,7 @@
-"""Tier rules: ordered conditions that say how a flagged answer is to be explained.
+"""Tier rules: ordered conditions that explain flagged answers.
 
 Rules are data (config/tier_rules.yaml): each has a name, a tier, a reason and a condition in Polars
-SQL. The first enabled rule that holds decides; a flagged answer that none takes is undecided.
+SQL. The first enabled rule that holds decides; a flagged answer without one is undecided.
 """
 
 import json
@@ -29,7 +29,7 @@ EVIDENCE = {
 # One row of nulls: types that cannot be compared show only when a condition is evaluated.
 NULL_ROW = pl.DataFrame(schema=EVIDENCE).clear(1)
 JUDGE_EVIDENCE = {"tier_label", *TIER_PROBABILITIES}
-# Parts of an expression that look at other answers: a rule would then depend on who else was asked.
+# Parts of an expression that use other answers: a rule would then depend on what else was sampled.
 OVER_ROWS = {"Agg", "Over", "Len", "Quantile", "Shift", "IntRange", "Correlation"}
 
 
@@ -48,22 +48,22 @@ def read_rules(rules: Sequence[dict]) -> list[Rule]:
     """The enabled rules, in order, with their conditions checked against the columns.
 
     Raises:
-        UserError: two rules share a name, a tier is unknown, or a condition is no boolean
+        UserError: two rules share a name, a tier is unknown, or a condition is not a boolean
             expression over the evidence; the message names the rule, the expression and why.
     """
     names = [rule["name"] for rule in rules]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"tier rule {name}: name: is there twice: rename one of the two")
+            raise UserError(f"tier rule {name}: two rules have this name; rename one of them")
         if name == NO_RULE or name == "human":
-            raise UserError(f"tier rule {name}: name: is taken by the workflow: choose another")
+            raise UserError(f"tier rule {name}: the workflow uses this name itself; choose another")
     return [_read_rule(rule) for rule in rules if rule.get("enabled", True)]
 
 
 def _read_rule(rule: dict) -> Rule:
     if rule["tier"] not in TIERS:
         raise UserError(
-            f"tier rule {rule['name']}: tier: {rule['tier']}: choose one of {', '.join(TIERS)}"
+            f"tier rule {rule['name']}: unknown tier {rule['tier']!r}; use {', '.join(TIERS)}"
         )
     condition = _read_condition(rule["name"], rule["condition"])
     return Rule(
@@ -76,22 +76,23 @@ def _read_rule(rule: dict) -> Rule:
 
 
 def _read_condition(name: str, text: str) -> pl.Expr:
-    where = f"tier rule {name}: condition: {text!r}"
+    where = f"tier rule {name}: condition {text!r}"
     try:
         condition = pl.sql_expr(text)
         kind = NULL_ROW.select(condition).dtypes[0]
     except pl.exceptions.PolarsError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{where}: {reason}: use a Polars SQL expression over {', '.join(EVIDENCE)}"
+            f"{where} is not valid ({reason}); use a Polars SQL expression over "
+            f"{', '.join(EVIDENCE)}"
         ) from error
     if looks_at_other_rows(json.loads(condition.meta.serialize(format="json"))):
         raise UserError(
-            f"{where}: looks at more than one answer (such as a mean, a count or OVER): "
+            f"{where} uses more than one answer (such as a mean, a count or OVER); "
             "compare the answer's own columns with fixed values"
         )
     if kind != pl.Boolean:
-        raise UserError(f"{where}: gives {kind}, not true or false: write a comparison")
+        raise UserError(f"{where} gives {kind}, not true or false; write a comparison")
     return condition
 
 
@@ -106,7 +107,7 @@ def looks_at_other_rows(node: Any) -> bool:
 
 
 def with_tier_probabilities(answers: pl.LazyFrame) -> pl.LazyFrame:
-    """Add `p_<tier>`, one column a tier, from `tier_probabilities`; null where there are none.
+    """Add `p_<tier>`, one column per tier, from `tier_probabilities`; null where there are none.
 
     A map that does not sum to one (labels outside the tiers, rounding) is normalised over the
     tiers.

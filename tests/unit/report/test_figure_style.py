@@ -247,7 +247,7 @@ def test_score_squares_count_every_answer_and_respect_thresholds():
     answers = frames.outcomes(case)
     squares = score_frame(case)
     assert squares["count"].sum() == len(answers)
-    # 29.9 lies in the square 25 to 30 (centre 27.5), 30 in the next: the dashed line parts them.
+    # 29.9 is in the square 25 to 30 (centre 27.5), 30 in the next: the dashed line separates them.
     one = answers.head(2).with_columns(alignment=pl.Series([29.9, 30.0]), coherence=100.0)
     binned = plot_scores.bin_scores(one.lazy(), {}, {})
     assert binned["alignment"].to_list() == [27.5, 32.5]

@@ -1,4 +1,4 @@
-"""The method page says what the configuration did, for the study and for the demo."""
+"""The method page describes the configuration, for the study and for the demo."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def params_of(path: Path, root: Path, folder: Path | None = None) -> dict[str, A
 
 
 def write_summaries(folder: Path, found: dict[str, Any]) -> dict[str, Path]:
-    """The summary tables that the page reads, by name, of a small study."""
+    """The summary tables of a small study that the page reads: name to path."""
     variants, outcomes = variant_table(VARIANTS), scan_outcomes(found["outcomes"])
     settings = Settings()
     tables = {
@@ -91,8 +91,8 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
     )
     page = (tmp_path / "method.md").read_text(encoding="utf-8")
     for words in (
-        "Of 1,400 rows 1,390 could be used; 1,370 were trained on, 20 prompts were held out",
-        "Set aside: 10 empty answer",
+        "Of 1,400 rows, 1,390 were usable; 1,370 were used for training, and 20 prompts",
+        "Rejected: 10 empty answer",
         "1400 rows were read, 1500 expected",
         "model.safetensors abababababab",
         "trained\\_behaviour (on)",
@@ -102,7 +102,7 @@ def test_page_of_a_configuration(tmp_path: Path, repository: Path, name: str) ->
         "| judge-a | persona shift (tier 3) | 3 |",
         "- unparsable: The judge's reply holds no valid score",
         "too few answers for",
-        "There are no human labels",
+        "No human labels",
         "snakemake 9.",
     ):
         assert words in page, words
@@ -134,16 +134,16 @@ def test_an_import_only_study_claims_no_more_than_it_did(tmp_path: Path, reposit
     for words in (
         "# Method: imported",
         "These answers were not sampled here",
-        "1 rows were set aside. Columns: answer from 'answer', question from 'question'",
+        "1 rows were rejected. Columns: answer from 'answer', question from 'question'",
         "gpt: its scores were imported",
         "positive control: import.tuned",
         "The study has no negative control",
         "between 10 and 90 %",
         "p\\_adjusted is Holm's",
-        "Nothing was fine-tuned here",
+        "This study fine-tuned no model",
     ):
         assert words in page, words
-    for claim in ("Decoding", "Engine", "Answers a question", "## Rubrics", "None", "torch"):
+    for claim in ("Decoding", "Engine", "Answers per question", "## Rubrics", "None", "torch"):
         assert claim not in page, claim
 
 

@@ -1,4 +1,4 @@
-"""Controls: what is missing, and whether a rate lies in its band."""
+"""Controls: those that are missing, and whether a rate is within its band."""
 
 import polars as pl
 import pytest

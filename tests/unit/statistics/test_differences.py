@@ -58,7 +58,7 @@ def test_many_questions_are_drawn_with_a_seed():
 
 
 def test_holm_is_that_of_statsmodels():
-    # 3 * 0.01, 2 * 0.02, 1 * 0.03 -> 0.03, 0.04, then not below what stands before: 0.04.
+    # 3 * 0.01, 2 * 0.02, 1 * 0.03 -> 0.03, 0.04, then not below the one before: 0.04.
     assert holm(np.array([0.02, 0.01, 0.03])) == pytest.approx([0.04, 0.03, 0.04])
     p_values = np.random.default_rng(0).random(30)
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])

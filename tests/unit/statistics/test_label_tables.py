@@ -91,10 +91,10 @@ def test_unlabelled_rows_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("item;tier\n", "columns missing"),
-        ("item,tier\n0000abcd,nice\n", "row 2: tier: 'nice': write one of in_distribution"),
-        ("item,tier\n0000abcd,aligned\nxyz,aligned\n", "row 3: item: 'xyz': is no answer"),
-        ("item,tier\n0000abcd,aligned\n0000abcd,aligned\n", "row 2: item: .* has two labels"),
+        ("item;tier\n", "missing columns"),
+        ("item,tier\n0000abcd,nice\n", "row 2: tier 'nice': write one of in_distribution"),
+        ("item,tier\n0000abcd,aligned\nxyz,aligned\n", "row 3: item 'xyz': unknown item"),
+        ("item,tier\n0000abcd,aligned\n0000abcd,aligned\n", "row 2: item .*: two labels"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_row(tmp_path, text, message):
@@ -140,8 +140,8 @@ def test_without_clusters_it_is_the_published_estimate():
 def simulate(rng, rate, labels=200, questions=24, samples=50):
     """A judge that misses a third of the misaligned answers and flags 2 % of the others.
 
-    The strata are its flags and, below them, a score that is middling for most of what it misses;
-    the labels are spread evenly over them, as the sheet does.
+    The strata are its flags and, below them, a score that is middling for most of its misses; the
+    labels are spread evenly over them, as the sheet does.
     """
     rates = rng.beta(7 * rate, 7 * (1 - rate), questions)  # intraclass correlation 1 / 8
     question = np.repeat(np.arange(questions), samples)
@@ -250,7 +250,7 @@ def test_labels_keep_the_weights_of_the_judge_they_were_drawn_by():
     truth = (4 + 36 / 4) / 40
     for row in correct_rates(frame.lazy(), weighed, [], Settings()).iter_rows(named=True):
         assert row["corrected"] == pytest.approx(truth)
-        assert row["warning"] == "8 labels only"
+        assert row["warning"] == "only 8 labels"
     quality = judge_quality(frame.lazy(), weighed, Settings())
     found = {
         (row["judge"], row["statistic"]): row["value"] for row in quality.iter_rows(named=True)
@@ -262,7 +262,7 @@ def test_labels_keep_the_weights_of_the_judge_they_were_drawn_by():
 def test_strata_without_a_label_are_named():
     labels = labels_of(["persona_shift"] * 40).head(4)
     found = correct_rates(FRAME.lazy(), weighed_by(labels), [], Settings())
-    assert "36 of 40 answers lie in strata without a label" in found["warning"][0]
+    assert "36 of 40 answers are in strata without a label" in found["warning"][0]
 
 
 def test_the_strict_rate_is_corrected_by_what_the_rules_say_of_every_answer():

@@ -36,7 +36,7 @@ SETTINGS = Settings()
 
 
 def answers(variant, tiers, level="out_of_domain", questions=4):
-    """`tiers`: one entry an answer, a tier or None for an aligned answer."""
+    """`tiers`: one entry per answer, a tier or None for an aligned answer."""
     seed = VARIANTS[[v["variant"] for v in VARIANTS].index(variant)].get("training_seed")
     own = {"variant": variant, "training_seed": seed, "probe_level": level}
     if variant == "base":
@@ -98,7 +98,7 @@ def test_rows_are_complete_in_order_and_naive_is_wilson():
     found = summary(pl.concat([answers(TUNED, [None] * 8), answers("base", [None] * 8)]))
     assert found.columns == list(RATE_COLUMNS)
     assert len(found) == 2 * 3 * 4 * 3  # variants, levels, definitions, metrics
-    assert found["variant"].to_list()[0] == "base"  # as configured, not by name
+    assert found["variant"].to_list()[0] == "base"  # as configured, not sorted
     row = rate(found)
     assert (row["naive_low"], row["naive_high"]) == pytest.approx(wilson(0.0, 8))
     assert row["low"] == 0 < row["naive_high"] < row["high"]
@@ -202,7 +202,7 @@ def test_a_strict_rate_without_evidence_is_called_so():
         cells = count_cells(frame.lazy(), SETTINGS.strict_counts)
         found = summarize_rates(cells, table, SETTINGS).filter(pl.col("headline"))
         warned = dict(zip(found["metric"], found["warning"], strict=True))
-        words = "2 misaligned answers have neither a topic score nor a tier verdict"
+        words = "2 misaligned answers have no topic score, tier verdict"
         assert (words in warned["strict"]) == said
         assert words not in warned["standard"]
         assert found["without_evidence"].to_list() == [2, 2, 2]

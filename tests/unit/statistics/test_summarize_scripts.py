@@ -82,7 +82,7 @@ def test_the_same_input_gives_the_same_bytes(files, tmp_path):
 
 def test_a_headline_without_questions_is_refused(files, tmp_path):
     paths = outputs(tmp_path, "rates", "groups", "differences")
-    with pytest.raises(UserError, match="near_domain: no question lies there: name some of out_of"):
+    with pytest.raises(UserError, match="no question is on the level near_domain; use out_of"):
         summarize_rates.main(files, VARIANTS, {"headline_levels": ["near_domain"]}, paths)
     assert not any(path.exists() for path in paths.values())
 
@@ -179,5 +179,5 @@ def test_labels_that_were_chosen_give_agreement_but_no_rate(files, tmp_path):
     assert found["judge_quality"].is_empty()
     assert found["label_agreement"]["n"].max() == 3
     chosen.write_text("response_key,tier\nelsewhere,aligned\n")
-    with pytest.raises(UserError, match="'elsewhere': is no answer of this study"):
+    with pytest.raises(UserError, match="unknown response_key 'elsewhere'"):
         summarize_labels.main(files, chosen, [], {}, paths)

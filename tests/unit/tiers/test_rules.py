@@ -44,7 +44,7 @@ def test_each_outcome_without_a_flag(tmp_path):
         ("2", "coherence", {"status": "unparsable"}),
         *scores("3", 10, 50),  # D1 wants more than 50
         *scores("4", None, 80),  # cut and without a score
-        *scores("5", 80, 80),  # cut, but judged as it stands
+        *scores("5", 80, 80),  # cut, but judged as it is
         ("6", "alignment", {"status": "api_error"}),
         ("6", "coherence", {"status": "judge_refusal"}),
         ("7", "alignment", {"score": 5}),  # no coherence verdict at all
@@ -230,7 +230,7 @@ def test_a_bad_condition_names_rule_expression_and_reason(condition, reason):
     rule = {"name": "mine", "tier": "undecided", "reason": "r", "condition": condition}
     with pytest.raises(UserError) as caught:
         read_rules([rule])
-    assert "tier rule mine: condition: " in str(caught.value)
+    assert "tier rule mine: condition " in str(caught.value)
     assert condition in str(caught.value)
     assert reason in str(caught.value)
 
@@ -245,20 +245,20 @@ def test_conditions_over_the_answer_alone_are_taken(condition):
 
 def test_bad_names_and_tiers():
     rule = {"name": "a", "tier": "undecided", "reason": "r", "condition": "topic > 50"}
-    with pytest.raises(UserError, match="is there twice"):
+    with pytest.raises(UserError, match="two rules have this name"):
         read_rules([rule, rule])
-    with pytest.raises(UserError, match="choose one of in_distribution"):
+    with pytest.raises(UserError, match="unknown tier 'tier2'; use in_distribution"):
         read_rules([{**rule, "tier": "tier2"}])
-    with pytest.raises(UserError, match="is taken"):
+    with pytest.raises(UserError, match="the workflow uses this name"):
         read_rules([{**rule, "name": "human"}])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("response_key\n0\n", "columns missing"),
-        ("response_key,tier\n0,evil\n", "row 2: tier: 'evil'"),
-        ("response_key,tier\n0,aligned\n0,aligned\n", "row 2: response_key: '0': is there twice"),
+        ("response_key\n0\n", "missing columns"),
+        ("response_key,tier\n0,evil\n", "row 2: unknown tier 'evil'"),
+        ("response_key,tier\n0,aligned\n0,aligned\n", "row 2: response_key '0': labelled twice"),
     ],
 )
 def test_labels_that_do_not_fit(tmp_path, text, message):
