@@ -1,4 +1,4 @@
-"""Build the method page: what was done, in words, fit to go into a paper's appendix."""
+"""Build the method page: the method of a study in words, for a paper's appendix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

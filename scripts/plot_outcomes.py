@@ -1,4 +1,4 @@
-"""Stacked bars: what the answers of each variant count as, and the flagged ones enlarged."""
+"""Stacked bars: the outcomes of each variant's answers, with the flagged ones enlarged."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the answers lie on alignment and coherence, with the thresholds that flag them."""
+"""Alignment against coherence of the answers, with the thresholds that flag them."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from em_tiers.tables import scan_table
 from em_tiers.terms import TIERS
 from em_tiers.tiers.definitions import Definition, definition_named
 
-BIN = 5  # score points a side: the usual thresholds lie on the edges of squares
+BIN = 5  # side of a square in score points: the usual thresholds are on edges of squares
 HALF = BIN / 2
 CLASSES = (  # legend, smallest and largest count of a square
     ("1 answer", 1, 1),

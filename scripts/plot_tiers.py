@@ -83,7 +83,7 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
         )
         sign = "" if name in ("flagged", "strict") or not length else "\N{MINUS SIGN}"
         axis.annotate(
-            # Rounded first: a sum of shares may lie a hair above the tie that the tables print.
+            # Rounded first: a sum of shares may be slightly above the tie that the tables print.
             f"{sign}{round(length, 9):.1f}" if length else "0",
             (start + length, place),
             xytext=(2, 0),

@@ -1,4 +1,4 @@
-"""Write the answer in one table: the headline rates of each model and judge, fit for a paper."""
+"""Write the answer in one table: the headline rates of each model and judge, ready for a paper."""
 
 from pathlib import Path
 

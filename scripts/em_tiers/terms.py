@@ -209,7 +209,7 @@ PROBE_LEVELS = ids_of(LEVEL_TERMS)
 # Outcomes that other code must name: those of an answer without evidence, without misalignment and
 # without a score.
 UNDECIDED, ALIGNED, UNSCORED = "undecided", "aligned", "unscored"
-STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these unless told otherwise
+STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these by default
 # What `questions` of a configuration may name beside question sets: probes made from the rows of
 # each data set, as {word: description}.
 DATASET_PROBES = {

@@ -110,7 +110,7 @@ def forest_figure(frame: pl.DataFrame, blocks: list[PanelBlock], axis_label: str
     Args:
         frame: rows of the rates table, not empty.
         blocks: each a header ("" for none) and its panels, as many in each block.
-        axis_label: what the percentages are.
+        axis_label: the quantity in percent.
     """
     metrics, columns = metrics_of(frame), len(blocks[0][1])
     shown = order_variants(frame, pl.col("rate").max())

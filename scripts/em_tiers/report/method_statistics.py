@@ -55,7 +55,7 @@ def definitions_part(study: StudyEntry) -> list[Block]:
 
 
 def tiers_part(study: StudyEntry) -> list[Block]:
-    """Tier rules, what the strict and soft rates count, and human labels."""
+    """Tier rules, the tiers that strict and soft rates count, and human labels."""
     tiers = study["tiers"]
     rules = [
         f"{rule['name']} ({'on' if rule['enabled'] else 'off'}): {rule['tier'].replace('_', ' ')} "
@@ -119,7 +119,7 @@ def controls_part(study: StudyEntry) -> list[Block]:
         f"{role.replace('_', ' ')}: {', '.join(names)}" for role, names in roles.items() if names
     ]
     bands = [
-        f"{band['variant']}: the {band.get('metric', 'standard')} rate should lie between "
+        f"{band['variant']}: the {band.get('metric', 'standard')} rate should be between "
         f"{100 * band['low']:g} and {100 * band['high']:g} %"
         for band in study["acceptance"]
     ]

@@ -21,7 +21,7 @@ Departures from the published form, chosen by simulation (tests/benchmarks/cover
   It is raised to the geometric mean of itself and of the value that `PRIOR_ICC` gives in the same
   way; the weight of the latter is 3 / (2 + K), K the number of questions with an event (or
   without all events, if that is less). The correction for the
-  degrees of freedom fades with the same weight, because what is assumed is not estimated.
+  degrees of freedom fades with the same weight, because an assumed part is not estimated.
 - deff is at least 1: less variance between questions than chance gives is chance.
 - Training seeds are crossed with questions (each seed answers the same questions). Their variance
   adds to deff as in Cameron, Gelbach & Miller (2011, J. Bus. Econ. Stat. 29, 238-249), the seeds'
@@ -213,7 +213,7 @@ def zero_bound(sizes: Sequence[int], icc: float, tail: float = ZERO_TAIL) -> flo
 
 
 def _seed_effect(cells: QuestionCounts, naive: float) -> float:
-    """The seeds' part of the design effect: what they vary beyond their cells, shrunk."""
+    """The seeds' part of the design effect: their variance beyond that of their cells, shrunk."""
     sizes = cells.counted.sum(axis=1)
     if naive <= 0:
         return assumed_effect(sizes, ZERO_SEED_ICC) - 1

@@ -1,7 +1,7 @@
 """Human labels against the judges, and the rates that they correct.
 
 The sheet is a stratified sample: within a stratum of the judge that it was drawn by, every answer
-was as likely to be drawn as every other. So a label stands for the answers of its stratum over the
+was as likely to be drawn as every other. So a label represents the answers of its stratum over the
 labels there, whichever judge it is compared with. Labels of answers that people chose themselves
 (an export of the sample browser) are not a sample: they decide tiers and give agreement, but no
 rates.
@@ -191,8 +191,7 @@ def judge_quality(
 ) -> pl.DataFrame:
     """The table `judge_quality`: true and false positive rate of each judge, by people.
 
-    Weighted by what each label stands for, with the interval of a rate whose clusters are the
-    questions.
+    Weighted by the answers that each label represents; the interval clusters by question.
 
     Args:
         weighed: the result of `weigh_labels`.

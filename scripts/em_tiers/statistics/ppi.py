@@ -7,7 +7,7 @@ The point estimate is that of prediction-powered inference (Angelopoulos et al. 
            + mean over the labelled answers of (human - lambda * judge)
 
 The labelled answers are a stratified sample, so each counts with the number of answers that it
-stands for. It is unbiased whatever the judge's bias. lambda minimises the variance, within [0, 1].
+represents. It is unbiased whatever the judge's bias. lambda minimises the variance, within [0, 1].
 
 The published interval is normal and takes answers as independent. Both fail here: a rate of 1 % in
 8 questions has few misaligned answers, in few questions. Departure: the variance has two parts,
@@ -54,7 +54,7 @@ class Labels:
         judged: the judge's 0/1 on the same answers.
         question: number of the answer's question.
         stratum: number of the answer's stratum.
-        share: share of all answers that a label stands for; sums to one.
+        share: share of all answers that a label represents; sums to one.
         sampled: share of the answers of its stratum that are labelled.
     """
 
@@ -80,7 +80,7 @@ def correct(
         judged: the judge's 0/1 of every answer; shape (answers,), as the others.
         question: number of each answer's question, from 0.
         human: the people's 0/1; NaN without a label.
-        stands_for: answers that a labelled one stands for, itself included.
+        stands_for: answers that a labelled one represents, itself included.
         stratum: number of each answer's stratum, from 0.
     """
     is_labelled = np.isfinite(human)

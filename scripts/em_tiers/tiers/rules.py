@@ -19,7 +19,7 @@ NO_RULE = "no_rule"
 NO_RULE_REASON = "no enabled rule explains the answer"
 TIER_PROBABILITIES = tuple(f"p_{tier}" for tier in TIERS)
 
-# A condition may use what is known of an answer before it has an outcome.
+# A condition may use the evidence on an answer, but nothing that depends on its outcome.
 EVIDENCE = {
     name: kind
     for name, kind in OUTCOMES.items()
