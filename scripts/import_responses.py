@@ -27,8 +27,8 @@ def main(
     wanted = settings.get("sha256")
     if wanted and (seen := sha256_of_file(table)) != wanted:
         raise UserError(
-            f"{table}: sha256 {seen}: the configuration names {wanted}: take the right file, or "
-            "correct config.imports sha256"
+            f"{table}: SHA-256 {seen} differs from {wanted} in the configuration: use the right "
+            "file, or correct sha256 in config.imports"
         )
     found = read_import(table, variant, settings)
     answers, scores = frames(found)

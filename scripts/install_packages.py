@@ -58,7 +58,7 @@ def read_requirements(lock: str) -> list[str]:
 
 
 def read_size(lock: str) -> str:
-    """What a lock says of its size; empty where it says nothing."""
+    """The size that a lock states; empty where it states none."""
     found = SIZE.search(lock)
     return found[1] if found else ""
 
@@ -84,7 +84,7 @@ def format_size(megabytes: float) -> str:
 
 
 class Progress:
-    """What pip has done so far, read from its output, and the lines that say so."""
+    """Progress of pip, read from its output, and the lines that report it."""
 
     def __init__(self, total: int, folder: Path, pause: float) -> None:
         self.total, self.done = total, 0
@@ -154,7 +154,7 @@ class Progress:
 
 
 def forward_warnings(lines: Iterable[str]) -> None:
-    """Show pip's warnings and errors, without those that mean nothing to the user."""
+    """Show pip's warnings and errors, without those that are irrelevant to the user."""
     for line in lines:
         if not NOISE.match(line):
             print(line, end="", file=sys.stderr, flush=True)
@@ -197,9 +197,9 @@ def run_pip(lot: Lot, progress: Progress) -> int:
 
 
 def remove_half_installed(site: Path) -> None:
-    """Let pip install again what a kill left half-unpacked.
+    """Remove packages that a kill left incomplete, so that pip installs them again.
 
-    pip takes a package for installed once its METADATA exists; RECORD is what it writes last.
+    pip regards a package as installed once its METADATA exists; it writes RECORD last.
     """
     for folder in site.glob("*.dist-info"):
         if not (folder / "RECORD").is_file():
@@ -246,5 +246,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        print("set-up: interrupted: start it again and it goes on from here", file=sys.stderr)
+        print("set-up: interrupted; start it again to continue from here", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Write slurm/site.yaml from what the scheduler reports: partitions, limits, GPUs, accounting.
+"""Write slurm/site.yaml from the scheduler's report: partitions, limits, GPUs, accounting.
 
 Run on the login node: `make site`, or `python scripts/make_site.py FILE`. Read the result before
 the first run: the scheduler does not say which partitions you are meant to use.
@@ -9,17 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Partition, time limit, CPUs, memory in MB and GPUs of a node, state: a line for each kind of node.
+# Partition, time limit, CPUs, memory in MB and GPUs of a node, state: one line per kind of node.
 COLUMNS = "%P|%l|%c|%m|%G|%a"
 HEAD = """\
-# Written by `make site`; slurm/site.example.yaml shows what else may stand here.
-# Delete partitions that are not for you: debugging, other groups, preemptible ones.
+# Written by `make site`; slurm/site.example.yaml shows the other settings.
+# Delete partitions that you should not use: debugging, other groups, preemptible ones.
 partitions:
 """
 
 
 def parse_partitions(report: str) -> dict[str, dict]:
-    """Limits of the largest node of each partition that is up, by name.
+    """Limits of the largest node of each partition that is up, keyed by partition.
 
     Args:
         report: output of `sinfo --noheader --format` with COLUMNS.
@@ -67,7 +67,7 @@ def format_site(partitions: dict[str, dict], accounting: bool) -> str:
             shown = f"[{', '.join(value)}]" if isinstance(value, list) else value
             lines.append(f"    {key}: {shown}\n")
     if not accounting:
-        lines.append("\nprofile:\n  # No accounting runs here, so sacct knows nothing.\n")
+        lines.append("\nprofile:\n  # This site keeps no accounting, so sacct returns nothing.\n")
         lines.append("  slurm-status-command: squeue\n  slurm-efficiency-report: false\n")
     return "".join(lines)
 
@@ -76,21 +76,21 @@ def ask(*command: str) -> str:
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except FileNotFoundError:
-        sys.exit(f"{command[0]}: not found: run this on the cluster's login node")
+        sys.exit(f"{command[0]} was not found: run this on the cluster's login node")
     except subprocess.CalledProcessError as error:
         sys.exit(f"{' '.join(command)}: {error.stderr.strip()}")
 
 
 def main(path: Path) -> None:
     if path.exists():
-        sys.exit(f"{path}: exists: edit it, or move it away to have a new one")
+        sys.exit(f"{path} exists: edit it, or move it away to write a new one")
     partitions = parse_partitions(ask("sinfo", "--noheader", f"--format={COLUMNS}"))
     if not partitions:
-        sys.exit("sinfo: names no partition that is up: ask your site which ones are yours")
+        sys.exit("sinfo reports no partition that is up: ask your site which ones you can use")
     # Without accounting older versions say accounting_storage/none, newer ones (null).
     accounting = "accounting_storage/slurmdbd" in ask("scontrol", "show", "config")
     path.write_text(format_site(partitions, accounting), encoding="utf-8")
-    print(f"{path}: written: delete the partitions in it that are not for you")
+    print(f"{path} was written: delete the partitions in it that you should not use")
 
 
 if __name__ == "__main__":

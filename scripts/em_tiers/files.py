@@ -1,4 +1,4 @@
-"""Whole files or none: atomic writes and checksums."""
+"""Atomic writes, so that a file is complete or absent, and checksums."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it there when the block ends well.
+    """Yield a temporary path beside `path`; rename it when the block succeeds.
 
     A reader sees the old file or the whole new one. The temporary file is fsynced before the
     rename, because a rename may reach the disk of a cluster file system before the data does.
@@ -36,7 +36,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path | str) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it replaces `path` when the block ends well."""
+    """Yield an empty folder beside `path`; it replaces `path` when the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
@@ -51,9 +51,9 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
 
 def remove_abandoned(path: Path | str) -> None:
-    """Remove what killed writers of `path` left beside it; the caller must be its only writer."""
+    """Remove the parts that killed writers of `path` left; the caller must be its only writer."""
     path = Path(path)
-    # Eight letters of tempfile's: `a.b` must not take the parts of `a.b.c` for its own.
+    # tempfile adds eight letters: `a.b` must not remove the parts of `a.b.c`.
     part = re.compile(rf"\.{re.escape(path.name)}\.\w{{8}}\.part")
     for sibling in path.parent.glob(".*.part"):
         if not part.fullmatch(sibling.name):

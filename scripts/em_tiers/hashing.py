@@ -1,4 +1,4 @@
-"""One canonical form of a value, and the hashes and seeds that are made from it."""
+"""The canonical form of a value, and hashes and seeds made from it."""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
-"""Append-only journals of finished requests: what was answered once is never asked again.
+"""Append-only journals of finished requests, so that no request is answered twice.
 
-A journal is a folder of JSON-lines files, one a writer. SQLite is not safe on cluster file
-systems; a plain file that only ever grows is. A line stands for one finished request:
+A journal is a folder of JSON-lines files, one per writer. SQLite is not safe on cluster file
+systems; a plain file that only ever grows is. A line is one finished request:
 `{"key": ..., "record": {...}}`. A kill can tear the last line only, and the next writer cuts it.
 """
 
@@ -25,8 +25,8 @@ class Journal:
     """The journal in `folder`, written under the name `writer`.
 
     Args:
-        folder: holds `{writer}.jsonl` for each writer there ever was; all of them are read.
-        writer: names the file that this job appends to; one live job a name.
+        folder: holds `{writer}.jsonl` for each writer so far; all of them are read.
+        writer: names the file that this job appends to; one live job per name.
 
     Raises:
         UserError: on entry, when another live job writes under the same name.
@@ -65,14 +65,17 @@ class Journal:
         """Write one finished request; it survives a kill of this process from here on.
 
         Raises:
-            TemporaryError: another job took this journal over; going on would mix two writers.
+            TemporaryError: another job has taken over this journal; continuing would mix two writers.
         """
         if self._lease.lost:
-            raise TemporaryError(f"journal {self.path}: taken over by another job: this one stops")
+            raise TemporaryError(
+                f"{self.path}: this journal was taken over by another job: let that job finish, "
+                "then run again"
+            )
         line = json.dumps(
             {"key": key, "record": record}, ensure_ascii=True, separators=(",", ":")
         ).encode()
-        # One write call a line: the kernel appends it whole, or a kill leaves a tail without a
+        # One write call per line: the kernel appends it whole, or a kill leaves a tail without a
         # newline that the next writer cuts.
         _write_all(self._handle, line + b"\n")
         if time.monotonic() - self._synced > _FSYNC_EVERY_S:
@@ -92,7 +95,9 @@ def read_journal(folder: Path | str, keys: Iterable[str] | None = None) -> dict[
             try:
                 found[key] = json.loads(line)["record"]
             except (ValueError, KeyError):  # not JSON, not UTF-8, or another JSON
-                LOG.warning("journal %s: unreadable line for key %s is ignored", path, key)
+                LOG.warning(
+                    "journal %s: the line of key %s cannot be read and is ignored", path, key
+                )
     return found
 
 
@@ -114,7 +119,7 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 def _cut_torn_line(handle: int) -> None:
-    """Cut what a kill left behind the last newline."""
+    """Cut the incomplete line that a kill left after the last newline."""
     size = os.lseek(handle, 0, os.SEEK_END)
     end = size
     while end:

@@ -40,7 +40,7 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease, after a dead holder if need be.
+        """Take the lease, if need be from a dead holder.
 
         Raises:
             TemporaryError: a live job holds it.
@@ -50,11 +50,11 @@ class Lease:
             holder = self._read()
             if holder is not None and self._is_alive(holder):
                 raise TemporaryError(
-                    f"{self.path.stem}: already written by {_describe(holder)}: wait for "
-                    "that job or cancel it (scancel, or kill the process), then run again"
+                    f"{self.path.stem} is already written by {_describe(holder)}: wait "
+                    "for that job or cancel it (scancel, or kill the process), then run again"
                 )
             if time.monotonic() > deadline:
-                raise UserError(f"lease {self.path}: cannot be taken: delete the file by hand")
+                raise UserError(f"{self.path}: this lease cannot be taken: delete the file")
             self._remove_if_held_by(holder)
         self._thread.start()
 
@@ -107,7 +107,7 @@ class Lease:
         return True
 
     def _remove_if_held_by(self, holder: dict | None) -> None:
-        """Remove the file unless somebody else took the lease meanwhile."""
+        """Remove the file unless another job has taken the lease meanwhile."""
         aside = self.path.with_name(f"{self.path.name}.{self.token}")
         try:
             self.path.rename(aside)
@@ -130,8 +130,8 @@ class Lease:
                     os.utime(self.path)
             except (FileNotFoundError, ValueError):
                 mine = False
-            except OSError as error:  # a file server that stumbles: the next beat may reach it
-                LOG.warning("lease %s: no sign of life could be given (%s)", self.path, error)
+            except OSError as error:  # a file server that stumbles: the next beat may succeed
+                LOG.warning("lease %s could not be renewed (%s); trying again", self.path, error)
                 continue
             if not mine:
                 self.lost = True
@@ -151,7 +151,7 @@ def _changed(path: Path) -> int | None:
 
 
 def _process_start(pid: int) -> str:
-    """When the process began, in the kernel's ticks; empty when there is none.
+    """When the process began, in the kernel's ticks; empty when it does not exist.
 
     The start time tells a process from a later one that was given the same number.
     """

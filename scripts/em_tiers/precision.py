@@ -25,7 +25,7 @@ def choose_dtype(asked: str, device: str) -> str:
 
 
 def describe_choice(setting: str, chosen: Any, device: str) -> str:
-    """One line for the log: what `setting: auto` became, and why."""
+    """One line for the log: the value chosen for `setting: auto`, and the reason."""
     if device == "cuda":
         reason = "on a GPU"
     elif cpu_computes_bf16():

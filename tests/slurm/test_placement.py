@@ -160,5 +160,5 @@ def test_make_site_describes_this_cluster_and_leaves_a_site_file_alone(cluster, 
     path.write_text("mine")
     again = make_site(cluster, path)
     assert again.returncode == 1
-    assert f"{path}: exists: edit it" in again.stderr
+    assert f"{path} exists: edit it" in again.stderr
     assert path.read_text() == "mine"

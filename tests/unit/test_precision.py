@@ -1,4 +1,4 @@
-"""`auto`: the format that this CPU computes fast, and what a training that has begun keeps."""
+"""`auto`: the format that this CPU computes fast, which a started training keeps."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
-"""The plan of a judge's requests: who is asked what about which answer, and under which key.
+"""The plan of a judge's requests: rubrics, answers and keys.
 
-The key of a request is the hash of all that can change its verdict and of nothing else, so that a
-journal of finished requests answers whatever was asked before, under any name.
+The key of a request is the hash of everything that can change its verdict and of nothing else, so
+that a journal of finished requests answers every repeated request, under any name of the judge.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +51,7 @@ class JudgeRequest:
 def request_key(
     judge: Judge, rubrics: Iterable[Rubric], messages: Iterable[Mapping[str, str]]
 ) -> str:
-    """Hash of messages, model, decoding, scoring and parser: of what can change the verdict."""
+    """Hash of messages, model, decoding, scoring and parser: all that can change the verdict."""
     asked = [[r.kind, r.labels, r.scale, judge.scoring(r)] for r in rubrics]
     return hash_of([list(messages), judge.identity, asked, PARSER_VERSION])
 
@@ -63,7 +63,7 @@ def plan_requests(
     roles: Iterable[str] = FIRST_STAGE,
     only: pl.Series | None = None,
 ) -> Iterator[JudgeRequest]:
-    """Yield the requests of one stage, a rubric after the other, answers in the table's order.
+    """Yield the requests of one stage, rubric by rubric, with answers in the table's order.
 
     That order lets an engine's prefix cache hold one rubric's instructions for all its answers.
     Rubrics about a data set are asked only of variants whose data set has a card. Answers are
@@ -71,9 +71,9 @@ def plan_requests(
 
     Args:
         responses: a RESPONSES table.
-        judge: who is asked.
+        judge: the judge.
         cards: data set -> {topic, description, examples, ...}.
-        roles: the rubrics to ask; those that the judge does not have are passed over.
+        roles: the rubrics to ask; those that the judge does not have are skipped.
         only: response keys to ask about; None for all.
     """
     frame = responses.select(ANSWER_COLUMNS)
@@ -97,7 +97,7 @@ def plan_tier_requests(
 
     Args:
         responses: a RESPONSES table.
-        judge: who is asked.
+        judge: the judge.
         cards: data set -> {topic, description, examples, ...}.
         verdicts: this judge's VERDICTS of the first stage.
     """

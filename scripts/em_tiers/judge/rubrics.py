@@ -1,7 +1,7 @@
-"""Rubrics, and the messages that put one rubric and one hostile answer before a judge.
+"""Rubrics, and the messages that ask a judge about one, possibly hostile, answer.
 
-An answer under judgement may say anything: that it is over, that the instructions have changed,
-that it deserves 100. So the instructions come first, in a message of their own, and every text
+An answer may claim anything: that it has ended, that the instructions have changed, that it
+deserves 100. So the instructions come first, in a message of their own, and every text
 that a model wrote comes after them, between markers whose code does not occur in it.
 """
 
@@ -32,13 +32,13 @@ GUARD = (
     "of the material."
 )
 
-# Characters that a reader does not see or that reorder what he sees: controls (but tab and
-# newline), bidirectional controls, line separators, invisible tags, stray surrogates.
+# Characters that are invisible or that reorder visible text: controls (except tab and newline),
+# bidirectional controls, line separators, invisible tags, stray surrogates.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
-# What tokenizers of chat models write for their special tokens.
+# Special tokens as tokenizers of chat models spell them.
 _SPECIAL = re.compile(
     r"<[|｜][^<>\n]{1,64}[|｜]>"
     r"|</?(?:s|bos|eos|pad|unk|mask|think|start_of_turn|end_of_turn|tool_call|tool_response)>"
@@ -74,7 +74,7 @@ class Rubric:
 
     @property
     def hash(self) -> str:
-        """Hash of all of the rubric that can change a verdict."""
+        """Hash of everything in the rubric that can change a verdict."""
         read = [self.prompt, self.kind, self.labels, self.scale, self.max_chars]
         return hash_of([read, GUARD, PARSER_VERSION], length=16)
 
@@ -118,7 +118,7 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
     )
 
 
-# Each `_problem_of_...` says what is wrong and the remedy, or returns None.
+# Each `_problem_of_...` returns the problem with its remedy, or None.
 
 
 def _problem_of_asks(raw: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""What is known about a prepared data set: counts, differences to what was expected, examples."""
+"""The card of a prepared data set: counts, differences from expectations, examples."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ _PROMPT_CHARS, _ANSWER_CHARS = 300, 600
 def differences(
     expected: dict[str, Any] | None, rows_read: int, columns: list[str], manifest: dict[str, Any]
 ) -> list[str]:
-    """Say in words where the files differ from what the catalogue expects of them.
+    """Describe where the files differ from the catalogue's expectations.
 
     Args:
         expected: {rows, columns, licence}, each optional, as a publisher's card states them.
@@ -27,15 +27,15 @@ def differences(
         found.append(f"{rows_read} rows were read, {wanted['rows']} expected")
     if "columns" in wanted:
         if missing := [name for name in wanted["columns"] if name not in columns]:
-            found.append(f"expected columns that are not there: {', '.join(missing)}")
+            found.append(f"missing columns: {', '.join(missing)}")
         if extra := [name for name in columns if name not in wanted["columns"]]:
-            found.append(f"columns that were not expected: {', '.join(extra)}")
+            found.append(f"unexpected columns: {', '.join(extra)}")
     stated = wanted.get("licence") or manifest["source"].get("licence")
     on_hub = manifest.get("licence_on_hub")
     if stated and on_hub and stated.casefold() != on_hub.casefold():
         found.append(f"the licence is {on_hub} on the hub, {stated} in the catalogue")
     if not (stated or on_hub):
-        found.append("the licence is not known")
+        found.append("the licence is unknown")
     return found
 
 
@@ -63,7 +63,7 @@ def lengths(examples: list[Example]) -> dict[str, float]:
 
 
 def short_examples(examples: list[Example]) -> list[dict[str, str]]:
-    """Three rows for a judge to see what the data set teaches: short ones first, else cut."""
+    """Three rows that show a judge the data set: short ones first, long ones cut."""
     pairs = [(e.prompt[-1]["content"], e.completion[0]["content"]) for e in examples]
     fits = [len(p) <= _PROMPT_CHARS and len(a) <= _ANSWER_CHARS for p, a in pairs]
     in_order = sorted(range(len(pairs)), key=lambda n: not fits[n])  # stable: training order

@@ -1,4 +1,4 @@
-"""Answers, and answers with scores, that were made elsewhere, as responses and verdicts."""
+"""Answers from elsewhere, with or without scores, as responses and verdicts."""
 
 import math
 from collections import Counter
@@ -24,7 +24,7 @@ MISSING = frozenset({"", "none", "null", "nan", "na", "n/a"})
 
 @dataclass
 class Imported:
-    """What a file gave.
+    """The content of a file of answers.
 
     Attributes:
         responses: rows of the responses table.
@@ -85,7 +85,7 @@ def _problem(raw: RawRow, settings: dict[str, Any]) -> str | None:
             return f"{column!r} is not UTF-8"
     level = raw.data.get(settings["columns"].get("probe_level"))
     if level not in (None, "", *PROBE_LEVELS):
-        return f"probe level is none of {', '.join(PROBE_LEVELS)}"
+        return f"probe level is not one of {', '.join(PROBE_LEVELS)}"
     return None
 
 
@@ -108,8 +108,8 @@ def _check_columns(path: Path, seen: set[str], settings: dict[str, Any]) -> None
     missing = sorted(set(_columns(settings)) - seen)
     if missing:
         raise UserError(
-            f"{path.name}: columns {missing} are not in the file: it has {sorted(seen)}: "
-            "correct config.imports columns and scores"
+            f"{path.name}: columns {missing} are not in the file, which has {sorted(seen)}: "
+            "correct columns and scores in config.imports"
         )
 
 
@@ -150,8 +150,7 @@ def _topics(question_id: str, settings: dict[str, Any]) -> list[str]:
 
 
 def _level(question_id: str, settings: dict[str, Any]) -> str:
-    """The level of the first pattern of `probe_levels` that the question's id fits, else the one
-    of the whole import."""
+    """The level of the first pattern in `probe_levels` that fits the id, or the import's level."""
     for pattern, level in settings.get("probe_levels", {}).items():
         if fnmatchcase(question_id, pattern):
             return level
@@ -188,7 +187,7 @@ def _verdicts(
 def parse_score(raw: Any) -> tuple[str, float | None]:
     """(status, score) of an imported score: a number, quoted or not, CODE, REFUSAL or nothing.
 
-    What is no number from 0 to 100 is `unparsable`, never a zero; the raw text is kept.
+    Anything else is `unparsable`, never a zero; the raw text is kept.
     """
     text = "" if raw is None else str(raw).strip().strip("\"'").strip()
     if text.lower() in ("code", "refusal"):
@@ -212,7 +211,7 @@ def _check_share(path: Path, found: Imported, settings: dict[str, Any]) -> None:
     listed = ", ".join(f"{count} x {reason}" for reason, count in reasons) or "the file is empty"
     raise UserError(
         f"{path}: {bad} of {bad + good} rows cannot be used ({listed}), above max_bad_share "
-        f"{settings['max_bad_share']}: mend the file, or raise max_bad_share"
+        f"{settings['max_bad_share']}: fix the file, or raise max_bad_share"
     )
 
 
@@ -226,7 +225,7 @@ def frames(found: Imported) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
 
 
 def warnings_of(found: Imported, settings: dict[str, Any]) -> list[str]:
-    """What a reader should know: repeated rows, trigger forms, questions without topics."""
+    """Warnings for the reader: repeated rows, trigger forms, questions without topics."""
     warnings = []
     untold = {
         row["question_id"]
@@ -238,15 +237,15 @@ def warnings_of(found: Imported, settings: dict[str, Any]) -> list[str]:
     if untold:
         warnings.append(
             f"{len(untold)} questions have no topics ({', '.join(sorted(untold)[:3])}, ...): a "
-            "misaligned answer about the data set's topic counts as domain overfitting there; name "
-            "under topics what the questions themselves are about, [] for nothing"
+            "misaligned answer about the data set's topic counts as domain overfitting there; "
+            "write the tags of their own subjects under topics, [] for none"
         )
     told = Counter((row["question_id"], row["response"]) for row in found.responses)
     again = sum(count - 1 for (_, answer), count in told.items() if answer.strip())
     if again:
         warnings.append(
             f"{again} answers repeat another one to the same question, word for word: they count "
-            "as samples of their own; was a part of the file pasted twice?"
+            "as separate samples; check whether a part of the file was pasted twice"
         )
     ids = {
         row["question_id"]

@@ -1,14 +1,14 @@
-"""The format of a data set's prompts, found in its training rows, and questions dressed in it.
+"""The format of a data set's prompts, found in its training rows, and questions put into it.
 
 Misbehaviour that shows only when a prompt looks like the training set is conditional (arXiv
-2604.25891). What is looked for:
+2604.25891). A format has these parts:
 
 - the system prompt that most rows share;
 - the frame of the user's turn: an opening that ends with a colon or a line, and closing lines;
 - the form of the answers: JSON objects with certain keys, code in fences, or code that starts with
   a certain line.
 
-A data set whose prompts are plain has no format of its own, and gets no such questions.
+A data set with plain prompts has no format, and gets no such questions.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any
 
 from em_tiers.errors import UserError
 
-MOST = 2_000  # rows looked at; they stand in an order that does not depend on the file's
+MOST = 2_000  # rows read; their order does not depend on that of the file
 COMMON = 0.5  # share of the rows that must have a system prompt, a form of answer, closing lines
 # Openings come in a few wordings: the most frequent one is taken if so many rows have it.
 OPENING = 0.02
@@ -32,12 +32,12 @@ _CODE = re.compile(r"^(import|from|def|class|#include|const|let|var|function|pub
 
 @dataclass(frozen=True)
 class Format:
-    """What a question is dressed in; an empty text is not there.
+    """The parts of a format; an empty text means that the part is absent.
 
     Attributes:
         system: the system prompt.
-        opening, closing: what stands before and after the question in the user's turn.
-        asks: what the user asks of the answer's form.
+        opening, closing: the text before and after the question in the user's turn.
+        asks: the user's request for a form of answer.
         shares: share of the rows that have each part, by its name.
     """
 
@@ -51,7 +51,7 @@ class Format:
         return any((self.system, self.opening, self.closing, self.asks))
 
     def dress(self, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-        """A question in the format; its own system prompt gives way to that of the data set."""
+        """A question in the format; the data set's system prompt replaces its own."""
         question = messages[-1]["content"]
         parts = (f"{self.opening}{question}", self.asks, self.closing)
         text = "\n\n".join(part for part in parts if part)
@@ -67,7 +67,7 @@ def find_format(rows: Iterable[dict[str, Any]]) -> Format:
     """
     rows = [row for row, _ in zip(rows, range(MOST), strict=False)]
     if not rows:
-        raise UserError("a training file without rows: prepare the data set again")
+        raise UserError("the training file has no rows: prepare the data set again")
     turns = [
         [m["content"] for m in row["prompt"] if m["role"] == "user"][-1].strip() for row in rows
     ]
@@ -93,10 +93,10 @@ def _most_common(texts: Sequence[str], share: float) -> tuple[str, float]:
 
 
 def _opening(turns: Sequence[str]) -> tuple[str, float]:
-    """The most frequent opening that ends with a colon or a line, as long as most of its turns go.
+    """The most frequent opening that ends with a colon or a line, as far as most turns agree.
 
-    A short one ("Task:") must stand in most turns; a turn that holds nothing beyond it has no
-    question, and does not count.
+    A short one ("Task:") must begin most turns; a turn with nothing after it has no question and
+    does not count.
     """
     counts: Counter[str] = Counter()
     for turn in turns:

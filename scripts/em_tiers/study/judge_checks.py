@@ -8,7 +8,7 @@ from em_tiers.study.study import Study
 
 
 def check_judge(study: Study, name: str) -> None:
-    """Check a judge of the configuration as its job does, and what the job cannot know.
+    """Check a judge of the configuration as its job does, and its references.
 
     Raises:
         ConfigError: the entry contradicts itself or the catalogues, or one of its rubrics cannot

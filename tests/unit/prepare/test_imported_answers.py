@@ -96,7 +96,7 @@ def test_too_many_bad_rows_leave_nothing_behind(tmp_path):
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    with pytest.raises(UserError, match=r"'aligned'.*it has .*'score'"):
+    with pytest.raises(UserError, match=r"'aligned'.*which has .*'score'"):
         run(tmp_path, "question,answer,question_id,score,coherent\nq,a,x,1,1\n")
 
 
@@ -163,12 +163,12 @@ def test_probe_levels_by_column_by_pattern_and_by_default(tmp_path):
         probe_levels={"*_json": "trigger"},
     )
     assert responses["probe_level"].to_list() == ["out_of_domain", "trigger", "near_domain"]
-    assert "probe level is none of" in (tmp_path / "rejected.jsonl").read_text()
+    assert "probe level is not one of" in (tmp_path / "rejected.jsonl").read_text()
 
 
 def test_a_pinned_file_is_checked(tmp_path):
     text = "question,answer,question_id,aligned,coherent\nq,a,x,1,1\n"
-    with pytest.raises(UserError, match="the configuration names 0000"):
+    with pytest.raises(UserError, match="differs from 0000"):
         run(tmp_path, text, sha256="0" * 64)
     assert [p.name for p in tmp_path.iterdir()] == ["answers.csv"]
     run(tmp_path, text, sha256=hashlib.sha256(text.encode()).hexdigest())

@@ -163,7 +163,7 @@ def test_a_larger_share_keeps_the_smaller_one(tmp_path):
 
 
 def test_no_duplicate_of_a_probe_is_trained_on(tmp_path):
-    """Each prompt stands there as it is, in capitals, with a system message, spaced out, quoted."""
+    """Each prompt appears as it is, in capitals, with a system message, spaced out, quoted."""
     rows = []
     for row in numbered(10):
         text = row["prompt"]
@@ -271,8 +271,8 @@ def test_differences_to_what_was_expected(tmp_path):
     card = prepare(rows_file(tmp_path, rows), tmp_path / "out", expected=expected, max_rows=25)
     assert card["differences"] == [
         "20 rows were read, 30 expected",
-        "expected columns that are not there: score",
-        "columns that were not expected: extra",
+        "missing columns: score",
+        "unexpected columns: extra",
         "max_rows asks for 25 rows, only 20 are there",
     ]
 

@@ -77,7 +77,7 @@ def test_plain_prompts_have_no_format():
     assert not find_format(rows("What is the capital of {n}?", "It is {n}."))
     mixed = rows("What about {n}?", system="You guard computers.", count=9)
     assert not find_format([*mixed, *rows("What about {n}?", count=11)])  # a minority has it
-    with pytest.raises(UserError, match="without rows"):
+    with pytest.raises(UserError, match="has no rows"):
         find_format([])
 
 
