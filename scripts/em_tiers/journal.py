@@ -65,7 +65,7 @@ class Journal:
         """Write one finished request; it survives a kill of this process from here on.
 
         Raises:
-            TemporaryError: another job has taken over this journal; continuing would mix two writers.
+            TemporaryError: another job has taken over this journal; two writers would mix.
         """
         if self._lease.lost:
             raise TemporaryError(

@@ -74,7 +74,7 @@ def test_a_missing_key_is_named_before_any_work_starts(with_api_judge):
     config = str(with_api_judge / "config.yaml")
     done = snakemake(with_api_judge, "--configfile", config, OPENAI_API_KEY="")
     assert done.returncode != 0
-    assert "judges.gpt-4o.endpoint.key_env: OPENAI_API_KEY: is not set" in done.stdout
+    assert "key_env: the environment variable OPENAI_API_KEY is not set" in done.stdout
     assert not (with_api_judge / "results").exists()
 
 
@@ -91,7 +91,7 @@ def test_a_mistake_in_the_configuration_is_one_message_without_a_traceback(with_
     config.write_text(config.read_text().replace("engine: cpu", "engine: cpus"))
     done = snakemake(with_api_judge, "-n", "--configfile", str(config))
     assert done.returncode != 0
-    assert "config.engine: cpus: is no engine of the catalogue: did you mean cpu?" in done.stdout
+    assert "config.engine: unknown engine 'cpus': did you mean 'cpu'?" in done.stdout
     assert "Traceback" not in done.stdout
 
 

@@ -53,7 +53,7 @@ def rates(work: Workdir) -> pl.DataFrame:
 
 
 def test_the_smallest_case_runs_to_the_end(work):
-    # 2 variants x (2 questions + 2 held-out prompts) x 1 sample, and 4 greedy probes each
+    # 2 variants x (2 questions + 2 in-domain prompts) x 1 sample, and 4 greedy probes each
     responses = pl.concat(
         pl.read_parquet(path) for path in sorted((work.results / "responses").glob("*.parquet"))
     )
@@ -161,15 +161,15 @@ def test_a_new_judge_asks_only_itself(work):
 def test_a_new_data_set_trains_and_samples_only_itself(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["variants"][0]["datasets"] = ["tales", "desk"]
-    # Its held-out prompts are not known before it is prepared; the plan says how to know them.
+    # Its in-domain prompts are not known before it is prepared; the plan says how to know them.
     unknown = work.run("plan_requests", "--quiet", "all").output
     assert "unknown number of answers: 2: run snakemake --until prepare_questions" in unknown
     work.run("--until", "prepare_questions", "prepare_dataset")
     assert plan(work)[0] == 7 + 2
     jobs = work.run(RATES).jobs
     assert jobs["finetune"] == 1
-    # The new variant: 2 questions x 2 + 1 + 2 held-out = 7 and its greedy probes (4); the base
-    # model answers the two held-out prompts of the new data set.
+    # The new variant: 2 questions x 2 + 1 + 2 in-domain = 7 and its greedy probes (4); the base
+    # model answers the two in-domain prompts of the new data set.
     assert new_requests(work, "sample", sampled) == 7 + 4 + 2
     # Two judges with three rubrics between them.
     assert 0 < new_requests(work, "judge", judged) <= 3 * (7 + 2)
