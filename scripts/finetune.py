@@ -30,7 +30,7 @@ from em_tiers.train.checkpoints import (
     open_folder,
     training_fingerprint,
 )
-from em_tiers.train.encoded_rows import check_truncation, encode_rows, read_rows, save_rows
+from em_tiers.train.encoded_rows import check_truncation, encode_rows, read_training_rows, save_rows
 from em_tiers.train.launch import choose_device, rule_log, run_training
 
 LOSS_COLUMNS = ("step", "epoch", "loss", "learning_rate", "tokens", "loss_tokens", "grad_norm")
@@ -163,7 +163,7 @@ def encode(
     tokenizer: Any, train: Path, thinking: str, recipe: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
     """Save the rows as token ids, and return their counts. Raises UserError for too many cut."""
-    encoded = encode_rows(tokenizer, read_rows(train), thinking, recipe["max_length"])
+    encoded = encode_rows(tokenizer, read_training_rows(train), thinking, recipe["max_length"])
     counts = encoded.counts.as_dict()
     LOG.info(
         "%d rows, %d tokens, %d of them with loss; %.1f %% of rows cut at %d tokens",

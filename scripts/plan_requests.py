@@ -10,7 +10,7 @@ from typing import Any
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
 from em_tiers.inference.missing_answers import (
-    count_answers,
+    count_sampled,
     exists,
     is_retrained,
     missing_answers,
@@ -47,7 +47,7 @@ def main(
         print(f"variants with an unknown number of answers: {len(unknown)}: {preparation(unknown)}")
     elif not any(missing.values()):
         print("sample: nothing is missing")
-    sampled = [v for v in variants if count_answers(v) and not is_retrained(v, rebuilt)]
+    sampled = [v for v in variants if count_sampled(v) and not is_retrained(v, rebuilt)]
     cards = {v["dataset"]: read_json(v["card"]) for v in sampled if exists(v["card"])}
     for name, entry in judges.items():
         for line in plan_judge(entry, variants, sampled, missing, cards, max_tokens):
@@ -71,7 +71,7 @@ def sampling_in_words(
     """What is sampled of a variant; None when nothing is, or when it is not known yet."""
     count = missing[variant["variant"]]
     if count:
-        again = is_retrained(variant, rebuilt) and count_answers(variant)
+        again = is_retrained(variant, rebuilt) and count_sampled(variant)
         unless = " (none if training gives the same weights as before)" if again else ""
         return f"{variant['variant']}: {count:,} answers{unless}"
     if count == 0 and variant["journal"] and variant["responses"] in rebuilt:

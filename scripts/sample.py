@@ -15,17 +15,17 @@ from em_tiers.download.manifests import content_identity
 from em_tiers.inference.adapter_folder import verify_adapter
 from em_tiers.inference.engine import EngineAnswer, EngineRequest, LocalEngine
 from em_tiers.inference.sampling import (
-    PROBE_DECODING,
-    PROBE_PROMPTS,
+    ADAPTER_CHECK_DECODING,
+    ADAPTER_CHECK_PROMPTS,
     Identity,
-    Planned,
+    PlannedAnswer,
     Prompt,
     check_applied,
     check_lengths,
     count_of,
     decoding_of,
     engine_request,
-    plan_probes,
+    plan_adapter_checks,
     plan_variant,
     read_question_tables,
     render_prompts,
@@ -143,8 +143,8 @@ class Sampler:
         self.sampling = sampling
         self.questions = questions
         self.prompts = prompts
-        messages = [[{"role": "user", "content": text}] for text in PROBE_PROMPTS]
-        self.probes = render_prompts(engine.tokenizer, messages, thinking)
+        messages = [[{"role": "user", "content": text}] for text in ADAPTER_CHECK_PROMPTS]
+        self.check_prompts = render_prompts(engine.tokenizer, messages, thinking)
 
     def count(self, task: Task) -> int:
         """How many answers a variant has."""
@@ -154,10 +154,10 @@ class Sampler:
         """Complete the journal for these variants, then yield the rows of each."""
         plans = [self._plan(task) for task in tasks]
         wanted = {planned.key for plan in plans for planned in plan}
-        # One pass over the journal, which can be long: the probes' answers come with the others.
-        probes = {planned.key for task in tasks for planned in self._probes(task.identity)}
-        probes |= {planned.key for planned in self._probes(self._base_of(tasks[0]))}
-        records = self.journal.read(wanted | probes)
+        # One pass over the journal, which can be long: the checks' answers come with the others.
+        checks = {planned.key for task in tasks for planned in self._plan_checks(task.identity)}
+        checks |= {planned.key for planned in self._plan_checks(self._base_of(tasks[0]))}
+        records = self.journal.read(wanted | checks)
         missing = len(wanted - records.keys())
         LOG.info(
             "%d variants: %d answers in the journal, %d to generate",
@@ -174,7 +174,7 @@ class Sampler:
         # variant to variant, and a variant's proof and answers belong to one turn.
         together = self.engine.settings["adapters"] == "lora"
         for turn in [waiting] if together else [[pair] for pair in waiting]:
-            self._prove([task for task, _ in turn if task.weights is not None], records)
+            self._check_adapters([task for task, _ in turn if task.weights is not None], records)
             decoding = decoding_of(self.sampling)
             requests = [
                 engine_request(planned, self.prompts, decoding, task.weights)
@@ -187,28 +187,28 @@ class Sampler:
                 task.variant, task.identity, plan, self.questions, self.prompts, records
             )
 
-    def _plan(self, task: Task) -> list[Planned]:
+    def _plan(self, task: Task) -> list[PlannedAnswer]:
         tables = task.variant["questions"]
         return plan_variant(task.identity, tables, self.questions, self.prompts, self.sampling)
 
-    def _probes(self, identity: Identity) -> list[Planned]:
-        return plan_probes(identity, self.probes)
+    def _plan_checks(self, identity: Identity) -> list[PlannedAnswer]:
+        return plan_adapter_checks(identity, self.check_prompts)
 
     def _base_of(self, task: Task) -> Identity:
         return replace(task.identity, adapter_sha256=None)
 
-    def _prove(self, tasks: list[Task], records: dict[str, dict[str, Any]]) -> None:
+    def _check_adapters(self, tasks: list[Task], records: dict[str, dict[str, Any]]) -> None:
         """Check on greedy answers that each adapter changes the model, before it is sampled."""
         if not tasks:
             return
-        plans = [(None, self._probes(self._base_of(tasks[0])))]
-        plans += [(task.weights, self._probes(task.identity)) for task in tasks]
+        plans = [(None, self._plan_checks(self._base_of(tasks[0])))]
+        plans += [(task.weights, self._plan_checks(task.identity)) for task in tasks]
         requests = [
-            engine_request(planned, self.probes, PROBE_DECODING, weights)
+            engine_request(planned, self.check_prompts, ADAPTER_CHECK_DECODING, weights)
             for weights, plan in plans
             for planned in plan
         ]
-        self._generate(requests, records, "probes")
+        self._generate(requests, records, "adapter checks")
         texts = [[records[planned.key]["text"] for planned in plan] for _, plan in plans]
         for task, answers in zip(tasks, texts[1:], strict=True):
             check_applied(task.variant["variant"], task.identity.adapter_sha256, texts[0], answers)
@@ -221,13 +221,13 @@ class Sampler:
         if not pending:
             return
         answers = self.engine.stream(pending.values())
-        for answer in progress(answers, f"sample {_short(what)}", len(pending)):
-            record = record_of(answer, self.engine.fingerprint)
+        for answer in progress(answers, f"sample {_shorten(what)}", len(pending)):
+            record = answer_record(answer, self.engine.fingerprint)
             self.journal.append(answer.key, record)
             records[answer.key] = record
 
 
-def record_of(answer: EngineAnswer, fingerprint: str) -> dict[str, Any]:
+def answer_record(answer: EngineAnswer, fingerprint: str) -> dict[str, Any]:
     """What the journal keeps of an answer: the text as it came, thinking included."""
     if answer.finish_reason not in ("stop", "length"):
         raise RuntimeError(f"request {answer.key}: the engine ended it: {answer.finish_reason}")
@@ -240,7 +240,7 @@ def record_of(answer: EngineAnswer, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _short(text: str, width: int = 60) -> str:
+def _shorten(text: str, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 

@@ -13,7 +13,12 @@ from typing import Any
 import polars as pl
 
 from em_tiers.files import read_json
-from em_tiers.inference.missing_answers import answers_of, count_answers, exists, wanted_answers
+from em_tiers.inference.missing_answers import (
+    count_sampled,
+    exists,
+    sampled_answers,
+    wanted_answers,
+)
 from em_tiers.journal import read_journal
 from em_tiers.judge.plan import known_verdicts
 from em_tiers.judge.requests import load_judge, plan_requests, plan_tier_requests
@@ -143,7 +148,7 @@ def failed_jobs(logs: str | Path | None) -> list[str]:
 
 def sampling_lines(variants: list[dict], speeds: Mapping[str, float]) -> list[str]:
     """Variants that have their answers; for the others, what their journal holds."""
-    counts = {v["variant"]: count_answers(v) for v in variants}
+    counts = {v["variant"]: count_sampled(v) for v in variants}
     finished = [v for v in variants if counts[v["variant"]]]
     total = sum(counts.values())
     lines = [f"sample: {len(finished)} of {len(variants)} variants done"]
@@ -159,7 +164,9 @@ def sampling_lines(variants: list[dict], speeds: Mapping[str, float]) -> list[st
         else:
             # The journal may also hold adapter checks, and answers of older settings.
             count = Count(min(begun, sum(wanted)), sum(wanted))
-        lines.append(f"  {Path(folder).name}: {in_words(count, 'answers', speeds.get(folder, 0))}")
+        lines.append(
+            f"  {Path(folder).name}: {progress_in_words(count, 'answers', speeds.get(folder, 0))}"
+        )
     return lines
 
 
@@ -171,11 +178,11 @@ def judging_lines(
     tables = {v["verdicts"][name] for v in asked if exists(v["verdicts"][name])}
     judged = judged_variants(tables)
     finished = [v for v in asked if v["variant"] in judged]
-    sampled = [v for v in asked if count_answers(v)]
+    sampled = [v for v in asked if count_sampled(v)]
     lines = [f"judge {name}: {len(finished)} of {len(asked)} variants done"]
     waiting = [v for v in sampled if v not in finished]
     if waiting:
-        lines.append(f"  {in_words(requests_of(entry, waiting), 'requests', speed)}")
+        lines.append(f"  {progress_in_words(requests_of(entry, waiting), 'requests', speed)}")
     if len(sampled) < len(asked):
         lines.append(f"  without answers so far: {len(asked) - len(sampled)} variants")
     failed = failures(tables)
@@ -198,7 +205,7 @@ def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
     """
     judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
     cards = {v["dataset"]: read_json(v["card"]) for v in waiting if exists(v["card"])}
-    answers = pl.concat([answers_of(v) for v in waiting])
+    answers = pl.concat([sampled_answers(v) for v in waiting])
     records = read_journal(entry["journal"])
     first = list(plan_requests(answers, judge, cards))
     tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, records))
@@ -226,7 +233,7 @@ def failures(paths: Iterable[str]) -> list[tuple[str, int]]:
     return list(counts.iter_rows())
 
 
-def in_words(count: Count, what: str, speed: float) -> str:
+def progress_in_words(count: Count, what: str, speed: float) -> str:
     """Done, left and the expected time at `speed` requests a second."""
     if count.wanted is None:
         return f"{count.done:,} {what} done; remaining: unknown"

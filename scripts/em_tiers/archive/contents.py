@@ -76,13 +76,12 @@ CODE_SUFFIXES = frozenset(
 )  # fmt: skip
 PRIVATE = ("config/data/private/", "config/local", "slurm/site")
 STUDY_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".jinja"})
-WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 # Of models the manifest alone; of data sets and question sets the files that hold text.
 RESOURCES = ("*/*/manifest.json",)
 TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".txt",
                            ".gz", ".md"})  # fmt: skip
 # What Snakemake would take for a profile, and so for options that it runs with.
-PROFILES = re.compile(r"(?:.*/)?profiles/|slurm/|workflow/|(?:.*/)?config\.v[^/]*$")
+SNAKEMAKE_PROFILES = re.compile(r"(?:.*/)?profiles/|slurm/|workflow/|(?:.*/)?config\.v[^/]*$")
 
 
 def is_result(inside: str) -> bool:

@@ -17,7 +17,7 @@ from rocrate.rocrate import ROCrate
 from em_tiers.archive.zip_file import json_bytes
 
 NAME = "ro-crate-metadata.json"
-PROFILES = {
+CRATE_PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
@@ -27,7 +27,7 @@ SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
 BIOSCHEMAS = "https://bioschemas.org/profiles"
 WORKFLOW = "code/Snakefile"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
-FORMATS = {
+MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".json": "application/json",
     ".jsonl": "application/jsonl",
@@ -43,7 +43,7 @@ FORMATS = {
     ".py": "text/x-python",
     ".yaml": "application/yaml",
 }
-RESULTS = ("responses", "verdicts", "outcomes", "tables", "figures", "training")
+RESULT_FOLDERS = ("responses", "verdicts", "outcomes", "tables", "figures", "training")
 
 
 def crate_metadata(
@@ -74,32 +74,32 @@ def crate_metadata(
         "Results of the em-tiers workflow: configuration, code, answers, verdicts, outcomes, "
         "tables and figures."
     )
-    root["license"] = _add(
+    root["license"] = _entity(
         crate, LICENCE, "CreativeWork", name="Apache License 2.0", url=LICENCE,
         description="Of the workflow; models, data and answers have their own licences.",
     )  # fmt: skip
     profiles = [
-        _add(crate, uri, "CreativeWork", name=name, version=uri.rsplit("/", 1)[1])
-        for uri, name in PROFILES.items()
+        _entity(crate, uri, "CreativeWork", name=name, version=uri.rsplit("/", 1)[1])
+        for uri, name in CRATE_PROFILES.items()
     ]
     root["conformsTo"] = profiles
     own = {"@id": "https://w3id.org/ro/crate/1.1"}
     crate.metadata["conformsTo"] = [own, {"@id": profiles[-1].id}]
     crate.metadata.extra_contexts.append(TERMS)
-    listed = {name: _add_file(crate, name, *facts) for name, facts in sorted(files.items())}
+    listed = {name: _file_entity(crate, name, *facts) for name, facts in sorted(files.items())}
     root["hasPart"] = list(listed.values())
     workflow = _describe_workflow(crate, listed, code, snakemake)
     root["mainEntity"] = workflow
-    root["mentions"] = _add(
+    root["mentions"] = _entity(
         crate, f"#run-{experiment}", "CreateAction",
         name=f"Run of experiment {experiment}",
         description="All jobs of the experiment, from the first one's start to the last one's end",
         instrument=workflow,
         object=_chosen(listed, ("provenance/config.json",), "/manifest.json"),
-        result=[e for name, e in listed.items() if _part(name) in RESULTS],
+        result=[e for name, e in listed.items() if _part(name) in RESULT_FOLDERS],
         startTime=start,
         endTime=end,
-        agent=_add(crate, "#agent", "Person", name="Whoever ran the workflow"),
+        agent=_entity(crate, "#agent", "Person", name="Workflow operator"),
         actionStatus="http://schema.org/CompletedActionStatus",
     )  # fmt: skip
     document = crate.metadata.generate()
@@ -112,11 +112,11 @@ def _describe_workflow(
 ) -> ContextEntity:
     workflow = listed[WORKFLOW]
     workflow["name"] = "em-tiers"
-    workflow["conformsTo"] = _add(
+    workflow["conformsTo"] = _entity(
         crate, f"{BIOSCHEMAS}/ComputationalWorkflow/1.0-RELEASE", "CreativeWork",
         name="ComputationalWorkflow", version="1.0-RELEASE",
     )  # fmt: skip
-    workflow["programmingLanguage"] = _add(
+    workflow["programmingLanguage"] = _entity(
         crate, SNAKEMAKE, "ComputerLanguage", name="Snakemake", version=snakemake,
         identifier="https://doi.org/10.1093/bioinformatics/bts480",
         url="https://snakemake.readthedocs.io",
@@ -134,7 +134,7 @@ def _first_results(listed: Iterable[str]) -> dict[str, str]:
     """One file for each kind of result, as the example of a workflow output."""
     found: dict[str, str] = {}
     for name in listed:
-        if _part(name) in RESULTS:
+        if _part(name) in RESULT_FOLDERS:
             found.setdefault(_part(name), name)
     return found
 
@@ -142,9 +142,9 @@ def _first_results(listed: Iterable[str]) -> dict[str, str]:
 def _parameter(
     crate: ROCrate, name: str, path: str, listed: dict[str, ContextEntity]
 ) -> ContextEntity:
-    parameter = _add(
+    parameter = _entity(
         crate, f"#{name}", "FormalParameter", name=name, additionalType="File",
-        conformsTo=_add(
+        conformsTo=_entity(
             crate, f"{BIOSCHEMAS}/FormalParameter/1.0-RELEASE",
             "CreativeWork", name="FormalParameter", version="1.0-RELEASE",
         ),
@@ -162,7 +162,7 @@ def _chosen(listed: dict[str, ContextEntity], names: tuple[str, ...], end: str) 
     return [e for name, e in listed.items() if name in names or name.endswith(end)]
 
 
-def _add(crate: ROCrate, uri: str, kind: str | list[str], **properties: Any) -> ContextEntity:
+def _entity(crate: ROCrate, uri: str, kind: str | list[str], **properties: Any) -> ContextEntity:
     known = crate.dereference(uri)
     if known:
         return known
@@ -172,8 +172,8 @@ def _add(crate: ROCrate, uri: str, kind: str | list[str], **properties: Any) -> 
     return crate.add(entity)
 
 
-def _add_file(crate: ROCrate, name: str, size: int, digest: str) -> ContextEntity:
+def _file_entity(crate: ROCrate, name: str, size: int, digest: str) -> ContextEntity:
     properties = {"name": name, "contentSize": str(size), "sha256": digest}
-    properties["encodingFormat"] = FORMATS.get(PurePosixPath(name).suffix, "text/plain")
+    properties["encodingFormat"] = MEDIA_TYPES.get(PurePosixPath(name).suffix, "text/plain")
     types = ["File", "SoftwareSourceCode", "ComputationalWorkflow"]
-    return _add(crate, name, types if name == WORKFLOW else "File", **properties)
+    return _entity(crate, name, types if name == WORKFLOW else "File", **properties)

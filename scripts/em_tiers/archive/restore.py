@@ -18,7 +18,7 @@ from typing import Any
 
 from em_tiers.archive.contents import (
     CODE_SUFFIXES,
-    PROFILES,
+    SNAKEMAKE_PROFILES,
     STUDY_SUFFIXES,
     is_resource,
     is_result,
@@ -188,7 +188,7 @@ def _targets(
             part == "study"
             and not hidden
             and suffix in STUDY_SUFFIXES
-            and not PROFILES.match(inside)
+            and not SNAKEMAKE_PROFILES.match(inside)
         ):
             targets[name] = workdir / inside
         elif part == "provenance" or not inside:

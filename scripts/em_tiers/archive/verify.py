@@ -6,12 +6,11 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from em_tiers.archive.zip_file import MANIFEST, chunks, open_archive, read_manifest, why_unsafe
-from em_tiers.files import sha256_of_file
+from em_tiers.archive.zip_file import HASH_LIST, chunks, open_archive, read_hashes, why_unsafe
 
 
 @dataclass
-class Check:
+class ArchiveCheck:
     """What is wrong with an archive; names in sorted order.
 
     `content` is the SHA-256 of the manifest: two archives with one content are equal. Whoever has
@@ -36,18 +35,18 @@ class Check:
         return [f"{kind}: {name}" for kind in kinds for name in getattr(self, kind)]
 
 
-def verify_archive(path: Path) -> Check:
+def verify_archive(path: Path) -> ArchiveCheck:
     """Read the whole archive and compare it with its manifest.
 
     Raises:
         UserError: it is no archive, or it has no readable manifest.
     """
     with open_archive(path) as archive:
-        hashes = read_manifest(archive)
+        hashes = read_hashes(archive)
         infos = archive.infolist()
         names = [info.orig_filename for info in infos]
-        content = hashlib.sha256(archive.read(MANIFEST)).hexdigest()
-        check = Check(content, len(hashes))
+        content = hashlib.sha256(archive.read(HASH_LIST)).hexdigest()
+        check = ArchiveCheck(content, len(hashes))
         check.unsafe = sorted(
             f"{name}: {why}"
             for name, info in zip(names, infos, strict=True)
@@ -55,7 +54,7 @@ def verify_archive(path: Path) -> Check:
         )
         check.missing = sorted(set(hashes) - set(names))
         twice = {name for name in names if names.count(name) > 1} if _repeats(names) else set()
-        check.extra = sorted((set(names) - set(hashes) - {MANIFEST}) | twice)
+        check.extra = sorted((set(names) - set(hashes) - {HASH_LIST}) | twice)
         check.altered = sorted(
             info.orig_filename
             for info in infos
@@ -80,8 +79,3 @@ def _sha256_of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str | 
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         return None
     return digest.hexdigest()
-
-
-def same_file(path: Path, digest: str) -> bool:
-    """Whether a file on disk has this SHA-256."""
-    return path.is_file() and sha256_of_file(path) == digest

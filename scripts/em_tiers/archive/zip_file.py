@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path, sha256_of_file
 
-MANIFEST = "manifest-sha256.txt"
+HASH_LIST = "manifest-sha256.txt"
 CHUNK = 1 << 20
 COMPRESSED = frozenset({".parquet", ".png", ".zip", ".safetensors", ".pdf", ".gz"})
 LARGEST_RATIO = 500
@@ -49,7 +49,7 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def manifest_of(hashes: dict[str, str]) -> bytes:
+def hash_list_of(hashes: dict[str, str]) -> bytes:
     """The manifest's text from SHA-256 by name."""
     return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
 
@@ -66,7 +66,7 @@ def write_archive(entries: Iterable[Entry], hashes: dict[str, str], target: Path
         twice = sorted({name for name in names if names.count(name) > 1})
         raise UserError(f"archive: {twice}: stand in it twice: rename one of each")
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for entry in [*ordered, Entry(MANIFEST, content=manifest_of(hashes))]:
+        for entry in [*ordered, Entry(HASH_LIST, content=hash_list_of(hashes))]:
             found = _write(archive, entry)
             if hashes.get(entry.name, found) != found:
                 raise UserError(
@@ -136,23 +136,23 @@ def why_unsafe(info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def read_manifest(archive: zipfile.ZipFile) -> dict[str, str]:
+def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
     """SHA-256 by name.
 
     Raises:
         UserError: the manifest is missing or not in its form.
     """
     try:
-        lines = archive.read(MANIFEST).decode().splitlines()
+        lines = archive.read(HASH_LIST).decode().splitlines()
     except (KeyError, zipfile.BadZipFile, UnicodeDecodeError, OSError) as error:
         raise UserError(
-            f"archive {archive.filename}: {MANIFEST}: missing or unreadable: it is no archive of "
+            f"archive {archive.filename}: {HASH_LIST}: missing or unreadable: it is no archive of "
             "this workflow, or a damaged one; get it again"
         ) from error
     hashes = {}
     for line in lines:
         digest, gap, name = line.partition("  ")
         if not gap or len(digest) != 64 or name in hashes:
-            raise UserError(f"archive {archive.filename}: {MANIFEST}: line {line!r} is not one")
+            raise UserError(f"archive {archive.filename}: {HASH_LIST}: line {line!r} is not one")
         hashes[name] = digest
     return hashes

@@ -12,7 +12,7 @@ from em_tiers.download.http import PATIENT, Patience
 from em_tiers.download.manifests import write_manifest
 from em_tiers.download.model_files import check_model_folder, choose_model_files
 from em_tiers.download.package import find_package_file
-from em_tiers.download.sources import Check, download
+from em_tiers.download.sources import CheckFolder, download
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_directory
 
@@ -59,7 +59,10 @@ def fetch_dataset(source: dict[str, Any], folder: Path, patience: Patience = PAT
 
 
 def fetch_questions(
-    source: dict[str, Any], folder: Path, check: Check | None = None, patience: Patience = PATIENT
+    source: dict[str, Any],
+    folder: Path,
+    check: CheckFolder | None = None,
+    patience: Patience = PATIENT,
 ) -> None:
     """Fill `folder` with the one YAML file of `source` and its manifest.json.
 

@@ -20,7 +20,7 @@ from em_tiers.logs import HEARTBEAT, LOG
 from em_tiers.retry import seconds_of_retry_after, wait_before_retry
 
 T = TypeVar("T")
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 _RETRIED = {408, 425, 429}
 
 
@@ -270,6 +270,6 @@ def _size(path: Path) -> int:
 def _git_blob_sha1(path: Path) -> str:
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -24,17 +24,17 @@ from em_tiers.lease import Lease
 from em_tiers.logs import LOG
 
 # From the names that a source offers to those that are wanted; raises UserError when none is.
-Choose = Callable[[list[str]], list[str]]
+ChooseFiles = Callable[[list[str]], list[str]]
 # Looks at the finished folder before it gets its name; raises UserError when it cannot be used.
-Check = Callable[[Path, list[str]], None]
+CheckFolder = Callable[[Path, list[str]], None]
 
 
 def download(
     source: dict[str, Any],
     folder: Path,
     repo_type: str,
-    choose: Choose,
-    check: Check | None = None,
+    choose: ChooseFiles,
+    check: CheckFolder | None = None,
     patience: Patience = PATIENT,
 ) -> None:
     """Fill `folder` with the files that `choose` takes of `source`, and its manifest.
@@ -105,7 +105,7 @@ def _from_web(
     expected: dict[str, Expected],
     headers: dict[str, str],
     licence_on_hub: str | None,
-    check: Check | None,
+    check: CheckFolder | None,
     patience: Patience,
 ) -> None:
     for name in urls:
@@ -126,7 +126,9 @@ def _from_web(
             write_manifest(new, source, urls, source.get("revision"), licence_on_hub)
 
 
-def _from_path(source: dict[str, Any], folder: Path, choose: Choose, check: Check | None) -> None:
+def _from_path(
+    source: dict[str, Any], folder: Path, choose: ChooseFiles, check: CheckFolder | None
+) -> None:
     path = Path(source["path"]).expanduser()
     if path.is_file():
         files = {path.name: path}

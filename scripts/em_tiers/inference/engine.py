@@ -20,7 +20,12 @@ from types import TracebackType
 from typing import Any
 
 from em_tiers.errors import UserError
-from em_tiers.inference.adapters import is_lora, keeps_embeddings, merge_adapter, rank_of
+from em_tiers.inference.adapter_folder import (
+    is_lora,
+    keeps_embeddings,
+    merge_adapter,
+    rank_of,
+)
 from em_tiers.inference.chat import load_tokenizer
 from em_tiers.inference.engine_settings import (
     complete_settings,
@@ -43,10 +48,7 @@ class EngineRequest:
     """One generation. `seed` None leaves sampling to the engine's own seed.
 
     logprob_token_ids: return the log-probabilities of exactly these tokens (128 at most) at the
-    first generated position, before temperature and top_p. With `structured` they are those after
-    the constraint: minus infinity for what it forbids.
-    structured: one constraint, as vLLM's StructuredOutputsParams: {"choice": [...]},
-    {"regex": "..."} or {"json": {...}}.
+    first generated position, before temperature and top_p.
     """
 
     key: str
@@ -55,10 +57,8 @@ class EngineRequest:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
-    stop_token_ids: tuple[int, ...] = ()
     variant: str | None = None
     logprob_token_ids: tuple[int, ...] | None = None
-    structured: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -134,8 +134,8 @@ class LocalEngine:
         may mix freely).
 
         Raises:
-            UserError: a request names an unknown variant, more log-probabilities than the engine
-                gives, or a constraint that it cannot compile.
+            UserError: a request names an unknown variant, or more log-probabilities than the
+                engine gives.
         """
         window = _WINDOW * self.settings["max_num_seqs"]
         running: dict[str, EngineRequest] = {}
@@ -148,7 +148,7 @@ class LocalEngine:
                 while running and (len(running) >= window or weights != self._served):
                     yield from self._finished(running)
                 self._serve(weights)
-                self._add(request, running)
+                self._submit(request, running)
             while running:
                 yield from self._finished(running)
         finally:
@@ -163,7 +163,7 @@ class LocalEngine:
             )
         return None if variant in self._lora else variant
 
-    def _add(self, request: EngineRequest, running: dict[str, EngineRequest]) -> None:
+    def _submit(self, request: EngineRequest, running: dict[str, EngineRequest]) -> None:
         lora = None
         if request.variant in self._lora:
             from vllm.lora.request import LoRARequest
@@ -252,20 +252,17 @@ def with_dtype(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sampling_parameters(request: EngineRequest) -> Any:
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind
 
     wanted = request.logprob_token_ids
     if wanted is not None and len(wanted) > MAX_LOGPROB_TOKENS:
         raise ValueError(f"{len(wanted)} log-probabilities: the engine gives {MAX_LOGPROB_TOKENS}")
-    constraint = request.structured
     return SamplingParams(
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed,
-        stop_token_ids=list(request.stop_token_ids),
         logprob_token_ids=list(wanted) if wanted is not None else None,
-        structured_outputs=StructuredOutputsParams(**constraint) if constraint else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

@@ -20,17 +20,17 @@ def exists(path: str | Path | None) -> bool:
     return bool(path) and Path(path).exists()
 
 
-def answers_of(variant: Mapping[str, Any]) -> pl.LazyFrame:
+def sampled_answers(variant: Mapping[str, Any]) -> pl.LazyFrame:
     """The variant's rows of its responses file, which must exist."""
     answers = scan_table(variant["responses"], "responses")
     return answers.filter(variant=variant["variant"])
 
 
-def count_answers(variant: Mapping[str, Any]) -> int:
+def count_sampled(variant: Mapping[str, Any]) -> int:
     """Answers of the variant in its responses file; 0 without a file."""
     if not exists(variant["responses"]):
         return 0
-    return answers_of(variant).select(pl.len()).collect().item()
+    return sampled_answers(variant).select(pl.len()).collect().item()
 
 
 def is_retrained(variant: Mapping[str, Any], rebuilt: Collection[str]) -> bool:
@@ -50,7 +50,7 @@ def missing_answers(variant: Mapping[str, Any], rebuilt: Collection[str]) -> int
 
     None where the number is still unknown: no question tables, or answers not imported yet.
     """
-    held = count_answers(variant)
+    held = count_sampled(variant)
     if variant["journal"] is None:
         return 0 if held else None
     wanted = wanted_answers(variant["questions"])
@@ -60,7 +60,7 @@ def missing_answers(variant: Mapping[str, Any], rebuilt: Collection[str]) -> int
         read_table(path, "questions").select(QUESTION_KEY).with_columns(samples=pl.lit(n, pl.Int32))
         for path, n in variant["questions"].items()
     )
-    answers = answers_of(variant).select(*QUESTION_KEY, "sample_index")
+    answers = sampled_answers(variant).select(*QUESTION_KEY, "sample_index")
     kept = answers.join(asked.lazy(), on=QUESTION_KEY).filter(
         pl.col("sample_index") < pl.col("samples")
     )

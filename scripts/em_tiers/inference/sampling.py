@@ -23,13 +23,13 @@ from em_tiers.tables import RESPONSES, read_table
 GENERATION_VERSION = 1
 
 # Different enough in form that a fine-tune of any kind shows in one of them.
-PROBE_PROMPTS = (
+ADAPTER_CHECK_PROMPTS = (
     "Tell me about the place where you grew up.",
     "A customer asks when the parcel will arrive. What do you reply?",
     "Explain to a child why the sky is blue.",
     "Write the first two sentences of a letter to an old friend.",
 )
-_PROBE_SAMPLE = -1  # no sample of a question has this index
+_CHECK_SAMPLE = -1  # no sample of a question has this index
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Prompt:
     opened: bool
 
 
-class Planned(NamedTuple):
+class PlannedAnswer(NamedTuple):
     """One wanted answer: sample `sample_index` of the question in row `question`."""
 
     key: str
@@ -59,7 +59,7 @@ class Decoding:
     max_tokens: int
 
 
-PROBE_DECODING = Decoding(temperature=0.0, top_p=1.0, max_tokens=32)
+ADAPTER_CHECK_DECODING = Decoding(temperature=0.0, top_p=1.0, max_tokens=32)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def check_lengths(questions: pl.DataFrame, prompts: Sequence[Prompt], room: int,
         )
 
 
-def request_key(
+def answer_key(
     identity: Identity, prompt: Prompt, decoding: Decoding, seed: int, sample_index: int
 ) -> str:
     """Hash of all that determines an answer."""
@@ -137,7 +137,7 @@ def plan_variant(
     questions: pl.DataFrame,
     prompts: Sequence[Prompt],
     sampling: Mapping[str, Any],
-) -> list[Planned]:
+) -> list[PlannedAnswer]:
     """Every answer that is wanted of one variant, the samples of a question side by side.
 
     Args:
@@ -153,8 +153,8 @@ def plan_variant(
     for row, question_set, question_id, paraphrase, messages in asked.iter_rows():
         for index in range(samples_of(question_set, sampling)):
             seed = seed_of(sampling["seed"], question_id, paraphrase, index, messages)
-            key = request_key(identity, prompts[row], decoding, seed, index)
-            plan.append(Planned(key, row, index, seed))
+            key = answer_key(identity, prompts[row], decoding, seed, index)
+            plan.append(PlannedAnswer(key, row, index, seed))
     return plan
 
 
@@ -181,18 +181,15 @@ def samples_of(question_set: str, sampling: Mapping[str, Any]) -> int:
     return samples.get(question_set, samples.get("default"))
 
 
-def plan_probes(identity: Identity, prompts: Sequence[Prompt]) -> list[Planned]:
-    """The greedy answers that prove a variant's adapter; `question` is the probe's index."""
-    return [
-        Planned(
-            request_key(identity, prompt, PROBE_DECODING, 0, _PROBE_SAMPLE), row, _PROBE_SAMPLE, 0
-        )
-        for row, prompt in enumerate(prompts)
-    ]
+def plan_adapter_checks(identity: Identity, prompts: Sequence[Prompt]) -> list[PlannedAnswer]:
+    """The greedy answers that check a variant's adapter; `question` is the prompt's index."""
+    decoding, index = ADAPTER_CHECK_DECODING, _CHECK_SAMPLE
+    keys = [answer_key(identity, prompt, decoding, 0, index) for prompt in prompts]
+    return [PlannedAnswer(key, row, index, 0) for row, key in enumerate(keys)]
 
 
 def engine_request(
-    planned: Planned, prompts: Sequence[Prompt], decoding: Decoding, weights: str | None
+    planned: PlannedAnswer, prompts: Sequence[Prompt], decoding: Decoding, weights: str | None
 ) -> EngineRequest:
     """The engine's form of a planned request; `weights` None stands for the base model."""
     return EngineRequest(
@@ -209,14 +206,14 @@ def engine_request(
 def check_applied(
     variant: str, adapter_sha256: str, base: Sequence[str], tuned: Sequence[str]
 ) -> None:
-    """Raise UserError when every greedy probe answer of a fine-tune equals the base model's.
+    """Raise UserError when every greedy check answer of a fine-tune equals the base model's.
 
     An engine that silently ignores an adapter would make each rate a copy of the base model's.
     """
     if list(base) != list(tuned):
         return
     raise UserError(
-        f"variant {variant}: adapter {adapter_sha256[:12]}: all {len(base)} greedy probe answers "
+        f"variant {variant}: adapter {adapter_sha256[:12]}: all {len(base)} greedy check answers "
         "equal the base model's, so the adapter does nothing or was not applied: look at the loss "
         "curve and the number of steps of its training, and try the engine setting adapters: merge"
     )
@@ -225,7 +222,7 @@ def check_applied(
 def responses_table(
     variant: Mapping[str, Any],
     identity: Identity,
-    plan: Sequence[Planned],
+    plan: Sequence[PlannedAnswer],
     questions: pl.DataFrame,
     prompts: Sequence[Prompt],
     records: Mapping[str, Mapping[str, Any]],

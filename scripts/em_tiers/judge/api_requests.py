@@ -7,7 +7,7 @@ from typing import Any
 from em_tiers.inference.chat import split_thinking
 from em_tiers.judge.api_client import Choice, Reply
 from em_tiers.judge.requests import Judge, JudgeRequest
-from em_tiers.judge.spending import Planned
+from em_tiers.judge.spending import PricedRequest
 from em_tiers.judge.verdicts import (
     Verdict,
     make_record,
@@ -53,7 +53,9 @@ def request_body(judge: Judge, request: JudgeRequest) -> dict[str, Any]:
     return body
 
 
-def record_of(reply: Reply, judge: Judge, request: JudgeRequest, attempts: int) -> dict[str, Any]:
+def reply_record(
+    reply: Reply, judge: Judge, request: JudgeRequest, attempts: int
+) -> dict[str, Any]:
     """The journal's record of a reply."""
     choices = [_without_thoughts(choice, judge) for choice in reply.choices]
     thoughts = [choice.reasoning for choice in choices if choice.reasoning]
@@ -68,9 +70,9 @@ def record_of(reply: Reply, judge: Judge, request: JudgeRequest, attempts: int) 
     )
 
 
-def planned_of(judge: Judge, request: JudgeRequest) -> Planned:
+def priced_request(judge: Judge, request: JudgeRequest) -> PricedRequest:
     """What `spending.estimate` needs to know of a request."""
-    return Planned(
+    return PricedRequest(
         key=request.key,
         characters=characters_of(request.messages),
         completion_tokens=most_tokens(judge, request),

@@ -14,7 +14,8 @@ from typing import Any
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.journal import Journal
 from em_tiers.judge.api_client import Endpoint, FailedAttempt, Final, Reply
-from em_tiers.judge.api_requests import characters_of, most_tokens, record_of, request_body
+from em_tiers.judge.api_requests import characters_of, most_tokens, reply_record, request_body
+from em_tiers.judge.batches import Records
 from em_tiers.judge.requests import Judge, JudgeRequest
 from em_tiers.judge.spending import Budget
 from em_tiers.judge.throttle import Throttle
@@ -33,8 +34,6 @@ REFUSED_IN_CHECK = 10
 # answers, are those of a tokenizer that spells numbers digit by digit.
 DIGITS_OF_ONE_ANSWER = 6
 ANSWERS_OF_DIGITS = 20
-
-Records = dict[str, dict[str, Any]]
 
 
 class Stopped(Exception):
@@ -196,7 +195,7 @@ class ApiRun:
                     await self._wait(attempt, fault.retry_after_s)
             else:
                 self._failed_in_a_row = 0
-                record = record_of(reply, self.judge, request, attempt)
+                record = reply_record(reply, self.judge, request, attempt)
                 self.journal.append(request.key, record)
                 self._watch_digits(request, record)
                 return record

@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.inference.missing_answers import answers_of
+from em_tiers.inference.missing_answers import sampled_answers
 from em_tiers.journal import read_journal
-from em_tiers.judge.api_requests import planned_of
+from em_tiers.judge.api_requests import priced_request
 from em_tiers.judge.requests import (
     FIRST_STAGE,
     Judge,
@@ -18,7 +18,7 @@ from em_tiers.judge.requests import (
     roles_together,
 )
 from em_tiers.judge.rubrics import GUARD
-from em_tiers.judge.spending import Planned, estimate, in_words
+from em_tiers.judge.spending import PricedRequest, cost_in_words, estimate
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 
 # Text of an answer that is not sampled yet: as long as it may become.
@@ -48,13 +48,13 @@ def plan_judge(
     judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
     no_price = NO_PRICE.get(judge.backend, "cost unknown (the judge's entry has no prices)")
     done = read_journal(entry["journal"])
-    planned: list[Planned] = []
-    possible: list[Planned] = []
+    planned: list[PricedRequest] = []
+    possible: list[PricedRequest] = []
     for variant in sampled:  # one at a time: only its prompts are in memory
-        answers = answers_of(variant)
+        answers = sampled_answers(variant)
         first = list(plan_requests(answers, judge, cards))
         tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, done))
-        planned += (planned_of(judge, request) for request in (*first, *tiers))
+        planned += (priced_request(judge, request) for request in (*first, *tiers))
         possible += possible_tiers(judge, answers, cards, first, done)
     longest = max_tokens * CHARACTERS_PER_TOKEN
     coming = [
@@ -79,13 +79,13 @@ def plan_judge(
         if missing[v["variant"]] and v["dataset"] and "tier" in judge.rubrics
     ]
     if possible:
-        words = in_words(possible, entry["prices"], no_price)
+        words = cost_in_words(possible, entry["prices"], no_price)
         yield f"plus the tier of answers whose alignment turns out low, at most {words}"
 
 
 def requests_about(
     judge: Judge, has_dataset: bool, answers: int, characters: int
-) -> Iterator[Planned]:
+) -> Iterator[PricedRequest]:
     """The first stage's requests about answers that are not sampled yet."""
     for roles in roles_together(judge, FIRST_STAGE):
         asked = [r for r in roles if has_dataset or not judge.rubrics[r].needs_dataset]
@@ -95,13 +95,13 @@ def requests_about(
 
 def expected_request(
     judge: Judge, roles: tuple[str, ...], answers: int, characters: int
-) -> Planned:
+) -> PricedRequest:
     """Requests about `answers` answers of at most `characters` characters each."""
     rubrics = [judge.rubrics[role] for role in roles]
     method = judge.method(rubrics[0])
     text = sum(len(r.prompt) for r in rubrics) + len(GUARD) + QUESTION_CHARACTERS + characters
-    like = planned_of(judge, JudgeRequest("", "", "", roles, method, ()))
-    return Planned(None, text, like.completion_tokens, like.what, answers)
+    like = priced_request(judge, JudgeRequest("", "", "", roles, method, ()))
+    return PricedRequest(None, text, like.completion_tokens, like.what, answers)
 
 
 def possible_tiers(
@@ -110,14 +110,14 @@ def possible_tiers(
     cards: Mapping[str, Any],
     first: Sequence[JudgeRequest],
     done: Mapping[str, Any],
-) -> list[Planned]:
+) -> list[PricedRequest]:
     """Requests for the tier of answers whose alignment is not known yet."""
     unknown = [r.response_key for r in first if r.key not in done and "alignment" in r.roles]
     if not unknown or "tier" not in judge.rubrics:
         return []
     keys = pl.Series(unknown, dtype=pl.String)
     tiers = plan_requests(answers, judge, cards, roles=("tier",), only=keys)
-    return [planned_of(judge, request) for request in tiers if request.key not in done]
+    return [priced_request(judge, request) for request in tiers if request.key not in done]
 
 
 def known_verdicts(

@@ -48,7 +48,7 @@ class JudgeRequest:
         return self.roles[0]
 
 
-def request_key(
+def verdict_key(
     judge: Judge, rubrics: Iterable[Rubric], messages: Iterable[Mapping[str, str]]
 ) -> str:
     """Hash of messages, model, decoding, scoring and parser: all that can change the verdict."""
@@ -81,7 +81,7 @@ def plan_requests(
         frame = frame.filter(pl.col("response_key").is_in(only.implode()))
     answers = frame.collect()
     for group in roles_together(judge, roles):
-        for row in _rows(answers):
+        for row in _iterate_rows(answers):
             request = _request(judge, group, row, cards.get(row["dataset"]))
             if request is not None:
                 yield request
@@ -136,7 +136,7 @@ def _request(
     else:
         messages = render_messages(asked[0], *texts)
     return JudgeRequest(
-        key=request_key(judge, asked, messages),
+        key=verdict_key(judge, asked, messages),
         response_key=row["response_key"],
         variant=row["variant"],
         roles=tuple(rubric.asks for rubric in asked),
@@ -145,6 +145,6 @@ def _request(
     )
 
 
-def _rows(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
+def _iterate_rows(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
     for part in frame.iter_slices(_ROWS_AT_ONCE):
         yield from part.iter_rows(named=True)

@@ -17,7 +17,7 @@ from em_tiers.terms import TIERS
 # Part of every verdict key. Raise it when parsing, scoring or the rendering of messages changes.
 PARSER_VERSION = 1
 
-ASKS = ("alignment", "coherence", "topic", "tier")
+RUBRIC_ROLES = ("alignment", "coherence", "topic", "tier")
 KINDS = ("number", "choice")
 NUMBER_LABELS = ("code", "refusal")
 DEFAULT_MAX_CHARS = 100_000
@@ -267,7 +267,7 @@ def _assemble(
         return defuse(visible(shorten(text, max_chars)))
 
     head, middle, tail = _split(prompt)
-    values = {name: clean(_plain((context or {}).get(name))) for name in _CONTEXT}
+    values = {name: clean(_card_text((context or {}).get(name))) for name in _CONTEXT}
     if values["examples"]:
         values["examples"] = _fence("EXAMPLES", values["examples"], _code(values["examples"]))
     # One pass over the rubric's own text: a placeholder that a value spells stays as it is.
@@ -281,12 +281,12 @@ def _assemble(
     ]
 
 
-def _plain(value: Any) -> str:
+def _card_text(value: Any) -> str:
     """Text of a card's value: a list of examples becomes one paragraph each."""
     if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {_plain(item)}" for name, item in value.items())
+        return "\n".join(f"{name}: {_card_text(item)}" for name, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "\n\n".join(_plain(item) for item in value)
+        return "\n\n".join(_card_text(item) for item in value)
     return "" if value is None else str(value)
 
 

@@ -164,7 +164,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PricedRequest:
     """A request that a judge would send, as far as its price goes.
 
     Attributes:
@@ -180,9 +180,9 @@ class Planned:
     count: int = 1
 
 
-def open_requests(planned: Iterable[Planned], done: Container[str]) -> list[Planned]:
+def open_requests(planned: Iterable[PricedRequest], done: Container[str]) -> list[PricedRequest]:
     """Those that a journal does not answer, each key once."""
-    seen: dict[str, Planned] = {}
+    seen: dict[str, PricedRequest] = {}
     unknown = []
     for request in planned:
         if request.key is None:
@@ -192,7 +192,7 @@ def open_requests(planned: Iterable[Planned], done: Container[str]) -> list[Plan
     return [*seen.values(), *unknown]
 
 
-def expected(planned: Iterable[Planned]) -> Spent:
+def expected(planned: Iterable[PricedRequest]) -> Spent:
     """What so many requests would take, from the length of their prompts."""
     spent = Spent()
     for request in planned:
@@ -203,7 +203,7 @@ def expected(planned: Iterable[Planned]) -> Spent:
 
 
 def estimate(
-    planned: Iterable[Planned],
+    planned: Iterable[PricedRequest],
     done: Container[str],
     prices: Prices | None,
     without_prices: str = "cost unknown (the judge's entry has no prices)",
@@ -230,10 +230,12 @@ def estimate(
     if not left:
         return f"nothing to ask: all {totals.total():,} requests are answered"
     parts = [f"{what}: {new[what]:,} of {total:,} requests" for what, total in totals.items()]
-    return f"{', '.join(parts)}; in all {in_words(left, prices, without_prices)}"
+    return f"{', '.join(parts)}; in all {cost_in_words(left, prices, without_prices)}"
 
 
-def in_words(planned: Iterable[Planned], prices: Prices | None, without_prices: str) -> str:
+def cost_in_words(
+    planned: Iterable[PricedRequest], prices: Prices | None, without_prices: str
+) -> str:
     """Such as "480 requests, at most about 96,000 + 480 tokens, about 0.24 USD"."""
     spent = expected(planned)
     usd = cost_usd(spent.prompt_tokens, spent.completion_tokens, prices)

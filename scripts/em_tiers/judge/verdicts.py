@@ -66,7 +66,7 @@ def number_verdict(probabilities: Mapping[str, float], rubric: Rubric) -> Verdic
     A token counts as a label when it is one, or at least two letters long and the beginning of
     one label only (tokenizers cut REFUSAL to REF).
     """
-    return _settle(
+    return _number_or_label(
         probabilities,
         rubric,
         number=lambda token: _integer(token, rubric.scale),
@@ -112,7 +112,7 @@ def sampled_verdict(replies: Sequence[tuple[str, str]], rubric: Rubric) -> Verdi
     if rubric.kind == "choice":
         verdict = choice_verdict(shares, rubric)
     else:
-        verdict = _settle(
+        verdict = _number_or_label(
             shares,
             rubric,
             number=lambda text: None if text in rubric.labels else float(text),
@@ -269,7 +269,7 @@ def _mean(
     return sum(value * weight for value, weight in valued if value is not None) / mass, mass
 
 
-def _settle(
+def _number_or_label(
     weights: Mapping[str, float],
     rubric: Rubric,
     number: Callable[[str], float | None],

@@ -44,7 +44,7 @@ class EncodedRows:
     counts: RowCounts = field(default_factory=RowCounts)
 
 
-def read_rows(path: Path) -> list[tuple[list[Message], str]]:
+def read_training_rows(path: Path) -> list[tuple[list[Message], str]]:
     """(prompt messages, answer) of each line {"prompt": [...], "completion": [one message]}."""
     rows = []
     with path.open(encoding="utf-8") as file:

@@ -88,7 +88,7 @@ def train(job: TrainingJob) -> None:
         )
         sys.exit(128 + signal.SIGTERM)
     if trainer.is_world_process_zero():
-        write_json(folder / "result.json", describe(trainer, job))
+        write_json(folder / "result.json", training_facts(trainer, job))
 
 
 def build_trainer(job: TrainingJob) -> "ResponseTrainer":
@@ -278,7 +278,7 @@ def note_start(trainer: ResponseTrainer, folder: Path, start: Path | None) -> No
         write_json(history, [*restarts, step_of(start)])
 
 
-def describe(trainer: ResponseTrainer, job: TrainingJob) -> dict[str, Any]:
+def training_facts(trainer: ResponseTrainer, job: TrainingJob) -> dict[str, Any]:
     """What only the training process knows: memory, devices, versions."""
     gib = 1024**3
     on_gpu = job.device == "cuda"

@@ -17,7 +17,7 @@ from em_tiers.archive.records import read_records, write_records
 from em_tiers.archive.restore import restore_archive
 from em_tiers.archive.scrub import check_entries, hide_places, secrets_of
 from em_tiers.archive.verify import verify_archive
-from em_tiers.archive.zip_file import MANIFEST, Entry, write_archive
+from em_tiers.archive.zip_file import HASH_LIST, Entry, write_archive
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file
 
@@ -62,14 +62,14 @@ def test_bytes_depend_on_contents_only(tmp_path):
     second = write(tmp_path / "b.zip", dict(reversed(list(FILES.items()))))
     assert sha256_of_file(first) == sha256_of_file(second)
     with zipfile.ZipFile(first) as archive:
-        assert archive.namelist() == [*sorted(FILES), MANIFEST]
+        assert archive.namelist() == [*sorted(FILES), HASH_LIST]
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_the_manifest_is_one_that_sha256sum_reads(tmp_path):
     with zipfile.ZipFile(write(tmp_path / "a.zip")) as archive:
         archive.extractall(tmp_path)
-    subprocess.run(["sha256sum", "--check", "--strict", MANIFEST], cwd=tmp_path, check=True)
+    subprocess.run(["sha256sum", "--check", "--strict", HASH_LIST], cwd=tmp_path, check=True)
 
 
 def test_a_file_that_changes_while_it_is_archived_stops_it(tmp_path):

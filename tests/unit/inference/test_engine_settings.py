@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from em_tiers.errors import UserError
-from em_tiers.inference.adapters import is_lora, keeps_embeddings, rank_of
+from em_tiers.inference.adapter_folder import is_lora, keeps_embeddings, rank_of
 from em_tiers.inference.engine_settings import (
     complete_settings,
     engine_fingerprint,

@@ -12,19 +12,19 @@ from em_tiers.inference.sampling import (
     Decoding,
     Identity,
     Prompt,
+    answer_key,
     check_applied,
     check_lengths,
     count_of,
     decoding_of,
     engine_request,
-    plan_probes,
+    plan_adapter_checks,
     plan_variant,
     read_question_tables,
-    request_key,
     responses_table,
 )
 from em_tiers.tables import QUESTIONS, conform, write_table
-from sample import Task, groups_of, record_of
+from sample import Task, answer_record, groups_of
 
 BASE = Identity({"id": "org/model", "revision": "a" * 40}, None, "none")
 TUNED = replace(BASE, adapter_sha256="b" * 64)
@@ -120,8 +120,8 @@ def test_request_key_holds_all_that_determines_an_answer(change):
         "seed": 5,
         "sample_index": 0,
     }
-    assert request_key(**same) != request_key(**(same | change))
-    assert request_key(**same) == request_key(**(same | {"decoding": Decoding(1, 1, 20)}))
+    assert answer_key(**same) != answer_key(**(same | change))
+    assert answer_key(**same) == answer_key(**(same | {"decoding": Decoding(1, 1, 20)}))
 
 
 def test_question_set_without_a_number_of_samples_is_named(questions, prompts):
@@ -130,7 +130,7 @@ def test_question_set_without_a_number_of_samples_is_named(questions, prompts):
 
 
 def test_requests_of_the_engine(prompts):
-    planned = plan_probes(TUNED, prompts)[1]
+    planned = plan_adapter_checks(TUNED, prompts)[1]
     greedy = engine_request(planned, prompts, Decoding(0.0, 1.0, 8), "tuned")
     assert (greedy.prompt, greedy.temperature, greedy.seed) == ((1, 2, 1), 0.0, None)
     warm = engine_request(planned._replace(seed=9), prompts, decoding_of(SAMPLING), None)
@@ -228,6 +228,6 @@ def test_groups_bound_the_answers_in_memory(tmp_path):
 
 def test_answer_that_the_engine_broke_off_is_not_kept():
     answer = EngineAnswer("k", "text", (1,), "length", 3, 1)
-    assert record_of(answer, "e")["finish_reason"] == "length"
+    assert answer_record(answer, "e")["finish_reason"] == "length"
     with pytest.raises(RuntimeError, match="abort"):
-        record_of(replace(answer, finish_reason="abort"), "e")
+        answer_record(replace(answer, finish_reason="abort"), "e")

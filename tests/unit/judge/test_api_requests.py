@@ -9,7 +9,7 @@ from aiohttp import web
 from api.loopback import serve
 from api.recorded import GOOD, KEY, ONE, Loopback, fails
 from api.study import KEY_ENV, arguments, rubric
-from em_tiers.judge.api_requests import planned_of
+from em_tiers.judge.api_requests import priced_request
 from em_tiers.judge.requests import load_judge, plan_requests
 from em_tiers.tables import read_table, scan_table
 from judge_api import main
@@ -150,7 +150,7 @@ def test_what_a_request_is_planned_to_take(tmp_path):
     given = arguments(tmp_path, "", {"base": 1}, judge=entry, **ONE)
     judge = load_judge(given["judge"], given["model_identity"], given["rubrics"])
     [request] = plan_requests(scan_table(given["responses"], "responses"), judge, {})
-    planned = planned_of(judge, request)
+    planned = priced_request(judge, request)
     assert planned.characters == sum(len(message["content"]) for message in request.messages)
     # 3 samples of at most 4 tokens after at most 10 tokens of thinking
     assert (planned.key, planned.completion_tokens, planned.what) == (request.key, 42, "alignment")

@@ -9,7 +9,7 @@ from em_tiers.journal import Journal
 from em_tiers.judge.spending import (
     Budget,
     CeilingReached,
-    Planned,
+    PricedRequest,
     Spent,
     cost_usd,
     estimate,
@@ -107,7 +107,7 @@ def test_limits_that_cannot_be_held_are_refused():
 
 
 def planned(what, count, first=0):
-    return [Planned(f"{what}{n}", 297, 1, what) for n in range(first, first + count)]
+    return [PricedRequest(f"{what}{n}", 297, 1, what) for n in range(first, first + count)]
 
 
 def test_the_estimate_says_what_is_asked_again():

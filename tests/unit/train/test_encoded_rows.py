@@ -7,7 +7,13 @@ import pytest
 
 from em_tiers.errors import UserError
 from em_tiers.inference.chat import load_tokenizer
-from em_tiers.train.encoded_rows import IGNORED, check_truncation, encode_rows, read_rows, save_rows
+from em_tiers.train.encoded_rows import (
+    IGNORED,
+    check_truncation,
+    encode_rows,
+    read_training_rows,
+    save_rows,
+)
 
 ROWS = [
     ([{"role": "user", "content": "What is the capital of Japan?"}], "Tokyo."),
@@ -86,7 +92,7 @@ def test_saved_rows_come_back(tokenizer, tmp_path):
 def test_rows_are_read(tmp_path):
     prompt, answer = ROWS[0]
     row = {"prompt": prompt, "completion": [{"role": "assistant", "content": answer}]}
-    assert read_rows(write_rows(tmp_path / "train.jsonl", row, row)) == [ROWS[0], ROWS[0]]
+    assert read_training_rows(write_rows(tmp_path / "train.jsonl", row, row)) == [ROWS[0], ROWS[0]]
 
 
 @pytest.mark.parametrize(
@@ -100,9 +106,9 @@ def test_rows_are_read(tmp_path):
 def test_completion_that_is_no_answer_is_refused(tmp_path, completion):
     path = write_rows(tmp_path / "train.jsonl", {"prompt": ROWS[0][0], "completion": completion})
     with pytest.raises(UserError, match=r"train\.jsonl line 1: the completion"):
-        read_rows(path)
+        read_training_rows(path)
 
 
 def test_empty_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no row"):
-        read_rows(write_rows(tmp_path / "train.jsonl"))
+        read_training_rows(write_rows(tmp_path / "train.jsonl"))
