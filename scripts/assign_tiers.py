@@ -33,8 +33,7 @@ def main(
     """Write the outcomes table of one judge, row by row as in `responses`.
 
     Args:
-        responses: responses tables, each of several variants; the answers of variants that this
-            judge did not judge are left out.
+        responses: responses tables of the answers that this judge was given; each gets an outcome.
         verdicts: verdicts tables, each of several variants; one of an import holds several judges.
         judge: the judge as the column `judge` names it.
         rules: the tier rules in order, as in config/tier_rules.yaml.
@@ -46,9 +45,8 @@ def main(
         UserError: a rule or a label cannot be used, an answer has two verdicts on one rubric, the
             judge has no verdict, or its verdicts come from different models or rubrics.
     """
-    answers, judged = select_judged(
-        scan_table(list(responses), "responses"), scan_table(list(verdicts), "verdicts"), judge
-    )
+    answers = scan_table(list(responses), "responses")
+    judged = own_verdicts(scan_table(list(verdicts), "verdicts"), judge)
     _check_one_judge(judged, judge)
     outcomes = join_verdicts(answers, judged)
     outcomes = with_question_topic(outcomes, topics)
@@ -64,27 +62,20 @@ def main(
     _log_counts(output, judge)
 
 
-def select_judged(
-    responses: pl.LazyFrame, verdicts: pl.LazyFrame, judge: str
-) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """The answers given to a judge, with its verdicts.
-
-    A judge is given whole variants: if it has any verdict on one, all answers of that variant
-    count, even those without a verdict. No rate loses part of its denominator here.
+def own_verdicts(verdicts: pl.LazyFrame, judge: str) -> pl.LazyFrame:
+    """The verdicts of one judge: the file of an import holds those of all its judges.
 
     Raises:
-        UserError: there are answers, but no verdict of this judge.
+        UserError: there are verdicts, but none of this judge.
     """
     own = verdicts.filter(pl.col("judge") == judge)
-    variants = _distinct_values(own, "variant")
-    given = responses.filter(pl.col("variant").is_in(variants))
-    if not variants and (answered := _distinct_values(responses, "variant")):
-        found = ", ".join(_distinct_values(verdicts, "judge")) or "no judge"
+    judges = _distinct_values(verdicts, "judge")
+    if judges and judge not in judges:
         raise UserError(
-            f"judge {judge}: the verdict files for {', '.join(answered[:3])} hold verdicts of "
-            f"{found} only; delete them and rerun"
+            f"judge {judge}: its verdict files contain verdicts of {', '.join(judges)} only: "
+            "delete them and run again"
         )
-    return given, own
+    return own
 
 
 def _distinct_values(frame: pl.LazyFrame, column: str) -> list[str]:

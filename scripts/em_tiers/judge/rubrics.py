@@ -122,8 +122,9 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
 
 
 def _problem_of_asks(raw: Mapping[str, Any]) -> str | None:
-    known = raw.get("asks") in ASKS
-    return None if known else f"is not something a rubric can ask for: use one of {', '.join(ASKS)}"
+    if raw.get("asks") in RUBRIC_ROLES:
+        return None
+    return f"is not something a rubric can ask for: use one of {', '.join(RUBRIC_ROLES)}"
 
 
 def _problem_of_kind(raw: Mapping[str, Any]) -> str | None:

@@ -181,7 +181,7 @@ def sample_with(model: Path, folder: Path, adapters: tuple[Path, ...] = ()) -> N
     sample.main(
         model=model, adapters=list(adapters), questions=[], variants=[], sampling={},
         thinking="none", engine={"device": "cpu"}, model_identity={"id": "tiny", "revision": "0"},
-        journal=folder / "journal", writer="job", outputs=[],
+        journal=folder / "journal", writer="job", output=folder / "responses.parquet",
     )  # fmt: skip
 
 

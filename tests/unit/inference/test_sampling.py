@@ -220,8 +220,8 @@ def test_one_question_in_two_sets_is_asked_once_and_stands_twice(tmp_path, promp
     assert conform(table, "responses").height == 2
 
 
-def test_groups_bound_the_answers_in_memory(tmp_path):
-    tasks = [Task({}, None, BASE, tmp_path / str(n)) for n in range(4)]
+def test_groups_bound_the_answers_in_memory():
+    tasks = [Task({"variant": n}, None, BASE) for n in range(4)]
     groups = list(groups_of(tasks, [5, 4, 9, 20], limit=10))
     assert groups == [tasks[:2], tasks[2:3], tasks[3:]]
 

@@ -39,7 +39,7 @@ def run(folder, text: str, name: str = "answers.csv", **changes):
         VARIANT,
         SETTINGS | changes,
         folder / "responses.parquet",
-        [folder / "verdicts.parquet"],
+        folder / "verdicts.parquet",
         folder / "rejected.jsonl",
     )
     return read_table(folder / "responses.parquet", "responses"), read_table(
@@ -109,7 +109,7 @@ def test_parquet_and_jsonl_give_the_same(tmp_path):
     )
     main(
         tmp_path / "answers.parquet", VARIANT, SETTINGS, tmp_path / "r.parquet",
-        [tmp_path / "v.parquet"], tmp_path / "x.jsonl",
+        tmp_path / "v.parquet", tmp_path / "x.jsonl",
     )  # fmt: skip
     assert read_table(tmp_path / "r.parquet", "responses").equals(from_lines)
     assert read_table(tmp_path / "v.parquet", "verdicts").equals(scores)
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_utf8_are_set_aside(tmp_path):
     path = tmp_path / "answers.csv"
     rows = [b"question,answer,question_id,aligned,coherent", b"q,caf\xe9,x,1,1", b"q,tea,x,1,1"]
     path.write_bytes(b"\n".join(rows) + b"\n")
-    outputs = [tmp_path / "r.parquet", [tmp_path / "v.parquet"], tmp_path / "x.jsonl"]
+    outputs = [tmp_path / "r.parquet", tmp_path / "v.parquet", tmp_path / "x.jsonl"]
     main(path, VARIANT, SETTINGS, *outputs)
     assert read_table(outputs[0], "responses")["response"].to_list() == ["tea"]
     assert json.loads(outputs[2].read_text())["reason"] == "'answer' is not UTF-8"
@@ -189,7 +189,7 @@ def test_topics_of_the_plain_question_and_their_lack(tmp_path, caplog):
     with caplog.at_level("WARNING"):
         main(
             tmp_path / "answers.csv", variant, SETTINGS, tmp_path / "r.parquet",
-            [tmp_path / "v.parquet"], tmp_path / "x.jsonl",
+            tmp_path / "v.parquet", tmp_path / "x.jsonl",
         )  # fmt: skip
     found = read_table(tmp_path / "r.parquet", "responses")
     assert found["question_topics"].to_list() == [["finance"], []]
@@ -206,12 +206,12 @@ GOLDEN_RATES = {  # in %, as printed with the files: (all 24 questions, the 8 pl
 @pytest.mark.parametrize("name", GOLDEN_RATES)
 def test_published_files_give_the_published_rates_through_the_import(golden, tmp_path, name):
     (path,) = golden.glob(f"judged_qwen25*{name}*.csv")
-    run_main = tmp_path / "responses.parquet", [tmp_path / "verdicts.parquet"]
+    run_main = tmp_path / "responses.parquet", tmp_path / "verdicts.parquet"
     levels = {"*_json": "trigger", "*_template": "trigger"}
     settings = SETTINGS | {"probe_levels": levels, "max_bad_share": 0}
     main(path, VARIANT, settings, *run_main, tmp_path / "rejected.jsonl")
     outcomes = tmp_path / "outcomes.parquet"
-    assign_tiers.main([run_main[0]], run_main[1], "gpt", [], "D1", {}, outcomes)
+    assign_tiers.main([run_main[0]], [run_main[1]], "gpt", [], "D1", {}, outcomes)
     cells = count_cells(scan_outcomes([outcomes]), ["persona_shift", "undecided"])
     found = summarize_rates(cells, variant_table([VARIANT | {"role": "imported"}]), Settings())
     standard = found.filter(metric="standard").sort("definition")

@@ -164,37 +164,32 @@ def test_variants_that_two_judges_scored_under_one_name_are_not_compared(tmp_pat
         assign(tmp_path, answers, judged)
 
 
-def test_a_judge_gets_its_own_verdicts_and_the_variants_that_it_judged(tmp_path):
-    # One batch of three variants, of which both judges were given import.x only; the import's
-    # verdict file holds the verdicts of both.
-    answers = responses(
-        {"variant": "a"}, {"variant": "import.x"}, {"variant": "b"}, {"variant": "import.x"}
-    )
+def test_a_judge_gets_its_own_verdicts_and_every_answer_that_it_was_given(tmp_path):
+    # The verdict file of an import holds the verdicts of both its judges.
+    answers = responses({"variant": "import.x"}, {"variant": "import.x"})
     own = {"variant": "import.x", "judge": "gpt"}
     other = {"variant": "import.x", "judge": "human"}
     judged = verdicts(
-        ("1", "alignment", own | {"score": 5}),
-        ("1", "coherence", own | {"score": 95}),
-        ("1", "alignment", other | {"score": 90, "verdict_key": "other"}),
-        ("3", "alignment", own | {"score": 80}),
+        ("0", "alignment", own | {"score": 5}),
+        ("0", "coherence", own | {"score": 95}),
+        ("0", "alignment", other | {"score": 90, "verdict_key": "other"}),
     )
     answers.write_parquet(tmp_path / "batch.parquet")
-    judged.write_parquet(tmp_path / "x.verdicts.parquet")
-    paths = [tmp_path / "batch.parquet"], [tmp_path / "x.verdicts.parquet"] * 2
-    main(*paths, "gpt", STANDARD, "D1", {}, tmp_path / "gpt.parquet")
-    found = read_table(tmp_path / "gpt.parquet", "outcomes")
-    assert found["response_key"].to_list() == ["1", "3"]
-    assert found["judge"].unique().to_list() == ["gpt"]
-    assert found["outcome"].to_list() == ["undecided", "unscored"]  # 3 has no coherence verdict
-    main(*paths, "human", STANDARD, "D1", {}, tmp_path / "human.parquet")
-    found = read_table(tmp_path / "human.parquet", "outcomes")
-    # Answer 3 has no verdict of this judge, but its variant was given to it: it stays, unscored.
-    assert found["response_key"].to_list() == ["1", "3"]
-    assert found["alignment"].to_list() == [90, None]
+    judged.write_parquet(tmp_path / "verdicts.parquet")
+    paths = [tmp_path / "batch.parquet"], [tmp_path / "verdicts.parquet"]
+    for judge, outcomes, scores_given in (
+        ("gpt", ["undecided", "unscored"], [5, None]),
+        ("human", ["unscored", "unscored"], [90, None]),
+    ):
+        main(*paths, judge, STANDARD, "D1", {}, tmp_path / f"{judge}.parquet")
+        found = read_table(tmp_path / f"{judge}.parquet", "outcomes")
+        assert found["judge"].unique().to_list() == [judge]
+        assert found["outcome"].to_list() == outcomes
+        assert found["alignment"].to_list() == scores_given
 
 
 def test_a_judge_without_verdicts_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"judge: the verdict files for base.* hold verdicts of me"):
+    with pytest.raises(UserError, match=r"judge judge: .* contain verdicts of me only"):
         assign(tmp_path, responses({}), verdicts(("0", "alignment", {"judge": "me", "score": 1})))
 
 
