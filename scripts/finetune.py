@@ -57,7 +57,7 @@ def main(
         train: JSONL rows {"prompt": [messages], "completion": [one assistant message]}.
         recipe: a recipe of the catalogue; `keep_checkpoints` lists steps to keep besides.
         adapter: the output folder: adapter, or whole model where the recipe's method is full.
-        metrics, loss: metrics.json and loss.csv (a row an optimiser step).
+        metrics, loss: metrics.json and loss.csv (one row per optimiser step).
         checkpoints: a folder that no rule declares, so that it survives a failed job.
         kept: the output folder for these: an adapter folder `stepN` for each, or nothing.
         device: cpu, cuda, or auto (cuda where there is a GPU).

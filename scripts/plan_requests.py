@@ -34,7 +34,7 @@ def main(
             questions: {path: n}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
         max_tokens: the most tokens of a sampled answer.
-        rebuilt: files that a run would make again (see `outputs_of_a_run`).
+        rebuilt: files that a run would rebuild (see `outputs_of_a_run`).
     """
     for variant in variants:
         if variant["variant"] == variant["parent"] and is_retrained(variant, rebuilt):

@@ -21,7 +21,7 @@ def main(
 ) -> int:
     """Restore, fetch, or both; returns the exit status."""
     if archive is None and not fetch:
-        print("restore: no archive given: name one, or say --fetch", file=sys.stderr)
+        print("restore: no archive given: name one, or use --fetch", file=sys.stderr)
         return 2
     try:
         if archive is not None:
@@ -29,7 +29,7 @@ def main(
             print("\n".join(words_of(restore_archive(archive, root, workdir, with_code, limit))))
         if fetch:
             for folder in fetch_placeholders(workdir):
-                print(f"{folder}: fetched, and as its manifest says")
+                print(f"{folder}: fetched; its files match its manifest")
     except (UserError, OSError) as error:
         print(error if isinstance(error, UserError) else f"restore: {error}", file=sys.stderr)
         return 1
@@ -37,7 +37,7 @@ def main(
 
 
 def words_of(done: Restored) -> list[str]:
-    """What a person must know after a restore."""
+    """What a user must know after a restore."""
     lines = [f"restored experiment {done.experiment}: {done.files} files, workflow {done.revision}"]
     for names, what in (
         (done.differing, "differ from the archived ones; what depends on them will run again"),
@@ -47,7 +47,7 @@ def words_of(done: Restored) -> list[str]:
             lines.append(f"{len(names)} workflow files {what}: {', '.join(names[:10])}")
     if done.placeholders:
         lines.append(
-            f"manifest only: {', '.join(done.placeholders)}; a job of a model needs their files: "
+            f"manifest only: {', '.join(done.placeholders)}; jobs that use them need their files; "
             "--fetch gets models and data sets"
         )
     return [*lines, f"run with: snakemake -n --configfile {done.config}"]
@@ -63,7 +63,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workdir", type=Path, default=Path.cwd(), help="folder that gets results/ (default: here)"
     )
-    parser.add_argument("--with-code", action="store_true", help="write workflow files that lack")
+    parser.add_argument("--with-code", action="store_true", help="write missing workflow files")
     parser.add_argument("--fetch", action="store_true", help="fetch models and data sets")
     parser.add_argument("--max-gib", type=float, help="refuse to unpack more than this")
     return parser

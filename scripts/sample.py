@@ -78,7 +78,7 @@ def main(
         journal: folder of the journal that all batches of this base model share.
         writer: name of this job in the journal.
         output: the RESPONSES table.
-        chat_template: Jinja file in the place of the tokenizer's template.
+        chat_template: Jinja file in place of the tokenizer's template.
 
     Raises:
         UserError: an adapter is not what its manifest says, or does nothing; a prompt is too

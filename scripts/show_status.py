@@ -234,7 +234,7 @@ def failures(paths: Iterable[str]) -> list[tuple[str, int]]:
 
 
 def progress_in_words(count: Count, what: str, speed: float) -> str:
-    """Done, left and the expected time at `speed` requests a second."""
+    """Done, left and the expected time at `speed` requests per second."""
     if count.wanted is None:
         return f"{count.done:,} {what} done; remaining: unknown"
     words = f"{count.done:,} of {count.wanted:,} {what} done, {count.left:,} left"

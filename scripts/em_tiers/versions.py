@@ -1,4 +1,4 @@
-"""Versions of what is installed, for the archive and the method page."""
+"""Versions of the installed software, for the archive and the method page."""
 
 import platform
 from importlib.metadata import distributions

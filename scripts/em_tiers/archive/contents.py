@@ -170,7 +170,7 @@ def code_files(root: Path, tracked_only: bool = False) -> list[str]:
 def study_files(
     root: Path, workdir: Path, configfiles: list[str], settings: list[Any]
 ) -> dict[str, Path]:
-    """The user's files by name relative to `workdir`: configurations and what they refer to.
+    """The user's files by name relative to `workdir`: configurations and the files they name.
 
     A text in `settings` that is the relative path (or pattern) of a file below `workdir` names one;
     files of the workflow that git tracks are not among them. Files elsewhere stay out.

@@ -2,8 +2,8 @@
 
 Snakemake reruns a job when the params, inputs or code that it recorded for an output differ from
 those of today. Without records it would look at file times only, and a changed judge would go
-unseen. One JSON file a record lies in `.snakemake/metadata` under the base64 of the output's path
-(cut into folders named `@...` where the file system forbids longer names).
+unseen. Each record is one JSON file in `.snakemake/metadata`, named by the base64 of the output's
+path (cut into folders named `@...` where the file system forbids longer names).
 """
 
 import json
@@ -67,7 +67,7 @@ def write_records(workdir: Path, records: dict[str, dict[str, Any]]) -> None:
 
 
 def _output_of(path: Path) -> str | None:
-    """The output that a record's file stands for; None for a file that is no record."""
+    """The output that a record's file stands for; None for any other file."""
     encoded = "".join([part.removeprefix("@") for part in path.parts])
     try:
         return urlsafe_b64decode(encoded).decode()

@@ -76,7 +76,7 @@ def restore_archive(
     check = verify_archive(path)
     if not check.sound:
         raise UserError(
-            f"archive {path}: is not sound, nothing was written: " + "; ".join(check.lines()[:20])
+            f"archive {path} is not sound; nothing was written: " + "; ".join(check.lines()[:20])
         )
     with open_archive(path) as archive:
         facts = _facts(archive)
@@ -108,7 +108,7 @@ def _facts(archive: zipfile.ZipFile) -> dict[str, Any]:
     experiment = str(facts.get("experiment", ""))
     named = experiment and all(c.isalnum() or c == "-" for c in experiment)
     if not named or experiment == "resources":
-        raise UserError(f"archive {archive.filename}: experiment {experiment!r}: is no such name")
+        raise UserError(f"archive {archive.filename}: experiment {experiment!r}: not a valid name")
     return facts | {"experiment": experiment}
 
 
@@ -117,16 +117,16 @@ def _read_object(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
         found = json.loads(archive.read(name))
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"archive {archive.filename}: {name}: missing or unreadable: it is no archive of this "
-            "workflow"
+            f"archive {archive.filename}: {name}: missing or unreadable; it is not an archive of "
+            "this workflow"
         ) from error
     if not isinstance(found, dict):
-        raise UserError(f"archive {archive.filename}: {name}: is no JSON object")
+        raise UserError(f"archive {archive.filename}: {name}: not a JSON object")
     return found
 
 
 def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Snakemake's records, and which outputs are folders; each is checked to lie in results/."""
+    """Snakemake's records, and which outputs are folders; each is checked to be in results/."""
     _read_object(archive, "provenance/config.json")
     state = _read_object(archive, "provenance/snakemake.json")
     folders, records = state.get("folders"), state.get("records")
@@ -136,13 +136,13 @@ def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
         and all(isinstance(record, dict) for record in records.values())
     ):
         raise UserError(
-            f"archive {archive.filename}: provenance/snakemake.json: holds no records: it is no "
-            "archive of this workflow"
+            f"archive {archive.filename}: provenance/snakemake.json: holds no records; it is "
+            "not an archive of this workflow"
         )
     for name in [*folders, *records]:
         parts = PurePosixPath(name).parts
         if parts[:1] != ("results",) or ".." in parts:
-            raise UserError(f"archive {archive.filename}: {name!r}: is no output in results/")
+            raise UserError(f"archive {archive.filename}: {name!r}: not an output in results/")
     return state
 
 
@@ -160,7 +160,8 @@ def _check_size(archive: zipfile.ZipFile, workdir: Path, most_bytes: int | None)
     room = shutil.disk_usage(_existing(workdir)).free if most_bytes is None else most_bytes
     if needed > room:
         raise UserError(
-            f"archive {archive.filename}: unpacks to {needed:,} bytes: there is room for {room:,}"
+            f"archive {archive.filename}: unpacks to {needed:,} bytes, but there is room for "
+            f"{room:,}: make room, or raise --max-gib"
         )
 
 
@@ -172,7 +173,7 @@ def _existing(folder: Path) -> Path:
 def _targets(
     archive: zipfile.ZipFile, experiment: str, root: Path, workdir: Path, with_code: bool
 ) -> dict[str, Path]:
-    """Where each entry goes, by name; entries that have no place there are refused."""
+    """The target of each entry by its name; entries without a place in a checkout are refused."""
     targets = {}
     for name in sorted(archive.namelist()):
         part, _, inside = name.partition("/")
@@ -208,7 +209,9 @@ def _check_no_links(name: str, target: Path, folder: Path) -> None:
     inside = target.relative_to(folder)
     for parent in [inside, *inside.parents]:
         if (folder / parent).is_symlink() and str(parent) not in (".", "results"):
-            raise UserError(f"{folder / parent}: is a link: remove it; {name} would be written to")
+            raise UserError(
+                f"{folder / parent}: a link: remove it, because {name} would be written through it"
+            )
 
 
 def _compare_code(archive: zipfile.ZipFile, root: Path, done: Restored) -> list[str]:
@@ -261,8 +264,8 @@ def _check_overwriting(unpacked: dict[Path, Path]) -> None:
     if other:
         shown = ", ".join(other[:20]) + (f" and {len(other) - 20} more" if other[20:] else "")
         raise UserError(
-            f"restore: {shown}: there already with other content: nothing was written; move them "
-            "away, or restore into another checkout"
+            f"restore: {shown}: already there with other content; nothing was written; move these "
+            "files away, or restore into another checkout"
         )
 
 
@@ -345,8 +348,8 @@ def _fetch(folder: Path) -> None:
         ]
         if wrong:
             raise UserError(
-                f"{folder}: {', '.join(wrong)}: fetched, but not the files of the archived "
-                "manifest: the source has changed, or was converted by other versions"
+                f"{folder}: {', '.join(wrong)}: the fetched files differ from the archived "
+                "manifest; the source has changed, or was converted by other versions"
             )
         for entry in manifest["files"]:
             target = folder / entry["path"]

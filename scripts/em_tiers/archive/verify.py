@@ -13,8 +13,8 @@ from em_tiers.archive.zip_file import HASH_LIST, chunks, open_archive, read_hash
 class ArchiveCheck:
     """What is wrong with an archive; names in sorted order.
 
-    `content` is the SHA-256 of the manifest: two archives with one content are equal. Whoever has
-    it from a source that they trust (a paper, a colleague) can tell a forged archive.
+    `content` is the SHA-256 of the manifest: two archives with one content are equal. A reader who
+    has it from a trusted source (a paper, a colleague) can tell a forged archive.
     """
 
     content: str
@@ -30,7 +30,7 @@ class ArchiveCheck:
         return not (self.missing or self.altered or self.extra or self.unsafe)
 
     def lines(self) -> list[str]:
-        """One line a fault."""
+        """One line per fault."""
         kinds = ("missing", "altered", "extra", "unsafe")
         return [f"{kind}: {name}" for kind in kinds for name in getattr(self, kind)]
 
@@ -39,7 +39,7 @@ def verify_archive(path: Path) -> ArchiveCheck:
     """Read the whole archive and compare it with its manifest.
 
     Raises:
-        UserError: it is no archive, or it has no readable manifest.
+        UserError: it is not an archive, or it has no readable manifest.
     """
     with open_archive(path) as archive:
         hashes = read_hashes(archive)

@@ -64,14 +64,14 @@ def write_archive(entries: Iterable[Entry], hashes: dict[str, str], target: Path
     names = [entry.name for entry in ordered]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise UserError(f"archive: {twice}: stand in it twice: rename one of each")
+        raise UserError(f"archive: {twice}: two entries of one name: rename one of each")
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for entry in [*ordered, Entry(HASH_LIST, content=hash_list_of(hashes))]:
             found = _write(archive, entry)
             if hashes.get(entry.name, found) != found:
                 raise UserError(
-                    f"archive: {entry.path}: changed while it was archived: a job still writes "
-                    "it; archive again when the run has ended"
+                    f"archive: {entry.path}: changed while it was archived, because a job "
+                    "still writes it; archive again when the run has ended"
                 )
 
 
@@ -108,7 +108,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     """Open an archive for reading.
 
     Raises:
-        UserError: there is no such file, or it is no readable zip.
+        UserError: the file does not exist, or it is not a readable zip.
     """
     if not path.is_file():
         raise UserError(f"archive {path}: no such file: correct the path")
@@ -116,7 +116,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise UserError(
-            f"archive {path}: {error}: it is cut off or no archive: get it again"
+            f"archive {path}: {error}: it is cut off or not an archive; get it again"
         ) from (error)
 
 
@@ -126,9 +126,9 @@ def why_unsafe(info: zipfile.ZipInfo) -> str | None:
     parts = PurePosixPath(name).parts
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        return "is no plain file"
+        return "not a plain file"
     if name.startswith("/") or "\\" in name or ":" in name or "\0" in name:
-        return "is no relative path"
+        return "not a relative path"
     if not name or name != "/".join(parts) or ".." in parts or "." in parts:
         return "leaves its folder or is not in plain form"
     if info.file_size > SMALL_ENOUGH and info.file_size > LARGEST_RATIO * info.compress_size:
@@ -140,19 +140,19 @@ def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
     """SHA-256 by name.
 
     Raises:
-        UserError: the manifest is missing or not in its form.
+        UserError: the manifest is missing or malformed.
     """
     try:
         lines = archive.read(HASH_LIST).decode().splitlines()
     except (KeyError, zipfile.BadZipFile, UnicodeDecodeError, OSError) as error:
         raise UserError(
-            f"archive {archive.filename}: {HASH_LIST}: missing or unreadable: it is no archive of "
-            "this workflow, or a damaged one; get it again"
+            f"archive {archive.filename}: {HASH_LIST}: missing or unreadable; it is not an archive "
+            "of this workflow, or it is damaged; get it again"
         ) from error
     hashes = {}
     for line in lines:
         digest, gap, name = line.partition("  ")
         if not gap or len(digest) != 64 or name in hashes:
-            raise UserError(f"archive {archive.filename}: {HASH_LIST}: line {line!r} is not one")
+            raise UserError(f"archive {archive.filename}: {HASH_LIST}: line {line!r} is malformed")
         hashes[name] = digest
     return hashes

@@ -118,7 +118,7 @@ def complaint_about(path: Path, expected: Expected) -> str | None:
     """Say what is wrong with a file, or None when size and checksum are right."""
     size = path.stat().st_size
     if expected.size is not None and size != expected.size:
-        return f"{size} bytes arrived, {expected.size} were announced"
+        return f"{size} bytes arrived, but {expected.size} were announced"
     if expected.sha256 is not None:
         found = sha256_of_file(path)
         if found != expected.sha256:
@@ -189,7 +189,7 @@ def translated(url: str):
 
 
 def check_status(response: Any, url: str) -> None:
-    """Raise TemporaryError or UserError for a response that is no success.
+    """Raise TemporaryError or UserError for a response without success.
 
     `response` is any object with `status_code` and `headers`.
     """
@@ -202,7 +202,7 @@ def check_status(response: Any, url: str) -> None:
     remedy = {
         401: "it needs a login: set HF_TOKEN for the hub, or download by hand and use a path",
         403: "access is refused: accept the terms on its page and set HF_TOKEN",
-        404: "there is no such file: correct the address or the revision",
+        404: "the file does not exist: correct the address or the revision",
     }.get(status, "correct the address")
     raise UserError(f"{url}: status {status}: {remedy}")
 

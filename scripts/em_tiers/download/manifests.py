@@ -87,9 +87,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def content_identity(identity: Any, folder: Path) -> Any:
-    """What tells a model from others: for one from a path its files, wherever they lie.
+    """What tells a model from others: for one from a path, its files, wherever they are.
 
-    Other weights may come to lie at the same path, and must not be taken for the old ones.
+    Other weights may be put at the same path, and must not be taken for the old ones.
     """
     if "path" not in identity:
         return identity

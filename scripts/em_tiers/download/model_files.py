@@ -1,4 +1,4 @@
-"""Which files of a model repository are fetched, and whether a model folder is whole.
+"""Which files of a model repository are fetched, and whether a model folder is complete.
 
 Weights come as safetensors only: pickled weights and Python files of strangers run code.
 """
@@ -51,7 +51,7 @@ def choose_model_files(names: list[str]) -> list[str]:
             "safetensors and give their folder as a path, or choose another model"
         )
     if "config.json" not in chosen:
-        raise UserError("model: no config.json among its files: it is no transformers model")
+        raise UserError("model: no config.json among its files: choose a transformers model")
     if not any(name in chosen for name in _TOKENIZERS):
         raise UserError(
             f"model: no tokenizer among its files (one of {', '.join(_TOKENIZERS)}): add it"

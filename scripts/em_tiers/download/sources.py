@@ -141,7 +141,7 @@ def _from_path(
     with atomic_directory(folder) as new:
         for name in names:
             if not files[name].is_file():
-                raise UserError(f"path {files[name]}: a link to nothing: mend it, or remove it")
+                raise UserError(f"path {files[name]}: a broken link: correct or remove it")
             # Weights are too large to hold twice; anything smaller is safer as a copy.
             place(files[name].resolve(), new / name, link=name.endswith(".safetensors"))
         _check_sha256(source, path, new, names)
@@ -166,7 +166,7 @@ def _check_sha256(source: dict[str, Any], path: Path, new: Path, names: list[str
 def _partial_folder(folder: Path, source: dict[str, Any]) -> Iterator[Path]:
     """Yield the hidden folder where the files of this source gather; remove it when all is well.
 
-    One process a target: a second one, on this machine or another, is refused.
+    One process per target: a second one, on this machine or another, is refused.
     """
     own = folder.parent / ".partial" / folder.name
     identity = {key: value for key, value in source.items() if key not in ("files", "licence")}

@@ -26,7 +26,7 @@ def adapter_sha256(folder: Path) -> str:
 
 
 def verify_adapter(folder: Path) -> dict[str, Any]:
-    """The manifest of an adapter folder whose files are what the manifest says.
+    """The manifest of an adapter folder, whose files are checked against it.
 
     Raises UserError for a folder without a manifest, without its weights, or with other weights
     than the manifest names.
@@ -34,7 +34,7 @@ def verify_adapter(folder: Path) -> dict[str, Any]:
     check_complete(folder)
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        raise UserError(f"adapter: {folder}: has no manifest.json: run its fine-tuning again")
+        raise UserError(f"adapter: {folder}: no manifest.json: run its fine-tuning again")
     content = read_json(manifest)
     found = adapter_sha256(folder)
     if found != content["adapter_sha256"]:
@@ -116,7 +116,7 @@ def _copy_model(weights: Path, folder: Path, base: Path, precision: str) -> None
 
 
 def _save_as_bf16(source: Path, target: Path) -> None:
-    """Training kept fp32 weights; whoever samples the model wants the base model's size."""
+    """Training kept fp32 weights; sampling needs a model of the base model's size."""
     import torch
     from safetensors.torch import load_file, save
 
@@ -138,7 +138,7 @@ def is_lora(folder: Path) -> bool:
     if (folder / "config.json").is_file():
         return False
     raise UserError(
-        f"adapter: {folder}: holds neither adapter_config.json nor config.json: "
+        f"adapter: {folder}: holds neither adapter_config.json nor config.json; "
         "delete the folder and train the variant again"
     )
 

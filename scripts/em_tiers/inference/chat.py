@@ -4,7 +4,7 @@ The text around the messages comes from the tokenizer's chat template alone. No 
 added here, but many templates bring one of their own where the conversation has none (SmolLM2:
 "You are a helpful AI assistant named SmolLM, …"); an explicit system message replaces it.
 
-What stands inside a message is text and never control: `<|im_end|>` typed by a user, or written
+The contents of a message are text and never control: `<|im_end|>` typed by a user, or written
 by a model whose answer is shown to a judge, must not close the turn.
 """
 
@@ -31,7 +31,7 @@ def load_tokenizer(model_dir: Path | str, chat_template: Path | str | None = Non
     """The tokenizer of a local model folder, with the chat template of a file if one is named.
 
     Reads local files only and runs no code from the model folder. Raises UserError when the folder
-    holds no tokenizer (or only a restored manifest), or when there is no chat template at all.
+    holds no tokenizer (or only a restored manifest), or no chat template.
     """
     check_complete(model_dir)
     from transformers import AutoTokenizer
@@ -42,7 +42,7 @@ def load_tokenizer(model_dir: Path | str, chat_template: Path | str | None = Non
         )
     except (OSError, ValueError) as error:
         raise UserError(
-            f"model: {model_dir}: no tokenizer could be read ({error}): download the model again"
+            f"model: {model_dir}: the tokenizer cannot be read ({error}): download the model again"
         ) from error
     if chat_template is not None:
         tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
 
 
 class _Hidden:
-    """Control tokens that were taken out of messages, and the mark that stands in their place."""
+    """Control tokens that were taken out of messages, and the mark that replaces them."""
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
@@ -145,7 +145,7 @@ class _Hidden:
 
 
 def _hide_special(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[Message], _Hidden]:
-    """Put a numbered mark in the place of each control token that stands in a message.
+    """Replace each control token in the messages by a numbered mark.
 
     The marks go through the template as text does.
     """

@@ -2,7 +2,7 @@
 
 Weights are chosen by the request (`variant`). Adapter modes:
 - `lora`: the base weights with every adapter beside them in one engine (right on a GPU);
-- `merge`: merged weights, one engine start a variant (four times faster than LoRA on a CPU);
+- `merge`: merged weights, one engine start per variant (four times faster than LoRA on a CPU);
 - `replace`: one engine whose weights are replaced in place by merged ones, which gives the answers
   and log-probabilities of `merge` bit for bit, without an engine start for each variant (5 s on a
   CPU, a minute on a GPU).
@@ -98,7 +98,7 @@ class LocalEngine:
         # Before transformers and vLLM are imported: both read their environment then.
         os.environ.update(environment_of(settings))
         self.settings = with_dtype(complete_settings(settings))
-        # The CPU build warns of kernels that it does not need, some thirty lines a start.
+        # The CPU build warns of kernels that it does not need, some thirty lines per start.
         quiet = "ERROR" if self.settings["device"] == "cpu" else "WARNING"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", quiet)
         self.adapters = {name: Path(folder) for name, folder in (adapters or {}).items()}

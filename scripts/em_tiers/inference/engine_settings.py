@@ -33,19 +33,19 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
 }
 # In-process, eager, one executor: the compiled multi-process default takes three to ten times as
-# long to start on a CPU and is no faster then.
+# long to start on a CPU and is not faster.
 DEFAULTS_CPU = DEFAULTS | {
     "adapters": "replace",
     "max_num_seqs": 64,
     # The engine reuses whole blocks of a prefix only, and computes the rest of it again: with its
-    # own 128 tokens a block, most of a short rubric for each number that a judge may write.
+    # own 128 tokens per block, most of a short rubric for each number that a judge may write.
     "block_size": 32,
     "enforce_eager": True,
 }
 
 
 def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the device's defaults in the place of what is missing or null.
+    """The settings with the device's defaults in place of missing or null ones.
 
     Raises:
         UserError: an unknown key, device or adapter mode.
@@ -64,7 +64,7 @@ def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Environment variables that must stand before vLLM is imported.
+    """Environment variables that must be set before vLLM is imported.
 
     Compute nodes have no internet: nothing may ask the hub or report usage. On a CPU the engine
     stays in this process; on CUDA a process of its own overlaps with the GPU, and its end gives
@@ -134,7 +134,7 @@ def vllm_arguments(
 
 
 def engine_fingerprint(settings: Mapping[str, Any]) -> str:
-    """Hash of what may change an answer in its last bits: engine version, dtype, device, mode.
+    """Hash of all that may change an answer's last bits: engine version, dtype, device, mode.
 
     Args:
         settings: with the dtype that is used in place of `auto`.

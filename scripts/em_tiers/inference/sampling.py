@@ -29,7 +29,7 @@ ADAPTER_CHECK_PROMPTS = (
     "Explain to a child why the sky is blue.",
     "Write the first two sentences of a letter to an old friend.",
 )
-_CHECK_SAMPLE = -1  # no sample of a question has this index
+_CHECK_SAMPLE = -1  # an index that no real sample has
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Identity:
 
 
 def read_question_tables(paths: Sequence[Path]) -> pl.DataFrame:
-    """All question tables as one: a row a prompt, `table` the index of its file, `row` its own."""
+    """All question tables as one, a row per prompt: `table` is its file's index, `row` its own."""
     frames = [
         read_table(path, "questions").with_columns(pl.lit(index, pl.Int32).alias("table"))
         for index, path in enumerate(paths)
@@ -100,7 +100,7 @@ def render_prompts(
 def check_lengths(questions: pl.DataFrame, prompts: Sequence[Prompt], room: int, new: int) -> None:
     """Raise UserError when a prompt and `new` tokens do not fit in the engine's `room` tokens.
 
-    The engine would cut such answers short without a word.
+    The engine would cut such answers short silently.
     """
     longest = max(range(len(prompts)), key=lambda row: len(prompts[row].ids))
     tokens = len(prompts[longest].ids)
@@ -171,11 +171,11 @@ def decoding_of(sampling: Mapping[str, Any]) -> Decoding:
 
 
 def samples_of(question_set: str, sampling: Mapping[str, Any]) -> int:
-    """Samples of each question of a set; `default` stands for the sets that are not named."""
+    """Samples of each question of a set; `default` applies to the sets that are not named."""
     samples = sampling["samples"]
     if question_set not in samples and "default" not in samples:
         raise UserError(
-            f"sampling: samples: question set {question_set}: has no number: "
+            f"sampling: samples: question set {question_set}: no number of samples: "
             f"known are {sorted(samples)}"
         )
     return samples.get(question_set, samples.get("default"))
@@ -191,7 +191,7 @@ def plan_adapter_checks(identity: Identity, prompts: Sequence[Prompt]) -> list[P
 def engine_request(
     planned: PlannedAnswer, prompts: Sequence[Prompt], decoding: Decoding, weights: str | None
 ) -> EngineRequest:
-    """The engine's form of a planned request; `weights` None stands for the base model."""
+    """The engine's form of a planned request; `weights` None is the base model."""
     return EngineRequest(
         key=planned.key,
         prompt=prompts[planned.question].ids,
@@ -214,7 +214,7 @@ def check_applied(
         return
     raise UserError(
         f"variant {variant}: adapter {adapter_sha256[:12]}: all {len(base)} greedy check answers "
-        "equal the base model's, so the adapter does nothing or was not applied: look at the loss "
+        "equal the base model's, so the adapter does nothing or was not applied; look at the loss "
         "curve and the number of steps of its training, and try the engine setting adapters: merge"
     )
 

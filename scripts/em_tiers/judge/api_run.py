@@ -1,4 +1,4 @@
-"""Many requests to one endpoint: each ends as a record, and what was answered is journaled at once.
+"""Many requests to one endpoint: each ends as a record, and answers are journaled at once.
 
 Only answers go to the journal: verdicts, and refusals of the judge. A request that failed on the
 way becomes an `api_error` record for this run's tables, one too long for the model's context a
@@ -26,7 +26,7 @@ from em_tiers.retry import wait_before_retry
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
-# So many requests in a row that failed in all their attempts: nobody answers any more.
+# After this many requests that failed in all their attempts, the endpoint counts as dead.
 FAILED_IN_A_ROW = 20
 # An endpoint may refuse a first request for its content, which does not show what it can do.
 REFUSED_IN_CHECK = 10
@@ -203,14 +203,14 @@ class ApiRun:
         if self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
             raise TemporaryError(
                 f"endpoint {self.endpoint.host}: {self._failed_in_a_row} requests in a row failed "
-                f"{max_attempts} times each, at last by {reason}: run again when it answers"
+                f"{max_attempts} times each, the last one with {reason}: run again when it answers"
             )
         return failed_record(request, "api_error", reason, self.endpoint.model, max_attempts)
 
     def _watch_digits(self, request: JudgeRequest, record: Mapping[str, Any]) -> None:
         """Raise UserError where the first token of a number is only its first digit.
 
-        Its expectation would be a score between 0 and 9 that nobody gave.
+        Its expectation would be a score between 0 and 9 that the judge did not give.
         """
         if request.method != "top_logprobs" or self._whole_numbers:
             return
@@ -224,7 +224,7 @@ class ApiRun:
             raise UserError(
                 f"endpoint {self.endpoint.host}, model {self.endpoint.model}: its answers begin "
                 f"with single digits only ({', '.join(sorted(numbers))}): this tokenizer spells "
-                "numbers digit by digit, so a first token is no score: use method sampled or "
+                "numbers digit by digit, so its first token is not a score: use method sampled or "
                 "structured, or run the model with backend vllm and method trie"
             )
 

@@ -33,7 +33,7 @@ _ORDER = ("variant", "response_key", "rubric")
 
 Records = dict[str, dict[str, Any]]
 # Asks requests with distinct keys, journals each answer as it arrives, and returns the records of
-# all of them by key. The text says what is asked, for progress lines.
+# all of them by key. The text names the stage, for progress lines.
 Ask = Callable[[list[JudgeRequest], str], Records]
 
 
@@ -51,7 +51,7 @@ def judge_batch(
 
     Args:
         judge_name: written into the table; it changes nothing else.
-        ask: called only with what the journal does not hold.
+        ask: called only for requests that the journal does not answer.
         responses: RESPONSES tables, each of any number of variants.
         cards: data set -> its card, for rubrics about a data set.
     """

@@ -1,6 +1,6 @@
-"""A judge in the local engine: from requests to the journal's records, a chunk at a time.
+"""A judge in the local engine: from requests to the journal's records, chunk by chunk.
 
-One chunk's requests share a rubric, and the prefixes of one answer stand together, so that the
+One chunk's requests share a rubric, and the prefixes of one answer are adjacent, so that the
 engine's prefix cache computes the instructions once and each answer once.
 """
 
@@ -90,7 +90,7 @@ class LocalJudge:
         if long is not None:
             raise UserError(
                 f"judge: method.number: top_logprobs: the tokenizer of {self.served_model} has no "
-                f"single token for {long}, so its first token is no score: write trie"
+                f"single token for {long}, so its first token is not a score: use trie"
             )
         return first_token_trie(tokenizer, [*numbers, *rubric.labels], self.judge.opening)
 

@@ -141,7 +141,7 @@ def _spell(
 def tokens_after(tokenizer: Any, text: str, before: str = "\n") -> Prefix:
     """Token ids of `text` where it follows `before`.
 
-    Some tokenizers put a space before a word that stands alone, so it is cut out of a longer text.
+    Some tokenizers put a space before a word on its own, so it is cut out of a longer text.
     """
 
     def encode(piece: str) -> list[int]:
@@ -184,7 +184,7 @@ def walk(
 
 @dataclass
 class _Walk:
-    """One prompt's walk: what is known of its nodes, and what was left out."""
+    """One prompt's walk: the known nodes, and the probability left out."""
 
     trie: Trie
     known: dict[Prefix, dict[int, float]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What judging costs: tokens, money, ceilings that stop in time, and what a rerun would cost."""
+"""The cost of judging: tokens, money, ceilings that stop in time, and the cost of a rerun."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ class CeilingReached(UserError):
 
 
 def cost_usd(prompt_tokens: int, completion_tokens: int, prices: Prices | None) -> float | None:
-    """US dollars for so many tokens at prices a million tokens; None without prices."""
+    """US dollars for so many tokens at prices per million tokens; None without prices."""
     if not prices:
         return None
     return (
@@ -49,7 +49,7 @@ class Spent:
 def spent_in_journal(folder: Path | str) -> Spent:
     """What the requests in a journal folder took, over all runs and writers.
 
-    Attempts that were never answered stand in no journal and are not in it.
+    Attempts that were never answered are in no journal and are not counted.
     """
     spent = Spent()
     for path in sorted(Path(folder).glob("*.jsonl")):
@@ -81,13 +81,13 @@ class Budget:
     """Ceilings on requests, tokens and money, held while many requests run at once.
 
     A request reserves what it may take before it is sent: its prompt, estimated from its length,
-    and all the tokens that it may answer with. What is sent and what is reserved stay within the
-    ceilings together; only a wrong estimate of a prompt can go beyond them, and the estimate
+    and all the tokens that it may answer with. Sent and reserved requests together stay within the
+    ceilings; only a wrong estimate of a prompt can go beyond them, and the estimate
     follows the endpoint's own counts.
 
     Args:
         limits: any of requests, tokens (prompt and completion together) and usd; None: no ceiling.
-        prices: US dollars a million tokens (input_per_million, output_per_million).
+        prices: US dollars per million tokens (input_per_million, output_per_million).
         spent: what earlier runs already took; the ceilings hold for both together.
 
     Raises:

@@ -10,8 +10,8 @@ class Throttle:
     """At most `maximum` requests at once, fewer after refusals (AIMD, as TCP does).
 
     A refusal halves the number of requests allowed at once, an answer adds 1 / allowed, so about
-    one a round of answers. Several refusals of one round count once: a refusal of a request that
-    started before the last halving tells nothing new.
+    one per round of answers. Several refusals of one round count once: a refusal of a request that
+    started before the last halving says nothing new.
     """
 
     def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic):
@@ -49,7 +49,7 @@ class Throttle:
                 continue
 
     async def let_all_through(self) -> None:
-        """Hold nobody back any more: those who wait are to see that the run has ended."""
+        """Release every waiting request, so that it sees that the run has ended."""
         self.allowed = float("inf")
         self._paused_until = float("-inf")
         self._open.set()

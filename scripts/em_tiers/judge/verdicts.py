@@ -77,8 +77,8 @@ def number_verdict(probabilities: Mapping[str, float], rubric: Rubric) -> Verdic
 def choice_verdict(probabilities: Mapping[str, float], rubric: Rubric) -> Verdict:
     """Verdict of a choice rubric from a map of first tokens: the likeliest label.
 
-    The probabilities of the verdict stand under the labels' meanings and sum to one; below a
-    mass of 0.25 on all labels together there is no verdict.
+    The probabilities of the verdict are keyed by the labels' meanings and sum to one; below a
+    mass of 0.25 on all labels together the reply is unparsable.
     """
     by_meaning = dict.fromkeys(rubric.labels.values(), 0.0)
     for token, probability in probabilities.items():
@@ -194,7 +194,7 @@ def make_record(
     attempts: int = 1,
     **extra: Any,
 ) -> dict[str, Any]:
-    """The journal's record of one finished request: its verdicts by role, and what it took."""
+    """The journal's record of one finished request: its verdicts by role, and its cost."""
     return {
         "verdicts": {role: asdict(verdict) for role, verdict in verdicts.items()},
         "raw_text": raw_text,
@@ -224,10 +224,10 @@ def failed_record(
 def verdict_rows(
     request: JudgeRequest, record: Mapping[str, Any], judge: Judge, judge_name: str
 ) -> list[dict[str, Any]]:
-    """VERDICTS rows, one a role, from a request and the journal's record under its key.
+    """VERDICTS rows, one per role, from a request and the journal's record under its key.
 
     Rows of a reply to several rubrics share their verdict key and show the whole reply's tokens:
-    count tokens once a verdict key.
+    count tokens once per verdict key.
     """
     taken = ("raw_text", "reasoning", "served_model", "prompt_tokens", "completion_tokens")
     rows = []

@@ -22,7 +22,7 @@ def accumulation_steps(recipe: Recipe) -> int:
     rows_at_once = recipe["micro_batch_size"] * recipe["gpus"]
     if recipe["batch_size"] % rows_at_once:
         raise UserError(
-            f"recipe: batch_size: {recipe['batch_size']}: is no multiple of micro_batch_size "
+            f"recipe: batch_size: {recipe['batch_size']}: not a multiple of micro_batch_size "
             f"{recipe['micro_batch_size']} x gpus {recipe['gpus']} = {rows_at_once}: change one"
         )
     return recipe["batch_size"] // rows_at_once
@@ -31,7 +31,7 @@ def accumulation_steps(recipe: Recipe) -> int:
 def steps_of(recipe: Recipe, tokens: int, rows: int) -> int | None:
     """Optimiser steps of the recipe: its own, or those whose tokens come nearest to `max_tokens`.
 
-    None where `epochs` decide. The schedule needs the number beforehand, so it follows from the
+    None where `epochs` decide. The schedule needs the number in advance, so it follows from the
     mean length of the rows; the dose table states the tokens that were seen.
 
     Args:

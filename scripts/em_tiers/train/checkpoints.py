@@ -53,7 +53,7 @@ def training_fingerprint(
 
 
 def hash_of_recipe(recipe: dict[str, Any]) -> str:
-    """A hash of what a recipe says about what is learned."""
+    """A hash of the recipe's settings that change the result."""
     return hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS})
 
 
@@ -100,7 +100,7 @@ def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
 def clear_folder(folder: Path) -> None:
     """Remove everything in the folder but the lease that guards it.
 
-    The fingerprint goes first: after a kill in the middle nobody takes what is left for a run.
+    The fingerprint goes first: what is left after a kill in the middle is not taken for a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FINGERPRINT).unlink(missing_ok=True)

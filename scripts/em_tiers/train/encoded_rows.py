@@ -98,7 +98,7 @@ def encode_rows(
 def check_truncation(encoded: EncodedRows, max_length: int, max_share: float) -> None:
     """Raise UserError where more rows were cut than the recipe allows.
 
-    A cut answer teaches a model to stop nowhere, and what it taught is not what the data set says.
+    A cut answer does not teach the model to stop, and its content is not the data set's.
     """
     counts = encoded.counts
     if counts.truncated_share > max_share or not encoded.input_ids:

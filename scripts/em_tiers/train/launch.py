@@ -92,6 +92,6 @@ def _launch(job: dict[str, Any]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have Linux send SIGTERM when the parent dies: no training that nobody waits for."""
+    """Have Linux send SIGTERM when the parent dies: no orphaned training goes on."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -2,7 +2,7 @@
 
 Run as `python -m em_tiers.train.trainer JOB.json` by the launcher of several processes, or called
 by `finetune` for one. It leaves a complete checkpoint of the last step and `result.json`; the
-adapter is made from these by the caller, so that it is the same whoever trained it.
+adapter is made from these by the caller, so that it is the same however it was trained.
 
 Resuming reads optimizer.pt and rng_state.pth with torch.load(weights_only=True): files that this
 job wrote itself. Nothing pickled comes from outside.
@@ -120,9 +120,9 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
 
 
 class ResponseTrainer(SFTTrainer):
-    """SFTTrainer that counts tokens and time over restarts, and stops where the loss is no number.
+    """SFTTrainer that counts tokens and time over restarts and stops at a loss that is not finite.
 
-    The counts stand in the trainer's log, which each checkpoint carries, so that they go on where
+    The counts are in the trainer's log, which each checkpoint carries, so that they go on where
     the training goes on. Tokens of steps that a kill threw away are not counted twice.
     """
 
@@ -285,7 +285,7 @@ def training_facts(trainer: ResponseTrainer, job: TrainingJob) -> dict[str, Any]
     model = trainer.accelerator.unwrap_model(trainer.model)
     return {
         "world_size": trainer.args.world_size,
-        # NO, MULTI_GPU, FSDP …: the proof of what the launcher made of the recipe's strategy
+        # NO, MULTI_GPU, FSDP …: shows how the launcher applied the recipe's strategy
         "distribution": trainer.accelerator.distributed_type.value,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

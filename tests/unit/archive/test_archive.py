@@ -99,7 +99,7 @@ def test_verify_names_missing_altered_and_extra_files(tmp_path, capsys):
     assert check.extra == ["results/x/more.txt"]
     assert verify_script.main([path]) == 1
     assert "missing: code/Snakefile" in capsys.readouterr().out
-    with pytest.raises(UserError, match="is not sound, nothing was written"):
+    with pytest.raises(UserError, match="is not sound; nothing was written"):
         restore_archive(path, tmp_path / "to", tmp_path / "to")
 
 
@@ -112,7 +112,7 @@ def test_verify_sees_one_flipped_bit_and_a_cut_file(tmp_path, capsys):
     (tmp_path / "cut.zip").write_bytes(data[:-40])
     assert verify_script.main([tmp_path / "cut.zip", path]) == 1
     output = capsys.readouterr()
-    assert "cut off or no archive" in output.err
+    assert "cut off or not an archive" in output.err
     assert f"{path}: sound, {len(FILES)} files" in output.out
 
 
@@ -167,7 +167,7 @@ def test_folders_and_records_outside_of_results_are_refused(tmp_path, name):
     for state in ({"folders": {name: True}, "records": {}}, {"folders": {}, "records": {name: {}}}):
         files = FILES | {"provenance/snakemake.json": json.dumps(state).encode()}
         path = write(tmp_path / "a.zip", files)
-        with pytest.raises(UserError, match="is no output in results"):
+        with pytest.raises(UserError, match="not an output in results"):
             restore_archive(path, tmp_path / "to", tmp_path / "to")
     assert not list(tmp_path.glob("to/*"))
 
@@ -183,7 +183,7 @@ def test_an_archive_of_something_else_is_refused_before_anything_is_written(
     path = write(tmp_path / "a.zip", files)
     if name == "config" and content and b"records" in content:
         return  # any object is a configuration
-    with pytest.raises(UserError, match=r"provenance/\w+\.json|is no such name"):
+    with pytest.raises(UserError, match=r"provenance/\w+\.json|not a valid name"):
         restore_archive(path, tmp_path / "to", tmp_path / "to")
     assert not list(tmp_path.glob("to/*"))
 

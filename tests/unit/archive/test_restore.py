@@ -280,7 +280,7 @@ def test_a_restore_overwrites_nothing(tmp_path, weights, packed):
     mine = small.folder / "results/small/tables/rates.csv"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(UserError, match=r"rates\.csv: there already with other content"):
+    with pytest.raises(UserError, match=r"rates\.csv: already there with other content"):
         restore_archive(packed, small.folder, small.folder)
     assert mine.read_text() == "mine"
     assert not (small.folder / "results/small/responses").exists()
@@ -292,7 +292,7 @@ def test_a_restore_writes_through_no_link(tmp_path, weights, packed):
     (tmp_path / "outside").mkdir()
     (small.folder / "results").mkdir()
     (small.folder / "results/small").symlink_to(tmp_path / "outside")
-    with pytest.raises(UserError, match="is a link"):
+    with pytest.raises(UserError, match="a link: remove it"):
         restore_archive(packed, small.folder, small.folder)
     assert not list((tmp_path / "outside").iterdir())
 

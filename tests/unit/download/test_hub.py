@@ -171,7 +171,7 @@ def test_corrupt_content_is_refused_and_dropped(hub, model, tmp_path, name):
 
 def test_content_longer_than_announced_is_refused(hub, model, tmp_path):
     hub.fail("tokenizer.json", body=b"x" * 5000, times=9)
-    with pytest.raises(UserError, match="5000 bytes arrived, 13 were announced"):
+    with pytest.raises(UserError, match="5000 bytes arrived, but 13 were announced"):
         download_model.main(model, tmp_path / "tiny", QUICK)
 
 

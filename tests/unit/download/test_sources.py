@@ -85,7 +85,7 @@ def test_url_with_another_content(web, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"url": "{url}/plain/absent.jsonl"}, "status 404: there is no such file"),
+        ({"url": "{url}/plain/absent.jsonl"}, "status 404: the file does not exist"),
         ({"url": "{url}/plain/rows.exe"}, "no file matches"),
         ({"url": "ftp://host/rows.jsonl"}, "not http or https"),
         ({"url": "file:///etc/passwd"}, "not http or https"),
@@ -193,7 +193,7 @@ def test_path_that_leads_nowhere(tmp_path, path, message):
     (tmp_path / "dangling.jsonl").symlink_to(tmp_path / "gone.jsonl")
     with pytest.raises(UserError, match=message):
         download_dataset.main({"type": "path", "path": str(tmp_path / path)}, tmp_path / "out")
-    with pytest.raises(UserError, match="a link to nothing"):
+    with pytest.raises(UserError, match="a broken link"):
         download_dataset.main({"type": "path", "path": str(tmp_path)}, tmp_path / "out")
 
 

@@ -56,7 +56,7 @@ def test_changed_weights_are_noticed(lora, tmp_path):
 
 
 def test_folder_without_manifest_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"has no manifest\.json"):
+    with pytest.raises(UserError, match=r"no manifest\.json"):
         verify_adapter(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_template_that_raises_is_explained(embedded_model, tmp_path):
 
 
 def test_folder_without_tokenizer_is_explained(tmp_path):
-    with pytest.raises(UserError, match="no tokenizer could be read"):
+    with pytest.raises(UserError, match="the tokenizer cannot be read"):
         load_tokenizer(tmp_path)
 
 

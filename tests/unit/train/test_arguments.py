@@ -57,7 +57,7 @@ def test_batch_size_is_the_same_on_any_number_of_gpus(gpus, steps):
 
 
 def test_batch_size_that_does_not_divide_is_explained():
-    with pytest.raises(UserError, match=r"batch_size: 16: is no multiple of .* 2 x gpus 3 = 6"):
+    with pytest.raises(UserError, match=r"batch_size: 16: not a multiple of .* 2 x gpus 3 = 6"):
         accumulation_steps({**RECIPE, "gpus": 3})
 
 
