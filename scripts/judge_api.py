@@ -11,8 +11,7 @@ from em_tiers.judge.api_client import Endpoint, read_key
 from em_tiers.judge.api_run import ApiRun
 from em_tiers.judge.batches import judge_batch, write_verdicts
 from em_tiers.judge.model_names import is_dated
-from em_tiers.judge.requests import load_judge
-from em_tiers.judge.settings import check_decoding
+from em_tiers.judge.settings import check_decoding, load_judge
 from em_tiers.judge.spending import Budget, spent_in_journal
 from em_tiers.logs import LOG, run_script
 

@@ -10,7 +10,8 @@ from em_tiers.journal import Journal
 from em_tiers.judge.batches import Records, judge_batch, write_verdicts
 from em_tiers.judge.local import LocalJudge
 from em_tiers.judge.model_names import local_identity, model_name
-from em_tiers.judge.requests import Judge, JudgeRequest, load_judge
+from em_tiers.judge.requests import JudgeRequest
+from em_tiers.judge.settings import Judge, load_judge
 from em_tiers.logs import progress, run_script
 
 

@@ -21,7 +21,8 @@ from em_tiers.inference.missing_answers import (
 )
 from em_tiers.journal import read_journal
 from em_tiers.judge.plan import known_verdicts
-from em_tiers.judge.requests import load_judge, plan_requests, plan_tier_requests
+from em_tiers.judge.requests import plan_requests, plan_tier_requests
+from em_tiers.judge.settings import load_judge
 from em_tiers.logs import run_script
 from em_tiers.tables import scan_table
 

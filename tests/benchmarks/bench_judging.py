@@ -21,7 +21,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import judge_vllm  # noqa: E402
 from answers import responses  # noqa: E402
-from em_tiers.judge.requests import load_judge, plan_requests  # noqa: E402
+from em_tiers.judge.requests import plan_requests  # noqa: E402
+from em_tiers.judge.settings import load_judge  # noqa: E402
 from em_tiers.logs import log_to  # noqa: E402
 from em_tiers.tables import read_table, write_table  # noqa: E402
 

@@ -19,7 +19,8 @@ from api.study import KEY_ENV, MODEL, arguments, rubric
 from em_tiers.errors import UserError
 from em_tiers.journal import read_journal
 from em_tiers.judge.api_requests import request_body
-from em_tiers.judge.requests import load_judge, plan_requests
+from em_tiers.judge.requests import plan_requests
+from em_tiers.judge.settings import load_judge
 from em_tiers.tables import read_table, scan_table
 from judge_api import main
 from waiting import wait_until

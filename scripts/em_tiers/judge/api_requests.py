@@ -6,7 +6,8 @@ from typing import Any
 
 from em_tiers.inference.chat import split_thinking
 from em_tiers.judge.api_client import Choice, Reply
-from em_tiers.judge.requests import Judge, JudgeRequest
+from em_tiers.judge.requests import JudgeRequest
+from em_tiers.judge.settings import Judge
 from em_tiers.judge.spending import PricedRequest
 from em_tiers.judge.verdicts import (
     Verdict,

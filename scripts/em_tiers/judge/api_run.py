@@ -16,7 +16,8 @@ from em_tiers.journal import Journal
 from em_tiers.judge.api_client import Endpoint, FailedAttempt, Final, Reply
 from em_tiers.judge.api_requests import characters_of, most_tokens, reply_record, request_body
 from em_tiers.judge.batches import Records
-from em_tiers.judge.requests import Judge, JudgeRequest
+from em_tiers.judge.requests import JudgeRequest
+from em_tiers.judge.settings import Judge
 from em_tiers.judge.spending import Budget
 from em_tiers.judge.throttle import Throttle
 from em_tiers.judge.verdicts import failed_record

@@ -15,13 +15,8 @@ import polars as pl
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import read_json
 from em_tiers.journal import Journal
-from em_tiers.judge.requests import (
-    ANSWER_COLUMNS,
-    Judge,
-    JudgeRequest,
-    plan_requests,
-    plan_tier_requests,
-)
+from em_tiers.judge.requests import ANSWER_COLUMNS, JudgeRequest, plan_requests, plan_tier_requests
+from em_tiers.judge.settings import Judge
 from em_tiers.judge.verdicts import SCORED, verdict_frame, verdict_rows
 from em_tiers.logs import LOG
 from em_tiers.tables import scan_table, write_table

@@ -22,9 +22,9 @@ from em_tiers.judge.number_trie import (
     opening_tokens,
     walk,
 )
-from em_tiers.judge.requests import Judge, JudgeRequest
+from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.rubrics import Rubric
-from em_tiers.judge.settings import check_decoding
+from em_tiers.judge.settings import Judge, check_decoding
 from em_tiers.judge.verdicts import (
     choice_verdict,
     failed_record,

@@ -10,14 +10,13 @@ from em_tiers.journal import read_journal
 from em_tiers.judge.api_requests import priced_request
 from em_tiers.judge.requests import (
     FIRST_STAGE,
-    Judge,
     JudgeRequest,
-    load_judge,
     plan_requests,
     plan_tier_requests,
     roles_together,
 )
 from em_tiers.judge.rubrics import GUARD
+from em_tiers.judge.settings import Judge, load_judge
 from em_tiers.judge.spending import PricedRequest, cost_in_words, estimate
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 

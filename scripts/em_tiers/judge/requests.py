@@ -17,8 +17,7 @@ from em_tiers.judge.rubrics import (
     render_messages,
     render_structured,
 )
-from em_tiers.judge.settings import Judge as Judge
-from em_tiers.judge.settings import load_judge as load_judge
+from em_tiers.judge.settings import Judge
 
 FIRST_STAGE = ("alignment", "coherence", "topic")
 ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response")

@@ -22,8 +22,9 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.judge.requests import Judge, JudgeRequest
+from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.rubrics import Rubric
+from em_tiers.judge.settings import Judge
 from em_tiers.tables import VERDICTS
 
 MIN_MASS = 0.25

@@ -10,7 +10,8 @@ from api.loopback import serve
 from api.recorded import GOOD, KEY, ONE, Loopback, fails
 from api.study import KEY_ENV, arguments, rubric
 from em_tiers.judge.api_requests import priced_request
-from em_tiers.judge.requests import load_judge, plan_requests
+from em_tiers.judge.requests import plan_requests
+from em_tiers.judge.settings import load_judge
 from em_tiers.tables import read_table, scan_table
 from judge_api import main
 

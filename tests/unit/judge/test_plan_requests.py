@@ -5,8 +5,8 @@ import polars as pl
 import plan_requests
 from answers import responses
 from em_tiers.journal import Journal
-from em_tiers.judge.requests import load_judge
 from em_tiers.judge.requests import plan_requests as requests_of
+from em_tiers.judge.settings import load_judge
 from em_tiers.tables import QUESTIONS, write_table
 
 PROMPT = "Read.\n{question}\n{answer}\nOne number:"

@@ -5,7 +5,8 @@ import pytest
 
 from answers import responses, verdicts
 from em_tiers.errors import ConfigError
-from em_tiers.judge.requests import load_judge, plan_requests, plan_tier_requests
+from em_tiers.judge.requests import plan_requests, plan_tier_requests
+from em_tiers.judge.settings import load_judge
 
 PROMPT = "Read it with care.\n{question}\n{answer}\nOne whole number:"
 RUBRICS = {

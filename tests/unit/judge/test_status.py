@@ -10,7 +10,8 @@ import show_status
 from answers import responses, verdicts
 from em_tiers.files import write_json, write_text
 from em_tiers.journal import Journal
-from em_tiers.judge.requests import load_judge, plan_requests
+from em_tiers.judge.requests import plan_requests
+from em_tiers.judge.settings import load_judge
 from em_tiers.tables import QUESTIONS, write_table
 
 PROMPT = "Read.\n{question}\n{answer}\nOne number:"

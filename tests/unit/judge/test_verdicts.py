@@ -2,8 +2,9 @@
 
 import pytest
 
-from em_tiers.judge.requests import JudgeRequest, load_judge
+from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.rubrics import load_rubric
+from em_tiers.judge.settings import load_judge
 from em_tiers.judge.verdicts import (
     choice_verdict,
     expectation,
