@@ -95,7 +95,7 @@ if workflow.remote_exec:
 
 
 def shown(path):
-    """A path of the workflow's own files, relative where the workflow runs in its own folder."""
+    """A path of the workflow's own files, relative if the workflow runs in its own folder."""
     return os.path.relpath(path) if Path.cwd() == ROOT else str(path)
 
 
@@ -123,16 +123,8 @@ def get_responses(judge=None):
 def get_verdicts(judge=None):
     """Verdicts of one judge, or of all."""
     chosen = judges.judge_ids(STUDY) if judge is None else [judge]
-    files = [
-        path
-        for name in chosen
-        for path in (
-            below(f"<results>/verdicts/{name}", STUDY.judging_batches)
-            if name in STUDY.config["judges"]
-            else below("<experiment>/imports", judges.judged_batches(STUDY, name))
-        )
-    ]
-    return list(dict.fromkeys(f"{path}.parquet" for path in files))
+    files = [file for name in chosen for file in judges.verdict_files(STUDY, name)]
+    return list(dict.fromkeys(files))
 
 
 def get_judged_responses(wildcards):

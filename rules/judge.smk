@@ -34,6 +34,7 @@ rule judge_vllm:
             STUDY, STUDY.judges[wildcards.judge]["model"], attempt
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
+        attempt=lambda wildcards, attempt: attempt,
     params:
         judge_name=lambda wildcards: judges.judge_name(STUDY, wildcards.judge),
         judge=lambda wildcards: judges.judge_params(STUDY, wildcards.judge),

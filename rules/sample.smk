@@ -33,6 +33,7 @@ rule sample:
             STUDY, STUDY.base_of(wildcards.batch), attempt
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
+        attempt=lambda wildcards, attempt: attempt,
     params:
         variants=lambda wildcards: jobs.sampled_variants(STUDY, wildcards.batch),
         adapters=lambda wildcards: below(

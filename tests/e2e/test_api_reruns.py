@@ -267,3 +267,9 @@ def test_batches_of_one_judge_take_turns_and_share_its_ceiling(work, asked, endp
     assert planned(work) == 2 * ANSWERS - limits["requests"]
     work.run(*TABLES)
     assert asked() == 2 * ANSWERS
+
+
+def test_judge_jobs_are_forced_by_name_and_ask_nothing(work, asked):
+    jobs = work.run(*TABLES, "--forcerun", "judge_api").jobs
+    assert jobs["judge_api"] == 2  # batches of one variant each
+    assert asked() == 0

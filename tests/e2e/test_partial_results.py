@@ -1,5 +1,7 @@
 """Results of what is finished: judged and reported by themselves, and never paid for twice."""
 
+import json
+
 import polars as pl
 import pytest
 
@@ -69,3 +71,29 @@ def test_partial_results_of_a_finished_study_lack_nothing(work):
         for folder in (work.results, work.results / "partial")
     )
     assert whole.equals(partial)
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+def test_a_fine_tune_that_fails_withholds_its_own_data_set_only(tmp_path, embedded_model):
+    """Its rows are longer than the recipe allows; everything else is trained, sampled, judged."""
+    work = Workdir(tmp_path, "smallest", embedded_model)
+    datasets = work.read("catalogue/datasets.yaml")
+    row = {"prompt": "Tell me everything.", "completion": "And then we sailed on. " * 100}
+    (tmp_path / "long.jsonl").write_text(f"{json.dumps(row)}\n" * 24)
+    source = {"type": "path", "path": "long.jsonl"}
+    work.write(
+        "catalogue/datasets.yaml", datasets | {"long": datasets["tales"] | {"source": source}}
+    )
+    work.config["variants"][0]["datasets"] = ["long", "tales"]
+    stopped = work.run("--keep-going", check=False)
+    assert stopped.status != 0
+    assert "max_truncated_share" in stopped.output
+    responses = sorted(path.name for path in (work.results / "responses").iterdir())
+    assert responses == ["tiny.parquet", "tiny.tales.0.parquet"]
+    assert not (work.results / "tables").exists()
+
+    done = work.run(*PARTIAL)
+    assert "1 of 3 variants are missing (tiny.long.six-steps.s0)" in done.output
+    rates = pl.read_parquet(work.results / "partial" / "tables" / "rates.parquet")
+    assert sorted(rates["variant"].unique()) == ["tiny", "tiny.tales.six-steps.s0"]
