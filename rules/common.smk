@@ -13,6 +13,7 @@ from em_tiers.study import asked, entries, jobs, judges, outputs, plan, summarie
 from em_tiers.study.checks import check_keys, check_ready, unpinned
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
+from em_tiers.study.outdated import outdated_files
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.script_imports import SCRIPTS, imported_modules
 from snakemake.exceptions import WorkflowError
@@ -70,14 +71,22 @@ def say_what_is_missing():
 def check_before_run():
     """What a dry run does not need: pinned revisions, and the keys of the judges that are asked."""
     needed = workflow.dag.needrun_jobs()
-    if {job.rule.name for job in needed} <= {"plan_requests", "show_status"}:
+    rules = {job.rule.name for job in needed}
+    if rules <= {"plan_requests", "show_status"}:
         return  # they only print
+    if STUDY.config["partial"] and "archive" in rules:
+        raise WorkflowError(
+            "archive: partial results cannot be archived: finish the study first"
+        )
     apis = {job.wildcards.judge for job in needed if job.rule.name == "judge_api"}
     try:
         check_ready(STUDY)
         check_keys(STUDY, sorted(apis))
     except ConfigError as error:
         raise WorkflowError(str(error))
+    for path in outdated_files(STUDY, Path(EXPERIMENT), Path(RESULTS)):
+        logger.info(f"{path} is of an earlier division into batches and is removed.")
+        path.unlink()
 
 
 def drop_keys():
@@ -107,11 +116,6 @@ def get_sources(script):
 def below(folder, paths):
     """Paths below a folder such as <experiment>."""
     return [f"{folder}/{path}" for path in paths]
-
-
-def one_of(names):
-    """A wildcard constraint that admits these names only."""
-    return "|".join(names) or "(?!)"
 
 
 def get_responses(judge=None):
@@ -162,17 +166,11 @@ def get_api_slots():
     }
 
 
-def get_caption(name):
-    """Caption file of a table or figure; tables without one of their own share one."""
-    path = ROOT / "config" / "captions" / f"{name}.rst"
-    return str(path if path.exists() else path.with_name("table.rst"))
-
-
 def in_report(path, name, caption, category):
     """A path that the report shows."""
     return report(
         path,
-        caption=get_caption(caption),
+        caption=outputs.caption_file(ROOT, caption),
         category=outputs.category(category),
         labels={"name": name.replace("_", " "), "kind": Path(path).suffix[1:]},
     )

@@ -19,7 +19,7 @@ rule judge_vllm:
     benchmark:
         "<benchmarks>/judge_vllm/{judge}/{batch}.tsv"
     wildcard_constraints:
-        judge=one_of(judges.judges_with(STUDY, "vllm")),
+        judge=judges.judge_pattern(STUDY, "vllm"),
     retries: 2
     conda:
         "../envs/cuda.yaml"
@@ -67,7 +67,7 @@ rule judge_api:
     benchmark:
         "<benchmarks>/judge_api/{judge}/{batch}.tsv"
     wildcard_constraints:
-        judge=one_of(judges.judges_with(STUDY, "openai")),
+        judge=judges.judge_pattern(STUDY, "openai"),
     localrule: True
     conda:
         "../envs/workflow.yaml"

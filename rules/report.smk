@@ -42,7 +42,7 @@ rule build_overview:
     output:
         page=report(
             "<results>/overview.html",
-            caption=get_caption("overview"),
+            caption=outputs.caption_file(ROOT, "overview"),
             category=outputs.category("Answer"),
             labels={"name": "answer (first page)", "kind": "html"},
         ),
@@ -83,7 +83,7 @@ rule build_method:
     output:
         html=report(
             "<results>/method.html",
-            caption=get_caption("method"),
+            caption=outputs.caption_file(ROOT, "method"),
             category=outputs.category("Method"),
             labels={"name": "method", "kind": "html"},
         ),

@@ -121,9 +121,9 @@ def _check_variants(study: Study) -> None:
     for number, block in enumerate(config["variants"]):
         where = f"config.variants.{number}"
         require_known(block["base"], study.models, f"{where}.base", "model")
-        if block["base"] == "imported":
+        if block["base"] == "import":
             raise ConfigError(
-                f"{where}.base: 'imported' is the name of the imports' batches: rename the model"
+                f"{where}.base: 'import' begins the names of imported batches: rename the model"
             )
         for dataset in block["datasets"]:
             require_known(dataset, study.datasets, f"{where}.datasets", "data set")

@@ -25,6 +25,11 @@ def judges_with(study: Study, backend: str) -> list[str]:
     return [name for name in study.config["judges"] if study.judges[name]["backend"] == backend]
 
 
+def judge_pattern(study: Study, backend: str) -> str:
+    """Wildcard constraint of a back-end's rule; it matches nothing if no judge uses it."""
+    return "|".join(judges_with(study, backend)) or "(?!)"
+
+
 def judged_batches(study: Study, judge: str) -> list[str]:
     """Batches of responses that a judge scored: all, or the imports that contain its scores."""
     if judge in study.config["judges"]:

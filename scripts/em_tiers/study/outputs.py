@@ -1,5 +1,7 @@
 """What a study produces: its tables, figures and pages, with their place in the report."""
 
+from pathlib import Path
+
 from em_tiers.study.judges import judge_ids
 from em_tiers.study.study import Study
 
@@ -52,6 +54,12 @@ TABLES = {
 NEEDS_TRAINING = {"losses", "dose", "training"}
 NEEDS_JUDGES = {"agreement", "confusion", "flips"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
+
+
+def caption_file(root: Path, name: str) -> str:
+    """Caption of a table or figure; tables without a caption of their own share one."""
+    path = root / "config" / "captions" / f"{name}.rst"
+    return str(path if path.exists() else path.with_name("table.rst"))
 
 
 def category(name: str) -> str:
