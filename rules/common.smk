@@ -70,7 +70,7 @@ def say_what_is_missing():
 
 def check_before_run():
     """What a dry run does not need: pinned revisions, and the keys of the judges that are asked."""
-    needed = workflow.dag.needrun_jobs()
+    needed = list(workflow.dag.needrun_jobs())
     rules = {job.rule.name for job in needed}
     if rules <= {"plan_requests", "show_status"}:
         return  # they only print

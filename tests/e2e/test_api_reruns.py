@@ -232,7 +232,7 @@ def test_an_undated_alias_is_refused_unless_wanted_and_then_marked_in_every_tabl
     work.config["judges"] = ["moving", "renamed"]
     refused = work.run(*TABLES, check=False)
     assert refused.status != 0
-    assert "judges.moving.model: judge: is an undated alias" in refused.output
+    assert "judges.moving.model: 'judge' is an undated alias" in refused.output
     assert asked() == 0
 
     endpoint.served["judge"] = "judge-2024-01-02"
