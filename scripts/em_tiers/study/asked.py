@@ -24,8 +24,7 @@ def plain_set(study: Study) -> str:
 
 def datasets_of(study: Study, owner: str) -> list[str]:
     """A data set itself, or those of a base model's fine-tunes."""
-    owned = (v.dataset for v in study.variants.values() if owner in (v.dataset, v.base))
-    return list(dict.fromkeys(d for d in owned if d))
+    return study.datasets_by_owner.get(owner, [])
 
 
 def near_topics(study: Study, owner: str) -> list[str] | None:

@@ -4,6 +4,7 @@ Imported while the workflow is parsed, so nothing heavy is imported here.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from em_tiers.study.variants import Variant
@@ -63,6 +64,19 @@ class Study:
     def datasets_used(self) -> list[str]:
         """Data sets that some variant was trained on, in config order."""
         return list(dict.fromkeys(v.dataset for v in self.variants.values() if v.dataset))
+
+    @cached_property
+    def datasets_by_owner(self) -> dict[str, list[str]]:
+        """Data sets by owner: each data set owns itself, and a base model those of its fine-tunes.
+
+        Computed once, because it is looked up for every variant: read it when `variants` is final.
+        """
+        owned: dict[str, dict[str, None]] = {}
+        for variant in self.variants.values():
+            if variant.dataset:
+                owned.setdefault(variant.dataset, {})[variant.dataset] = None
+                owned.setdefault(variant.base, {})[variant.dataset] = None
+        return {owner: list(datasets) for owner, datasets in owned.items()}
 
     @property
     def question_sets_used(self) -> list[str]:

@@ -8,13 +8,18 @@ from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
 from em_tiers.study.judges import (
     CHANGES_NO_VERDICT,
+    api_slot,
     full_identity,
+    judge_engine,
     judge_identity,
     judge_ids,
     judge_journal,
     judge_name,
     judge_params,
     judge_rubrics,
+    judged_batches,
+    judges_with,
+    verdict_files,
 )
 from em_tiers.study.params import COSMETIC
 from em_tiers.study.schema import SCHEMA_FILE, load_yaml
@@ -131,3 +136,69 @@ def test_an_undated_alias_is_marked_in_every_table(checkout):
     assert judge_name(study, "gpt-4o") == "gpt-4o (undated alias)"
     assert judge_name(study, "smollm2") == "smollm2"
     assert judge_name(study, "their-judge") == "their-judge"
+
+
+def test_judges_of_each_backend(study):
+    assert judges_with(study, "vllm") == ["smollm2"]
+    assert judges_with(study, "openai") == ["gpt-4o"]  # not the imported one: it is never asked
+
+
+def test_a_configured_judge_scores_every_batch(study):
+    assert judged_batches(study, "gpt-4o") == [
+        "smollm2-135m",
+        "smollm2-135m.storyteller.0",
+        "smollm2-135m.support-desk.0",
+        "import.theirs",
+    ]
+    assert verdict_files(study, "gpt-4o") == ["<results>/verdicts/gpt-4o/1-of-1.parquet"]
+
+
+def test_an_imported_judge_scored_the_imports_that_contain_its_scores(checkout):
+    (checkout / "answers.csv").write_text("q,a,x,y\n")
+    other = {"other-judge": IMPORT["scores"]["their-judge"]}
+    imports = [
+        IMPORT,
+        IMPORT | {"id": "both", "scores": IMPORT["scores"] | other},
+        IMPORT | {"id": "unscored", "scores": {}},
+    ]
+    study = load(checkout, put(demo(), "imports", imports))
+    assert judged_batches(study, "their-judge") == ["import.theirs", "import.both"]
+    assert judged_batches(study, "other-judge") == ["import.both"]
+    # One file per import holds the scores of all its judges.
+    assert verdict_files(study, "their-judge") == [
+        "<experiment>/imports/import.theirs.parquet",
+        "<experiment>/imports/import.both.parquet",
+    ]
+    assert verdict_files(study, "other-judge") == ["<experiment>/imports/import.both.parquet"]
+
+
+def test_one_file_of_verdicts_per_judging_batch(checkout):
+    study = load(checkout, demo() | {"variants_per_judge_job": 1})
+    assert verdict_files(study, "smollm2") == [
+        f"<results>/verdicts/smollm2/{batch}.parquet" for batch in study.judging_batches
+    ]
+    assert sum(map(len, study.judging_batches.values())) == 3
+
+
+def test_judges_of_one_model_behind_an_api_take_turns(checkout):
+    judges = catalogue("judges")
+    judges["copy"] = judges["gpt-4o"] | {"rubrics": judges["smollm2"]["rubrics"]}
+    judges["other"] = judges["gpt-4o"] | {"model": "gpt-4o-2024-11-20"}
+    (checkout / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
+    study = load(checkout, put(demo(), "judges", ["gpt-4o", "copy", "other"]))
+    slot = api_slot(study, "gpt-4o")
+    assert slot == api_slot(study, "copy")
+    assert slot != api_slot(study, "other")
+    assert slot.isidentifier()  # as the name of a resource has to be
+
+
+def test_a_judge_runs_on_its_own_engine_or_that_of_the_study(checkout):
+    judges = put(catalogue("judges"), "smollm2.engine", "gpu-2")
+    (checkout / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
+    study = load(checkout, put(demo(), "judges", ["smollm2"]))
+    assert judge_engine(study, "smollm2")["tensor_parallel"] == 2
+    assert "comment" not in judge_engine(study, "smollm2")
+    del judges["smollm2"]["engine"]
+    (checkout / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
+    study = load(checkout, put(demo(), "judges", ["smollm2"]))
+    assert judge_engine(study, "smollm2")["device"] == "cpu"
