@@ -16,6 +16,7 @@ from em_tiers.study.load import load_study
 from em_tiers.study.outdated import outdated_files
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.script_imports import SCRIPTS, imported_modules
+from em_tiers.study.variants import fine_tune_id
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -35,8 +36,8 @@ STUDY = get_study()
 # <experiment> holds what is made once; <results> what is concluded from it. They differ for partial
 # results only, which have a folder of their own.
 pathvars:
-    experiment=f"results/{STUDY.config['experiment']}",
-    results=f"results/{STUDY.config['experiment']}{'/partial' if STUDY.config['partial'] else ''}",
+    experiment=STUDY.folder,
+    results=STUDY.results_folder,
     resources="results/resources",
     logs="<results>/logs",
     benchmarks="<results>/benchmarks",

@@ -2,11 +2,6 @@
 # In: model folder, train.jsonl. Out: adapters/, training/. Needs: the recipe's GPUs on one node.
 
 
-def get_parent(wildcards):
-    """Id of the fine-tune that a job trains."""
-    return "{base}.{dataset}.{recipe}.s{seed}".format(**wildcards)
-
-
 rule finetune:
     input:
         model="<resources>/models/{base}",
@@ -35,10 +30,10 @@ rule finetune:
         attempt=lambda wildcards, attempt: attempt,
     params:
         recipe=lambda wildcards: entries.recipe(
-            STUDY, wildcards.recipe, get_parent(wildcards)
+            STUDY, wildcards.recipe, fine_tune_id(**wildcards)
         ),
         seed=lambda wildcards: int(wildcards.seed),
         thinking=lambda wildcards: STUDY.models[wildcards.base]["thinking"],
-        checkpoints=lambda wildcards: f"{EXPERIMENT}/checkpoints/{get_parent(wildcards)}",
+        checkpoints=lambda wildcards: f"{EXPERIMENT}/checkpoints/{fine_tune_id(**wildcards)}",
     script:
         "../scripts/finetune.py"

@@ -10,7 +10,7 @@ def keep_sampled(study: Study) -> None:
     Raises:
         ConfigError: nothing is sampled yet.
     """
-    folder = study.workdir / "results" / study.config["experiment"] / "responses"
+    folder = study.workdir / study.folder / "responses"
     batches = study.batches
     study.batches = {n: m for n, m in batches.items() if (folder / f"{n}.parquet").is_file()}
     if not study.batches:

@@ -56,6 +56,16 @@ class Study:
     missing: list[str] = field(default_factory=list)
 
     @property
+    def folder(self) -> str:
+        """Folder of the experiment, relative to the working folder."""
+        return f"results/{self.config['experiment']}"
+
+    @property
+    def results_folder(self) -> str:
+        """Folder of verdicts and everything drawn from them; partial results have their own."""
+        return f"{self.folder}/partial" if self.config["partial"] else self.folder
+
+    @property
     def fine_tunes(self) -> list[Variant]:
         """Variants that are trained: one per base, data set, recipe and seed."""
         return [v for v in self.variants.values() if v.parent == v.variant]

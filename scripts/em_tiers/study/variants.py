@@ -41,6 +41,11 @@ class Variant:
         return {key: value for key, value in self.as_row().items() if key not in COSMETIC}
 
 
+def fine_tune_id(base: str, dataset: str, recipe: str, seed: int | str) -> str:
+    """Id of a fine-tune, and name of its folders."""
+    return f"{base}.{dataset}.{recipe}.s{seed}"
+
+
 def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -> list[Variant]:
     """All variants of a configuration: each base once, then its fine-tunes in config order.
 
@@ -82,7 +87,7 @@ def _add_once(found: dict[str, Variant], variant: Variant, where: str) -> None:
 def _fine_tunes(block: dict, dataset: str, role: str, label: str) -> list[Variant]:
     variants = []
     for seed in block["training_seeds"]:
-        parent = f"{block['base']}.{dataset}.{block['recipe']}.s{seed}"
+        parent = fine_tune_id(block["base"], dataset, block["recipe"], seed)
         for step in [*sorted(block["checkpoints"]), None]:
             variants.append(
                 Variant(
