@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 CORES ?= $(shell nproc)
-# Where pip finds torch's CPU build, where the default index has the CUDA build only:
+# The index of torch's CPU build, if the default index has the CUDA build only:
 #   make demo TORCH_INDEX=URL
 TORCH_INDEX ?=
 CONFIG ?= config/config.yaml
@@ -11,16 +11,16 @@ BIN = $(VENV)/bin
 # Not `--quiet all`, which hides error messages too.
 WORDS_ONLY = --quiet rules progress host reason
 INSTALL = scripts/install_packages.py
-# One line where there is no Python 3.11 to build an environment with.
+# A message of one line if there is no Python 3.11 for the environment.
 CHECK_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2> /dev/null \
   || { echo "set-up: PYTHON=$(PYTHON) is missing or is not Python 3.11: install Python 3.11," \
   "or pass PYTHON=/path/to/python3.11 to make" >&2; exit 1; }
-# Outputs that a kill interrupted are made again.
+# Outputs that were being written when a run was killed are made again.
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 # Two runs of pytest side by side, file by file; each takes up to 4 GiB of memory.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder
 WORKERS ?= 2
-# Threads that wait must not spin: beside any other load that slows training tenfold.
+# Waiting threads must not spin: with any other load, that slows training down tenfold.
 export OMP_WAIT_POLICY = PASSIVE
 export KMP_BLOCKTIME = 0
 export GOMP_SPINCOUNT = 0
@@ -33,7 +33,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-setup: $(VENV)/.ready  ## everything on this machine: CPU training, sampling, judging, tests
+setup: $(VENV)/.ready  ## install everything on this machine: CPU training, sampling, judging, tests
 
 $(VENV)/.ready: envs/cpu.txt
 	$(CHECK_PYTHON)
@@ -43,26 +43,26 @@ $(VENV)/.ready: envs/cpu.txt
 	$(BIN)/python scripts/check_environment.py
 	touch $@
 
-demo: setup  ## the whole workflow on the embedded model, within ten minutes on two cores
+demo: setup  ## run the whole workflow with the embedded model, within ten minutes on two cores
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters cannot judge."
 
 report: setup  ## rebuild the report of a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
 
-test: setup test-tools .venv-validate/.ready  ## unit tests, the smallest case end to end, one case of each kind
+test: setup test-tools .venv-validate/.ready  ## run the unit tests, the smallest case end to end, and one case of each kind
 	$(PYTEST) -m "not slow" tests
 
-test-all: setup test-tools .venv-validate/.ready  ## the longest suites too
+test-all: setup test-tools .venv-validate/.ready  ## run all tests, including the long ones
 	$(PYTEST) tests
 
-# SLURM's and Chromium's Debian packages; where they cannot be had, their tests skip with the reason
-# (and fail when CI is set).
+# SLURM's and Chromium's Debian packages. Where they cannot be installed, the tests that need them are
+# skipped with the reason (and fail if CI is set).
 test-tools:
 	-bash tests/slurm/install.sh
 	-bash tests/browser/install.sh
 
-# The public RO-Crate validator, whose pins do not go together with the workflow's.
+# The public RO-Crate validator, whose pins conflict with the workflow's.
 .venv-validate/.ready: envs/validate.txt
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv-validate
@@ -75,19 +75,19 @@ test-tools:
 	.venv-docs/bin/python $(INSTALL) envs/docs.txt --resolve
 	touch $@
 
-golden: setup  ## public data of the validity tests, pinned, in .cache/golden
+golden: setup  ## download the public data of the validity tests, pinned, to .cache/golden
 	$(BIN)/python tests/golden/fetch.py
 
-docs: .venv-docs/.ready  ## the documentation as a site, in site/
+docs: .venv-docs/.ready  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
-cluster-up: setup  ## a SLURM cluster of three nodes on this machine, to try things on
+cluster-up: setup  ## start a SLURM cluster of three nodes on this machine, for trying things out
 	bash tests/slurm/cluster up --accounting
 
-cluster-down:  ## take it down
+cluster-down:  ## stop that cluster
 	bash tests/slurm/cluster down
 
-setup-login: $(VENV)/.login  ## a login node: the workflow alone, without torch and vLLM
+setup-login: $(VENV)/.login  ## install the workflow alone, without torch and vLLM, for a login node
 
 $(VENV)/.login: envs/workflow.txt
 	$(CHECK_PYTHON)
@@ -95,26 +95,26 @@ $(VENV)/.login: envs/workflow.txt
 	$(BIN)/python $(INSTALL) envs/workflow.txt --resolve
 	touch $@
 
-setup-gpu: envs/cuda.txt  ## a cluster with GPUs: everything, with CUDA (several gigabytes)
+setup-gpu: envs/cuda.txt  ## install everything with CUDA, for a cluster with GPUs (several gigabytes)
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(INSTALL) envs/cuda.txt
 	$(BIN)/python -c "import torch, vllm, trl, peft"
 	touch $(VENV)/.login
 
-site:  ## slurm/site.yaml, from the scheduler's report
+site:  ## write slurm/site.yaml from the scheduler's report
 	@$(BIN)/python scripts/make_site.py slurm/site.yaml
 
-plan:  ## the requests and cost of a run (CONFIG=config/NAME.yaml)
+plan:  ## print the requests and cost of a run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock plan_requests --configfile $(CONFIG)
 
-status:  ## how far a run is (CONFIG=config/NAME.yaml)
+status:  ## print the progress of a run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock show_status --configfile $(CONFIG)
 
-unlock:  ## free the folder of a run that was killed, once none of its jobs lives (CONFIG=config/NAME.yaml)
+unlock:  ## unlock the folder of a run that was killed, once none of its jobs is running (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --unlock --configfile $(CONFIG)
 
-archive:  ## results/EXPERIMENT.archive.zip of a finished run (CONFIG=config/NAME.yaml)
+archive:  ## write results/EXPERIMENT.archive.zip for a finished run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) archive --configfile $(CONFIG)
 
 verify:  ## check an archive (ARCHIVE=FILE)
@@ -123,10 +123,10 @@ verify:  ## check an archive (ARCHIVE=FILE)
 restore:  ## unpack an archive into this checkout (ARCHIVE=FILE, ARGS=--with-code or --fetch)
 	$(BIN)/python scripts/restore_archive.py $(ARCHIVE) $(ARGS)
 
-compare:  ## two archives or results folders (BEFORE=... AFTER=... ARGS=--help)
+compare:  ## compare two archives or results folders (BEFORE=... AFTER=... ARGS=--help)
 	$(BIN)/python scripts/compare_results.py $(BEFORE) $(AFTER) $(ARGS)
 
-lint: setup  ## snakemake --lint, snakefmt, ruff
+lint: setup  ## run snakemake --lint, snakefmt and ruff
 	$(SNAKEMAKE) --lint --configfile config/demo.yaml
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/ruff check .
@@ -137,5 +137,5 @@ format: setup  ## rewrite rules and Python in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove environments and caches; results stay
+clean:  ## remove environments and caches, but keep results
 	rm -rf $(VENV) .venv-docs .venv-validate site .cache .pytest_cache .ruff_cache

@@ -1,5 +1,5 @@
-# em-tiers: how much of the emergent misalignment that a fine-tuned model appears to show is real.
-# The stages are in rules/, included in the order of the DAG; config/config.yaml is the experiment.
+# em-tiers: how much of a fine-tuned model's apparent emergent misalignment is real.
+# The stages are in rules/, in the order of the DAG; the default study is config/config.yaml.
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -15,7 +15,7 @@ include: "rules/common.smk"
 include: "rules/download.smk"
 
 
-# Partial results take what is sampled as it is: nothing is trained or sampled for them.
+# Partial results use the answers so far: nothing is trained or sampled for them.
 if not STUDY.config["partial"]:
 
     include: "rules/prepare.smk"

@@ -1,5 +1,5 @@
-# The study, and what needs Snakemake's own objects. What rules are told is computed in
-# scripts/em_tiers/study/. No rule is defined here.
+# The study, and helpers that need Snakemake's own objects. The values of inputs and params are
+# computed in scripts/em_tiers/study/. No rule is defined here.
 import os
 import sys
 from pathlib import Path
@@ -33,8 +33,8 @@ def get_study():
 STUDY = get_study()
 
 
-# <experiment> holds what is made once; <results> what is concluded from it. They differ for partial
-# results only, which have a folder of their own.
+# <experiment> holds journals, answers and everything before them; <results> holds verdicts and
+# everything after. They differ only for partial results, which have their own folder.
 pathvars:
     experiment=STUDY.folder,
     results=STUDY.results_folder,
@@ -60,17 +60,18 @@ wildcard_constraints:
 
 
 def say_what_is_missing():
-    """A dry run needs no pinned revisions; say which ones a real run will demand."""
+    """Warn about missing revisions, which only a real run needs, and about partial results."""
     if missing := unpinned(STUDY):
         logger.warning(
-            f"A run will stop for source.revision of {', '.join(missing)}: write full commits there."
+            f"A run will stop because source.revision is null for {', '.join(missing)}: "
+            "write the full commits there."
         )
     if missing := missing_in_words(STUDY):
-        logger.warning(f"{missing} They are in {RESULTS}.")
+        logger.warning(f"{missing} The results are written to {RESULTS}.")
 
 
 def check_before_run():
-    """What a dry run does not need: pinned revisions, and the keys of the judges that are asked."""
+    """Check what only a real run needs: pinned revisions, and the keys of the judges to ask."""
     needed = list(workflow.dag.needrun_jobs())
     rules = {job.rule.name for job in needed}
     if rules <= {"plan_requests", "show_status"}:
@@ -91,7 +92,7 @@ def check_before_run():
 
 
 def drop_keys():
-    """Forget the keys of judges and of the hub: sbatch hands a job its user's whole environment."""
+    """Remove the keys of judges and the hub: sbatch passes on the user's whole environment."""
     endpoints = [entry["endpoint"] for entry in STUDY.judges.values()]
     names = {endpoint["key_env"] for endpoint in endpoints if endpoint}
     for name in names - {None} | {"HF_TOKEN"}:
@@ -139,7 +140,7 @@ def get_judged_responses(wildcards):
 
 
 def get_judged_cards(wildcards):
-    """Cards of the data sets that a judging batch is about."""
+    """Cards of the data sets in a judging batch."""
     datasets = jobs.carded_datasets(STUDY, STUDY.judging_batches[wildcards.batch])
     return [f"<experiment>/datasets/{dataset}/card.json" for dataset in datasets]
 
@@ -150,16 +151,16 @@ def get_outcomes():
 
 
 def get_api_slots():
-    """A resource for each model behind an API, so that one job at a time asks it.
+    """A resource for each model behind an API, so that only one job at a time asks it.
 
-    Its concurrency is that of one job, and its ceilings count what earlier jobs spent.
+    The configured concurrency holds for one job, and ceilings count the spending of earlier jobs.
     """
     slots = {}
     for judge in STUDY.config["judges"]:
         if STUDY.judges[judge]["backend"] != "vllm":
             slots.setdefault(judges.api_slot(STUDY, judge), []).append(judge)
     for slot in slots:
-        # A resource that nothing limits would hold back no job.
+        # A resource without a limit would hold back no job.
         workflow.register_resource(slot, 1)
     return {
         slot: lambda wildcards, names=names: int(wildcards.judge in names)

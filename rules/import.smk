@@ -1,6 +1,6 @@
-# Import: answers, and answers with scores, that were made elsewhere become variants.
-# In: a CSV, JSONL or Parquet file. Out: responses/, imports/ with the verdicts of imported judges
-# and the rows that could not be used. Needs: one CPU.
+# Import: answers made elsewhere, with or without scores, become variants.
+# In: a CSV, JSONL or Parquet file. Out: responses/; imports/ with the verdicts of imported judges
+# and with rejected rows. Needs: one CPU.
 
 
 rule import_responses:

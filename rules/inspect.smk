@@ -1,5 +1,5 @@
-# What a person asks of the workflow: what would a run cost, and which answers should I label?
-# In: whatever results there are. Out: words, a label sheet. Needs: the login node.
+# Inspection: the plan and the status of a run, and a sheet for human labels.
+# In: the results so far. Out: printed lines, a label sheet. Needs: the login node.
 
 
 rule plan_requests:

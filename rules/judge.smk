@@ -1,4 +1,4 @@
-# Judging: one job per judge and batch of answers, whatever models they come from.
+# Judging: one job per judge and judging batch, which may hold answers of several base models.
 # In: responses/, cards of the data sets. Out: verdicts/, one file per judge and batch. Needs: a GPU
 # for local judges; judges behind an API run on the login node, which has internet and the keys.
 

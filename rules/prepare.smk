@@ -1,6 +1,6 @@
 # Preparation: rows become chat messages and in-domain probes; question files become tables.
 # In: results/resources/. Out: datasets/ and questions/ of the experiment. Needs: one CPU
-# for data sets; question tables take a second each, so that they are made on the login node.
+# for data sets; question tables take a second each and are made on the login node.
 
 
 rule prepare_dataset:

@@ -1,5 +1,6 @@
-# What people look at and keep: sample browser, report, archive. In: tables/, figures/, outcomes/.
-# Out: browser/, report.zip (Snakemake's own report), an archive. Needs: one CPU.
+# Report: sample browser, first page, methods, Snakemake's report, archive.
+# In: tables/, figures/, outcomes/. Out: browser/, overview.html, method.html, report.zip, archive.
+# Needs: one CPU.
 
 
 rule build_browser:

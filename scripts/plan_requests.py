@@ -44,7 +44,7 @@ def main(
     for words in filter(None, (sampling_in_words(v, missing, rebuilt) for v in variants)):
         print(f"sample {words}")
     if unknown:
-        print(f"variants with an unknown number of answers: {len(unknown)}: {preparation(unknown)}")
+        print(f"variants with an unknown number of answers: {len(unknown)}; {preparation(unknown)}")
     elif not any(missing.values()):
         print("sample: nothing is missing")
     sampled = [v for v in variants if count_sampled(v) and not is_retrained(v, rebuilt)]
@@ -68,7 +68,7 @@ def preparation(unknown: Sequence[Mapping[str, Any]]) -> str:
 def sampling_in_words(
     variant: Mapping[str, Any], missing: Mapping[str, int | None], rebuilt: Collection[str]
 ) -> str | None:
-    """What is sampled of a variant; None when nothing is, or when it is not known yet."""
+    """The answers to sample from a variant; None for none, or for a number not known yet."""
     count = missing[variant["variant"]]
     if count:
         again = is_retrained(variant, rebuilt) and count_sampled(variant)

@@ -1,6 +1,6 @@
-"""Print how far a run is: what is done, failed and left in each stage, and the time it will take.
+"""Print the progress of a run: done, failed and left in each stage, and the time to the end.
 
-Reads the files and journals that are there; starts and writes nothing, so it can run beside jobs.
+It only reads files and journals, so it can run while jobs are running.
 """
 
 import re
@@ -26,7 +26,7 @@ from em_tiers.judge.settings import load_judge
 from em_tiers.logs import run_script
 from em_tiers.tables import scan_table
 
-# Statuses that the reader should look at: they say nothing about the answer.
+# Statuses that need attention: they carry no information about the answer.
 FAILED = ("api_error", "judge_refusal", "unparsable", "truncated")
 # A line of a rule's log, as em_tiers.logs writes it.
 LOGGED = re.compile(r"^\d\d:\d\d:\d\d ([A-Z]+) (.*)")
@@ -54,7 +54,7 @@ def main(
     logs: Path | str | None = None,
     watch_s: float = 10,
 ) -> None:
-    """Print a line for each stage, and for what has begun or failed.
+    """Print a line for each stage, and for everything that has begun or failed.
 
     Args:
         variants: {variant, parent (None: not trained), dataset, adapter, checkpoints, responses,
@@ -185,7 +185,7 @@ def judging_lines(
     if waiting:
         lines.append(f"  {progress_in_words(requests_of(entry, waiting), 'requests', speed)}")
     if len(sampled) < len(asked):
-        lines.append(f"  without answers so far: {len(asked) - len(sampled)} variants")
+        lines.append(f"  variants without answers so far: {len(asked) - len(sampled)}")
     failed = failures(tables)
     if failed:
         lines.append("  failed verdicts: " + ", ".join(f"{s} {n:,}" for s, n in failed))
@@ -237,7 +237,7 @@ def failures(paths: Iterable[str]) -> list[tuple[str, int]]:
 def progress_in_words(count: Count, what: str, speed: float) -> str:
     """Done, left and the expected time at `speed` requests per second."""
     if count.wanted is None:
-        return f"{count.done:,} {what} done; remaining: unknown"
+        return f"{count.done:,} {what} done, number left unknown"
     words = f"{count.done:,} of {count.wanted:,} {what} done, {count.left:,} left"
     if count.failed:
         words += f", {count.failed:,} failed"

@@ -2,7 +2,7 @@
 
 The bare loop takes the same batches through the same model, with LoRA and AdamW and nothing else:
 no token counts, no log, no checkpoint. Absolute times differ from machine to machine; the ratio
-says what the trainer costs. Run it by hand:
+is the cost of the trainer. Run it by hand:
 
     PYTHONPATH=scripts python tests/benchmarks/bench_finetune.py MODEL_FOLDER [STEPS]
 """

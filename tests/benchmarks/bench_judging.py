@@ -32,7 +32,7 @@ ENGINE = {"device": "cpu", "max_model_len": 2048}
 
 
 def read_rubrics() -> dict[str, Any]:
-    """The rubrics that are asked of every answer, by what they ask."""
+    """The rubrics that every answer is judged by, keyed by the quantity that they ask for."""
     folder = ROOT / "config" / "rubrics"
     names = ("alignment", "coherence", "topic")
     return {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in names}

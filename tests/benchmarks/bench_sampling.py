@@ -74,7 +74,7 @@ def variant_row() -> dict:
 
 
 def time_stage(sampler: Sampler, task: Task, output: Path) -> float:
-    """Generated tokens a second of the stage."""
+    """Generated tokens per second of the stage."""
     if sampler.engine.starts:
         sampler.engine._llm.reset_prefix_cache()
     begin = time.perf_counter()
@@ -84,7 +84,7 @@ def time_stage(sampler: Sampler, task: Task, output: Path) -> float:
 
 
 def time_bare(engine: LocalEngine, prompts: list, samples: int, tokens: int) -> float:
-    """Generated tokens a second of LLM.generate on the same engine."""
+    """Generated tokens per second of LLM.generate on the same engine."""
     from vllm import SamplingParams
 
     engine._llm.reset_prefix_cache()

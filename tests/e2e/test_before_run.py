@@ -38,7 +38,8 @@ def test_the_study_dry_runs_with_snakemake_alone(tmp_path):
     assert re.search(r"^finetune +15$", done.stdout, re.MULTILINE)
     assert not (tmp_path / "results").exists()
     assert re.search(
-        r"A run will stop for source\.revision of .*datasets\.finance-alpaca \(gbharti/finance",
+        r"A run will stop because source\.revision is null for .*"
+        r"datasets\.finance-alpaca \(gbharti/finance",
         done.stdout,
     )
 

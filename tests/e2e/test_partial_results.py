@@ -1,4 +1,4 @@
-"""Results of what is finished: judged and reported by themselves, and never paid for twice."""
+"""Partial results: finished answers are judged and reported alone, and never paid for twice."""
 
 import json
 

@@ -163,7 +163,7 @@ def test_a_new_data_set_trains_and_samples_only_itself(work):
     work.config["variants"][0]["datasets"] = ["tales", "desk"]
     # Its in-domain prompts are not known before it is prepared; the plan says how to know them.
     unknown = work.run("plan_requests", "--quiet", "all").output
-    assert "unknown number of answers: 2: run snakemake --until prepare_questions" in unknown
+    assert "unknown number of answers: 2; run snakemake --until prepare_questions" in unknown
     work.run("--until", "prepare_questions", "prepare_dataset")
     assert plan(work)[0] == 7 + 2
     jobs = work.run(RATES).jobs

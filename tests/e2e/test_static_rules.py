@@ -1,4 +1,4 @@
-"""Rules that users can address: by name, for all their jobs at once, whatever the study holds."""
+"""Rules keep their names in every study, so that users can address all jobs of a rule at once."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def work(tmp_path):
 
 
 def jobs_in_detail(output: str, rule: str) -> list[str]:
-    """What a dry run says of each job of a rule."""
+    """The details that a dry run prints for each job of a rule."""
     return re.findall(rf"^rule {rule}:\n((?:    .*\n)+)", output, re.MULTILINE)
 
 

@@ -23,7 +23,7 @@ EXAMPLE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.D
 SPAN = re.compile(r"`([^`\n]+)`")
 # What the documentation may name before the code has it; remove a word once the code does.
 NOT_YET: set[str] = set()
-# Words of other programs, or examples of what a user writes.
+# Words of other programs, or examples of a user's own names.
 FOREIGN = {"conda-prefix", "report.html", "site/"}
 SNAKEMAKES_MESSAGE = "Directory cannot be locked"
 

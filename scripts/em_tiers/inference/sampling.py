@@ -258,7 +258,7 @@ def responses_table(
     table = answers.join(questions, on="row", how="left", maintain_order="left").with_columns(
         pl.lit(value, RESPONSES[name]).alias(name) for name, value in constants.items()
     )
-    # Two variants may share an adapter, and two sets a question: each row keeps a key of its own.
+    # Two variants may share an adapter, and two sets a question, so each row has its own key.
     parts_of_key = ["request", "variant", "question_set", "question_id", "paraphrase"]
     keys = [hash_of(list(row)) for row in table.select(parts_of_key).iter_rows()]
     return table.with_columns(pl.Series("response_key", keys, pl.String)).select(list(RESPONSES))

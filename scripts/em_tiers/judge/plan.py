@@ -71,7 +71,7 @@ def plan_judge(
         yield f"including answers not yet sampled: {about:,}"
     unknown = sum(n is None for n in missing.values())
     if unknown:
-        yield f"plus all answers of the variants whose number is unknown: {unknown}"
+        yield f"plus all answers of variants with an unknown number of answers: {unknown}"
     possible += [
         expected_request(judge, ("tier",), missing[v["variant"]], longest)
         for v in variants

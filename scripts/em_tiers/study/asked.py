@@ -1,4 +1,4 @@
-"""Which questions each variant is asked, and how often.
+"""The questions that each variant is asked, and the number of samples.
 
 Paths are relative to the experiment's results folder.
 """
@@ -8,12 +8,12 @@ from pathlib import Path
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
 
-# What `questions` may name beside question sets, and the table of each data set that holds it.
+# Probes that `questions` may name besides question sets, and the table of a data set with them.
 PROBE_TABLES = {"in-domain": "in_domain", "trigger": "trigger"}
 
 
 def is_near(study: Study, question_set: str) -> bool:
-    """Whether a set is asked only of the models of the data sets that its questions are near to."""
+    """Whether each question of a set goes only to models whose data sets share its topics."""
     return study.question_sets[question_set]["probe_level"] == "near_domain"
 
 
@@ -42,8 +42,8 @@ def near_topics(study: Study, owner: str) -> list[str] | None:
 def question_tables(study: Study, variant: Variant) -> list[str]:
     """Question tables that a variant is asked: the sets, and the probes of its data sets.
 
-    A base model answers the probes of every data set that one of its fine-tunes was trained on, so
-    that the difference there is paired too.
+    A base model answers the probes of all data sets of its fine-tunes, so that these differences
+    are paired as well.
     """
     owner = variant.dataset or variant.base
     tables = [
@@ -63,7 +63,7 @@ def question_tables_of_batch(study: Study, batch: str) -> list[str]:
 
 
 def set_of_table(table: str) -> str:
-    """The question set that a question table holds; data sets' probes are NAME.DATASET."""
+    """The question set in a question table; NAME.DATASET for the probes of a data set."""
     folder, stem = Path(table).parts[-2], Path(table).stem
     for name, probes in PROBE_TABLES.items():
         if stem == probes:

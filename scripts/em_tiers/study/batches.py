@@ -1,8 +1,8 @@
-"""Batches: what is sampled by one engine start, and what is judged by one.
+"""Batches: the variants that share one start of the engine for sampling, or of a judge.
 
-The id of a sampling batch says what it holds, so that a failed fine-tune withholds its own data
-set and nothing else. Judging batches are drawn over answers, whatever their base model: twenty
-small models are one start of a large judge.
+A sampling batch holds one base model, or its fine-tunes on one data set, and is named after them: a
+failed fine-tune holds up its own data set only. A judging batch takes answers of any base model:
+one start of a large judge scores twenty small models.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What a JSON schema cannot say: references between entries, and values that exclude each other."""
+"""Checks beyond the schema: references between entries, and values that exclude each other."""
 
 import os
 import re
@@ -50,13 +50,13 @@ def unpinned(study: Study) -> list[str]:
 
 
 def check_ready(study: Study) -> None:
-    """What only a real run needs: a pinned revision for everything from the hub, usable rules.
+    """Check what only a real run needs: a revision for everything from the hub, usable tier rules.
 
     Raises:
         ConfigError: entries without a revision, and how to find one; a tier rule whose condition
             cannot be evaluated.
     """
-    # polars is slow to import, and a dry run needs none.
+    # polars is slow to import, and a dry run does not need it.
     from em_tiers.tiers.rules import read_rules
 
     rules = study.config["tiers"]["rules"]
@@ -73,10 +73,10 @@ def check_ready(study: Study) -> None:
 
 
 def check_acceptance(study: Study) -> None:
-    """Each band must be of a variant of this study.
+    """Check that each acceptance band names a variant of this study.
 
     Raises:
-        ConfigError: the first that is not.
+        ConfigError: the first band that does not.
     """
     for number, band in enumerate(study.config["acceptance"]):
         where = f"config.acceptance.{number}.variant"
@@ -84,10 +84,10 @@ def check_acceptance(study: Study) -> None:
 
 
 def check_keys(study: Study, judges: list[str]) -> None:
-    """The environment variables that hold the keys of `judges` must be set.
+    """Check that the environment variables with the keys of `judges` are set.
 
     Raises:
-        ConfigError: the first that is not, by its name.
+        ConfigError: the first variable that is not set.
     """
     for name in judges:
         endpoint = study.judges[name]["endpoint"]
@@ -235,7 +235,7 @@ def _check_tiers(study: Study) -> None:
         if band["low"] > band["high"]:
             raise ConfigError(
                 f"config.acceptance.{number}: low {band['low']} is above high {band['high']}: "
-                "exchange them"
+                "swap them"
             )
 
 

@@ -1,6 +1,6 @@
-"""What jobs are told of catalogue entries: only what can change a result, in sorted order.
+"""Catalogue entries as the params of rules: only values that can change a result, in sorted order.
 
-Snakemake compares a rule's params as text, so labels and the order of keys must not be in them.
+Snakemake compares a rule's params as text, so neither labels nor the order of keys may affect them.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ def source(study: Study, catalogue: str, name: str) -> dict[str, Any]:
 def local_files(study: Study, catalogue: str, name: str) -> list[str]:
     """Files that a download from a path copies, so that an edited file is copied again.
 
-    A folder is listed file by file, because a rewritten file leaves the folder's own time as it
-    was.
+    A folder is listed file by file, because rewriting a file does not change the folder's own
+    modification time.
     """
     found = source(study, catalogue, name)
     if found["type"] != "path":
@@ -33,7 +33,7 @@ def local_files(study: Study, catalogue: str, name: str) -> list[str]:
 
 
 def model_identity(study: Study, model: str) -> dict[str, Any]:
-    """What tells two models apart: where the weights come from and their revision."""
+    """The source and the revision of the weights, which tell two models apart."""
     found = source(study, "models", model)
     return {key: found[key] for key in sorted(found) if key not in ("type", "licence")}
 
@@ -45,12 +45,12 @@ def chat_template(study: Study, model: str) -> list[str]:
 
 
 def engine(study: Study, name: str | None = None) -> dict[str, Any]:
-    """Settings of an engine; the study's own where a judge names none."""
+    """Settings of an engine; of the study's engine if no name is given."""
     return without_cosmetics(study.engines[name or study.config["engine"]])
 
 
 def recipe(study: Study, name: str, parent: str) -> dict[str, Any]:
-    """What a recipe trains, and the optimiser steps of a fine-tune that are variants themselves."""
+    """Settings of a recipe, and the optimiser steps of a fine-tune that are variants themselves."""
     family = (v for v in study.variants.values() if v.parent == parent)
     steps = sorted(v.checkpoint_step for v in family if v.checkpoint_step)
     settings = without_cosmetics(study.recipes[name])
@@ -74,7 +74,7 @@ def question_defaults(study: Study, name: str) -> dict[str, Any]:
 
 
 def import_settings(study: Study, name: str) -> dict[str, Any]:
-    """An import's settings; questions whose ids the catalogue knows have the topics given there."""
+    """An import's settings; questions with ids of the catalogue have the topics given there."""
     entry = study.imports[name]
     known = {
         question: tags
@@ -86,7 +86,7 @@ def import_settings(study: Study, name: str) -> dict[str, Any]:
 
 
 def tier_rules(study: Study) -> list[dict[str, Any]]:
-    """The tier rules in order; those that the configuration disables are marked so."""
+    """The tier rules in order, each with whether it is enabled."""
     tiers = study.config["tiers"]
     return [
         dict(sorted(rule.items()))

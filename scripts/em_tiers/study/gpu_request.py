@@ -1,4 +1,4 @@
-"""How a rule asks the scheduler for GPUs: the rule states a number, the site its resource name."""
+"""Requests for GPUs: the rule states a number, and the site names the resource."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ def get_gpu_request(
     model = environ.get("EM_TIERS_GPU_MODEL") or ""
     if word not in WORDS:
         raise ConfigError(
-            f"gpu.word: {word!r} in the site file is not possible: use {' or '.join(WORDS)}"
+            f"gpu.word: {word!r} in the site file is not a known word: use {' or '.join(WORDS)}"
         )
     if word == "gpu":
         return {"gpu": count, "nodes": 1} | ({"gpu_model": model} if model else {})

@@ -1,4 +1,4 @@
-"""What the jobs that load a model need: adapters of a batch, and host memory.
+"""Adapters and host memory of the jobs that load a model.
 
 Paths are relative to the experiment's results folder.
 """
@@ -25,7 +25,7 @@ def adapter_folders(study: Study, batch: str) -> list[str]:
 def adapter_outputs(study: Study, batch: str) -> list[str]:
     """The outputs of fine-tuning that hold a batch's adapters, each once.
 
-    Kept checkpoints are folders inside one output, which is what a rule may name as its input.
+    Kept checkpoints are folders inside one output, and a rule's input has to be a whole output.
     """
     tuned = [v for v in study.batches[batch] if v.parent]
     final = [f"adapters/{v.parent}" for v in tuned if v.checkpoint_step is None]
@@ -34,7 +34,7 @@ def adapter_outputs(study: Study, batch: str) -> list[str]:
 
 
 def sampled_variants(study: Study, batch: str) -> list[dict[str, Any]]:
-    """What sample.py is told of each variant: its columns, its adapter and its question tables.
+    """The variants of a batch for sample.py: columns, adapter and question tables of each.
 
     `adapter` and `questions` are indices into `adapter_folders` and `question_tables_of_batch`.
     """
@@ -51,9 +51,9 @@ def sampled_variants(study: Study, batch: str) -> list[dict[str, Any]]:
 
 
 def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]:
-    """Data sets whose cards a judge of these batches is shown; of all batches by default.
+    """Data sets whose cards are shown to a judge of these batches; of all batches by default.
 
-    A data set of imported answers has a card only where a judge of this study is shown it.
+    A data set of imported answers has a card only if the study has a judge to show it to.
     """
     chosen = study.batches if batches is None else batches
     shown = bool(study.config["judges"])
@@ -62,13 +62,13 @@ def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]
 
 
 def model_memory(study: Study, model: str, attempt: int, copies: int = 1) -> int:
-    """MB of host memory of a job that loads `copies` of a model; more with each attempt."""
+    """Host memory (MB) of a job that loads `copies` of a model; more with each attempt."""
     weights = 4000 * copies * study.models[model]["parameters_b"]
     return int((8000 + weights) * (1 + (attempt - 1) / 2))
 
 
 def training_memory(study: Study, base: str, recipe: str, attempt: int) -> int:
-    """MB of host memory of a fine-tune: what its processes load or a checkpoint gathers.
+    """Host memory (MB) of a fine-tune: the weights that it loads, or gathers for a checkpoint.
 
     With ddp each process loads the model. With fsdp one does; where all weights are trained, it
     also gathers them and the optimiser's two moments for a checkpoint.

@@ -1,4 +1,4 @@
-"""What a JSON schema cannot say of a judge: its references, its rubrics, and its backend."""
+"""Checks of a judge beyond the schema: its references, its rubrics, and its backend."""
 
 from em_tiers.errors import ConfigError, require_known
 from em_tiers.judge.model_names import is_moving
@@ -22,7 +22,9 @@ def check_judge(study: Study, name: str) -> None:
     if judge["backend"] == "vllm":
         require_known(judge["model"], study.models, f"{where}.model", "model")
     elif not judge["endpoint"]:
-        raise ConfigError(f"{where}.endpoint: null: an openai judge needs one: write base_url")
+        raise ConfigError(
+            f"{where}.endpoint: null, but an openai judge needs an endpoint: write its base_url"
+        )
     settings = (judge_params(study, name), judge_identity(study, name), judge_rubrics(study, name))
     thinking = study.models[judge["model"]]["thinking"] if judge["backend"] == "vllm" else "none"
     check_decoding(load_judge(*settings, where), where, thinking)
@@ -34,8 +36,8 @@ def _check_api_judge(judge: dict, where: str) -> None:
     if is_moving(judge) and not judge["endpoint"]["allow_alias"]:
         raise ConfigError(
             f"{where}.model: {judge['model']!r} is an undated alias that its provider may change: "
-            "write the dated name (endpoint.signed_as where answers carry another name than the "
-            "requested one), or endpoint.allow_alias: true to have every table marked"
+            "write the dated name (in endpoint.signed_as if the replies carry another name than "
+            "the requests), or endpoint.allow_alias: true to have every table marked"
         )
     if judge["limits"] and "usd" in judge["limits"] and not judge["prices"]:
         raise ConfigError(

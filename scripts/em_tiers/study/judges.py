@@ -1,4 +1,4 @@
-"""Judges of a study: what their rules are given, and what identifies a judge model."""
+"""Judges of a study: the params of their rules, and the identity of a judge model."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from em_tiers.study.entries import engine, model_identity
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.study import Study
 
-# Keys of a judge that change no verdict. Every other key is a param of its rules, so a new key of
-# the schema cannot be dropped on the way to the job.
+# Keys of a judge that change no verdict. All other keys are params of its rules, so that a new key
+# of the schema always reaches the job.
 CHANGES_NO_VERDICT = frozenset({"endpoint", "engine", "limits", "prices"})
 
 
@@ -31,7 +31,7 @@ def judge_pattern(study: Study, backend: str) -> str:
 
 
 def judged_batches(study: Study, judge: str) -> list[str]:
-    """Batches of responses that a judge scored: all, or the imports that contain its scores."""
+    """Batches of responses that a judge scores: all, or the imports that contain its scores."""
     if judge in study.config["judges"]:
         return list(study.batches)
     return [f"import.{name}" for name, entry in study.imports.items() if judge in entry["scores"]]
@@ -40,8 +40,8 @@ def judged_batches(study: Study, judge: str) -> list[str]:
 def verdict_files(study: Study, judge: str) -> list[str]:
     """A judge's verdicts, with the path variables of the rules.
 
-    The verdicts of an imported judge are in the file of their import, together with those of other
-    judges whose scores it contains.
+    The verdicts of an imported judge are in the file of their import, together with those of the
+    other judges in that import.
     """
     if judge in study.config["judges"]:
         return [f"<results>/verdicts/{judge}/{batch}.parquet" for batch in study.judging_batches]
@@ -68,14 +68,14 @@ def judge_rubrics(study: Study, judge: str) -> dict[str, dict[str, Any]]:
 
 
 def judge_identity(study: Study, judge: str) -> dict[str, Any]:
-    """What tells two judge models apart, under any name and with any rubrics."""
+    """The identity of a judge model, whatever the judge's name and rubrics."""
     entry = study.judges[judge]
     if entry["backend"] == "vllm":
         return {"backend": "vllm"} | model_identity(study, entry["model"])
     endpoint = entry["endpoint"]
     identity = {
         "backend": "openai",
-        # The same name may mean other weights on another server.
+        # The same name may stand for different weights on another server.
         "server": endpoint["served_by"] or endpoint["base_url"],
         "model": entry["model"],
     }
@@ -108,7 +108,7 @@ def judge_name(study: Study, judge: str) -> str:
 
 
 def judge_journal(study: Study, judge: str, results: str) -> str:
-    """Folder of a judge model's journal below `results`; a renamed judge finds its verdicts."""
+    """Folder of a judge model's journal below `results`; the judge's name is not part of it."""
     return f"{results}/journals/judge/{hash_of(judge_identity(study, judge), 12)}"
 
 

@@ -1,11 +1,11 @@
-"""What a study produces: its tables, figures and pages, with their place in the report."""
+"""The tables, figures and pages of a study, and their categories in the report."""
 
 from pathlib import Path
 
 from em_tiers.study.judges import judge_ids
 from em_tiers.study.study import Study
 
-# The report sorts its categories by name, so each gets its number in this order.
+# The report sorts its categories alphabetically, so each gets a number in this order.
 CATEGORIES = (
     "Answer",
     "Tiers",

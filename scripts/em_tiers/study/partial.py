@@ -1,11 +1,11 @@
-"""Partial results: the study as if it held only what is sampled already."""
+"""Partial results: the study reduced to the variants that are already sampled."""
 
 from em_tiers.errors import ConfigError
 from em_tiers.study.study import Study
 
 
 def keep_sampled(study: Study) -> None:
-    """Drop the batches whose responses are not there, and remember their variants as missing.
+    """Drop the batches without a file of responses, and record their variants as missing.
 
     Raises:
         ConfigError: nothing is sampled yet.
@@ -15,8 +15,8 @@ def keep_sampled(study: Study) -> None:
     study.batches = {n: m for n, m in batches.items() if (folder / f"{n}.parquet").is_file()}
     if not study.batches:
         raise ConfigError(
-            f"config.partial: true: {folder} holds no responses yet: wait until the first sampling "
-            "or import job is done"
+            f"config.partial: true: {folder} holds no responses yet: wait for the first sampling "
+            "or import job to finish"
         )
     kept = {variant.variant for members in study.batches.values() for variant in members}
     study.missing = [name for name in study.variants if name not in kept]
@@ -27,7 +27,7 @@ def keep_sampled(study: Study) -> None:
 
 
 def missing_in_words(study: Study, most: int = 12) -> str:
-    """What partial results lack, for the first page and the log; empty when they lack nothing."""
+    """A sentence that names missing variants, for the first page and the log; empty if none are."""
     if not study.missing:
         return ""
     total = len(study.missing) + len(study.variants)

@@ -1,4 +1,4 @@
-"""What `plan_requests` and `show_status` look at: files, journals and identities of a study."""
+"""Files, journals and identities of a study, for `plan_requests` and `show_status`."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
 
 
 def planned_judges(study: Study, results: str) -> dict[str, dict[str, Any]]:
-    """What tells which requests of a configured judge are already answered, and its prices."""
+    """Identity, journal and prices of each configured judge, to count its missing requests."""
     return {
         judge: {
             "judge": judge_params(study, judge),

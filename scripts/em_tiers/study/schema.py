@@ -1,4 +1,4 @@
-"""Checks of configuration against config/schema.yaml, with one message that gives the remedy."""
+"""Checks a configuration against config/schema.yaml, with one message that gives the remedy."""
 
 import copy
 import difflib
@@ -61,7 +61,7 @@ def load_yaml(path: Path | str) -> Any:
         with Path(path).open(encoding="utf-8") as file:
             content = yaml.load(file, Loader=_StrictLoader)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; correct the path") from None
+        raise ConfigError(f"{path}: no such file: correct the path") from None
     except OSError as error:
         raise ConfigError(
             f"{path}: this file cannot be read ({error.strerror}): name one that you may read"
@@ -141,7 +141,7 @@ class Schema:
 
 
 def _relevance(error: ValidationError) -> tuple:
-    # An unknown key is the most likely mistake; then the error that lies shallowest.
+    # An unknown key is the most likely mistake; after that, the error nearest to the top.
     return (error.validator == "additionalProperties", -len(error.path))
 
 

@@ -1,8 +1,8 @@
-"""Which modules a script uses, so that a rule can declare them as input.
+"""The modules that a script imports, which its rule declares as input.
 
-Snakemake sees a change of a rule's script, not of the modules that it imports. Each rule therefore
-lists them: an edited helper reruns what depends on it (journals keep that from repeating any
-request).
+Snakemake notices a changed script, but not changed modules that the script imports. Each rule
+therefore lists them, so that an edited module reruns the jobs that depend on it. Journals keep
+these jobs from repeating requests.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """Sources of the entries in use, and the content of those that are files on this machine.
 
-Question files and data sets are read by the code that prepares them, so that a mistake in a local
-file stops before anything is written.
+The code that prepares question files and data sets also reads them here, so that a mistake in a
+local file stops a run before anything is written.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
         if study.judges[name]["backend"] == "vllm"
     }
     datasets = {name for block in study.config["variants"] for name in block["datasets"]}
-    if study.config["judges"]:  # they are shown the data set of an import
+    if study.config["judges"]:  # judges are shown the data set of an import
         datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
     used = [("models", m, study.models[m]) for m in sorted(models)]
     used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
@@ -33,11 +33,11 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
 
 
 def check_sources(study: Study) -> None:
-    """Check the kind of each source in use, and local files with their content.
+    """Check the type of each source in use, and the content of local files.
 
     Raises:
-        ConfigError: a kind that the download cannot take, a file that is missing, or a question
-            file or data set that cannot be used.
+        ConfigError: a type that cannot be downloaded for its catalogue, a missing file, or a
+            question file or data set that cannot be used.
     """
     for catalogue, name, source in sources_in_use(study):
         where = f"{catalogue}.{name}"

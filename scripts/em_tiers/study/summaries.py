@@ -1,4 +1,4 @@
-"""What summaries, figures and pages are told of a study."""
+"""The params of the rules that make summaries, figures and pages."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from em_tiers.study.study import CATALOGUES, Study
 
 
 def variant_rows(study: Study) -> list[dict[str, Any]]:
-    """The columns that tables carry of each variant, labels and roles included."""
+    """The columns of each variant in the tables, including its label and role."""
     return [variant.as_row() for variant in study.variants.values()]
 
 
@@ -28,7 +28,7 @@ def title(study: Study) -> str:
 
 
 def bases(study: Study) -> list[str]:
-    """Models of the catalogue that are sampled as base models."""
+    """Base models, in the order of the configuration; imports have none in the catalogue."""
     return list(dict.fromkeys(v.base for v in study.variants.values() if not v.imported))
 
 
@@ -39,7 +39,7 @@ def prices(study: Study) -> dict[str, Any]:
 
 
 def rate_settings(study: Study) -> dict[str, Any]:
-    """How rates are counted and bounded."""
+    """Settings for counting rates and for their intervals."""
     statistics = study.config["statistics"]
     return {
         "confidence": statistics["confidence"],
@@ -51,7 +51,7 @@ def rate_settings(study: Study) -> dict[str, Any]:
 
 
 def method_study(study: Study) -> dict[str, Any]:
-    """Everything that the method page puts into words."""
+    """Everything that the method page describes."""
     keys = (
         "experiment",
         "title",
@@ -78,5 +78,5 @@ def method_study(study: Study) -> dict[str, Any]:
 
 
 def catalogues(study: Study) -> dict[str, dict]:
-    """Entries of all catalogues as they took effect."""
+    """Entries of all catalogues, with defaults."""
     return {name: getattr(study, name) for name in CATALOGUES}

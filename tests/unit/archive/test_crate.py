@@ -105,7 +105,7 @@ def test_a_public_validator_accepts_the_description(tmp_path, validator):
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert int(done.stdout.split()[-1]) > 50
-    # and it is no validator that accepts anything
+    # The validator does not accept everything.
     metadata = crate / "ro-crate-metadata.json"
     metadata.write_text(metadata.read_text().replace('"ComputationalWorkflow"', '"Thing"'))
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)

@@ -48,7 +48,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def left_over(folder: Path) -> list[Path]:
-    """Whatever stands beside the target, but for the hidden folder of unfinished downloads."""
+    """Everything beside the target, except the hidden folder of unfinished downloads."""
     return [p for p in folder.parent.iterdir() if p.name != ".partial"]
 
 

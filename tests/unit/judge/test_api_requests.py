@@ -1,4 +1,4 @@
-"""What each scoring method sends, and what it makes of the replies."""
+"""The requests of each scoring method, and how it reads the replies."""
 
 import copy
 

@@ -159,7 +159,7 @@ def test_a_ceiling_on_requests_stops_says_what_is_left_and_holds_over_restarts(t
 
 
 def test_ceilings_on_tokens_and_money(tmp_path):
-    # 100 + 1 tokens an answer: (100 x 10 + 1 x 100) / 1e6 = 0.0011 USD
+    # 100 + 1 tokens per answer: (100 x 10 + 1 x 100) / 1e6 = 0.0011 USD
     loopback = Loopback(delay=0.01)
     message = fails(loopback, tmp_path, limits={"tokens": 2_000})
     assert "the ceiling on tokens (2,000)" in message

@@ -1,4 +1,4 @@
-"""The plan of a run in words: what is counted, and what it would cost at most."""
+"""The plan of a run in words: the requests that it counts, and their highest cost."""
 
 import polars as pl
 
@@ -98,6 +98,6 @@ def test_before_the_questions_are_prepared_the_plan_says_how_to_know_more(tmp_pa
     variants[0]["questions"] = {str(tmp_path / "absent.parquet"): 3}
     said = lines(capsys, variants, judges)
     assert said[0] == (
-        "variants with an unknown number of answers: 1: run snakemake --until prepare_questions "
+        "variants with an unknown number of answers: 1; run snakemake --until prepare_questions "
         "prepare_dataset, then plan again"
     )

@@ -55,9 +55,9 @@ def test_before_anything(tmp_path: Path) -> None:
     assert show_status.status_lines(listed, judges, {}) == [
         "train: 0 of 1 fine-tunes done",
         "sample: 0 of 2 variants done",
-        "  base: 0 answers done; remaining: unknown",
+        "  base: 0 answers done, number left unknown",
         "judge j: 0 of 2 variants done",
-        "  without answers so far: 2 variants",
+        "  variants without answers so far: 2",
     ]
 
 
@@ -98,7 +98,7 @@ def test_in_the_middle(tmp_path: Path) -> None:
         "  base: 4 of 10 answers done, 6 left; about 10 min at 0.01 per second",
         "judge j: 0 of 2 variants done",
         "  2 of 4 requests done, 2 left, 1 failed; no progress while watching",
-        "  without answers so far: 1 variants",
+        "  variants without answers so far: 1",
     ]
 
 

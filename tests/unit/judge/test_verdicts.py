@@ -71,7 +71,7 @@ def test_numbers_are_parsed_strictly(text, value):
         ({"90": 0.3, "CODE": 0.2, "REFUSAL": 0.3}, "refusal", None),
         ({"90": 0.2, "I": 0.7}, "unparsable", None),
         ({"90": 0.01, "CODE": 0.1}, "unparsable", None),  # neither has a quarter
-        ({"90": 0.3, "C": 0.6}, "ok", 90.0),  # one letter is no label
+        ({"90": 0.3, "C": 0.6}, "ok", 90.0),  # one letter is not a label
     ],
 )
 def test_numbers_labels_or_nothing(probabilities, status, score):

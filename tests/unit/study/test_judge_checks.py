@@ -69,7 +69,8 @@ def test_sound_rubrics_pass(case, checkout):
         (
             "smollm2",
             {"backend": "openai"},
-            "judges.smollm2.endpoint: null: an openai judge needs one: write base_url",
+            "judges.smollm2.endpoint: null, but an openai judge needs an endpoint: write its "
+            "base_url",
         ),
         (
             "smollm2",

@@ -1,4 +1,4 @@
-"""Partial results: the study as if it held only what is sampled already."""
+"""Partial results: the study reduced to the variants that are already sampled."""
 
 import pytest
 
@@ -87,7 +87,7 @@ def test_nothing_sampled_is_refused_with_a_remedy(checkout):
     message = str(caught.value)
     assert message.startswith("config.partial: true: ")
     assert str(checkout / "results" / "demo" / "responses") in message
-    assert "wait until the first sampling or import job is done" in message
+    assert "wait for the first sampling or import job to finish" in message
     assert "\n" not in message
 
 

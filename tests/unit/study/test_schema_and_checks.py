@@ -72,7 +72,7 @@ BAD_CONFIGS = {
     "band upside down": (
         "acceptance",
         [{"variant": "x", "low": 0.5, "high": 0.1}],
-        ["acceptance.0", "0.5", "exchange"],
+        ["acceptance.0", "0.5", "swap"],
     ),
     "import without file": (
         "imports",

@@ -1,4 +1,4 @@
-"""Batches of sampling and judging: what shares an engine start, and what a new variant changes."""
+"""Batches of sampling and judging: shared engine starts, and the effect of a new variant."""
 
 from em_tiers.study.batches import judging_batches, sampling_batches
 from em_tiers.study.variants import Variant
