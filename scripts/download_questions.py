@@ -1,4 +1,4 @@
-"""Fetch the YAML file of a question set into a folder, with a manifest."""
+"""Fetch a question set as a YAML file into a folder, with a manifest."""
 
 from pathlib import Path
 from typing import Any

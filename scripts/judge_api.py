@@ -1,4 +1,4 @@
-"""Ask a judge behind an OpenAI-compatible endpoint about the answers of a batch."""
+"""Ask a judge behind an OpenAI-compatible endpoint about one batch of answers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ask a judge in the local engine about the answers of a batch."""
+"""Ask a judge in the local engine about one batch of answers."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

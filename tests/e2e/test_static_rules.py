@@ -1,4 +1,4 @@
-"""Rules keep their names in every study, so that users can address all jobs of a rule at once."""
+"""Rules keep their names in every study, so that users can address all its jobs at once."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def work(tmp_path):
 
 
 def jobs_in_detail(output: str, rule: str) -> list[str]:
-    """The details that a dry run prints for each job of a rule."""
+    """The details that a dry run prints for a rule's jobs."""
     return re.findall(rf"^rule {rule}:\n((?:    .*\n)+)", output, re.MULTILINE)
 
 

@@ -12,7 +12,7 @@ def safetensors(data: bytes) -> bytes:
 
 
 def model_files(data: bytes = bytes(i * i % 251 for i in range(1000))) -> dict[str, bytes]:
-    """The files of a model repository: some are wanted, others must not be fetched."""
+    """A model repository: some of its files are wanted, others must not be fetched."""
     half = len(data) // 2 + 7
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     index = {"metadata": {}, "weight_map": {"a": names[0], "b": names[1]}}

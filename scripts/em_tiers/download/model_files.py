@@ -1,4 +1,4 @@
-"""Which files of a model repository are fetched, and whether a model folder is complete.
+"""Which of a model repository's files are fetched, and whether a model folder is complete.
 
 Weights come as safetensors only: pickled weights and Python files of strangers run code.
 """

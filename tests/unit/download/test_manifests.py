@@ -1,4 +1,4 @@
-"""What tells one model from another: the files of a model from a path, not the path."""
+"""What tells one model from another: its files if it comes from a path, not the path."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which questions each variant is asked, and how often."""
+"""The questions that each variant is asked, and the number of samples."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What jobs are told of catalogue entries, and that cosmetic changes do not reach them."""
+"""Catalogue entries as the params of rules, which cosmetic changes do not reach."""
 
 import shutil
 
@@ -42,8 +42,8 @@ def turned(value):
 
 
 def params(study):
-    """The text that Snakemake compares, for everything that rules are told of entries."""
-    told = [
+    """The text that Snakemake compares, for all params made of entries."""
+    parts = [
         [source(study, "models", BASE), model_identity(study, BASE)],
         [source(study, "datasets", name) for name in study.datasets_used],
         [dataset_settings(study, name) for name in study.datasets_used],
@@ -52,7 +52,7 @@ def params(study):
         [recipe(study, "demo-lora", STORYTELLER), engine(study), tier_rules(study), topics(study)],
         [judge_params(study, "smollm2"), judge_rubrics(study, "smollm2")],
     ]
-    return repr(told)
+    return repr(parts)
 
 
 def test_labels_comments_and_the_order_of_keys_change_no_params(checkout):
@@ -160,7 +160,7 @@ def test_threads_belong_to_the_rule_and_not_to_what_is_learned(checkout):
     assert recipe(study, "demo-lora", STORYTELLER) == before
 
 
-def test_preparation_is_not_told_of_roles_and_sources(checkout):
+def test_roles_and_sources_do_not_reach_preparation(checkout):
     before = dataset_settings(load(checkout), "storyteller")
     assert not set(before) & {"source", "role", "label", "comment"}
     study = edit(checkout, "datasets", "storyteller.role", "positive_control")

@@ -1,4 +1,4 @@
-"""What the jobs that load a model need: adapters of a batch, and host memory."""
+"""Adapters and host memory of the jobs that load a model."""
 
 import pytest
 
@@ -72,9 +72,9 @@ def test_a_batch_of_checkpoints_does_not_wait_for_final_adapters_of_others(check
     assert adapter_outputs(study, "smollm2-135m.storyteller.1") == [f"adapters/{FIRST}"]
 
 
-def test_what_sample_is_told_of_a_variant(kept):
-    told = sampled_variants(kept, BATCH)
-    assert told[1] == {
+def test_a_variant_as_sample_reads_it(kept):
+    sampled = sampled_variants(kept, BATCH)
+    assert sampled[1] == {
         "variant": f"{FIRST}.step20",
         "base": BASE,
         "dataset": "storyteller",
@@ -86,7 +86,7 @@ def test_what_sample_is_told_of_a_variant(kept):
     }
     # Indices, so that every variant loads the folder that is its own.
     folders = adapter_folders(kept, BATCH)
-    assert [folders[v["adapter"]] for v in told if v["checkpoint_step"] == 20] == [
+    assert [folders[v["adapter"]] for v in sampled if v["checkpoint_step"] == 20] == [
         f"kept_adapters/{FIRST}/step20",
         f"kept_adapters/{SECOND}/step20",
     ]

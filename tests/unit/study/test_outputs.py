@@ -75,7 +75,7 @@ def test_an_imported_judge_is_a_second_judge(checkout, whole):
     assert lacks(checkout, config) == set()
 
 
-def test_no_human_labels_nothing_to_compare_with_them(checkout, whole):
+def test_without_human_labels_their_tables_are_missing(checkout, whole):
     assert lacks(checkout, put(whole, "human_labels", None)) == LABELS
 
 

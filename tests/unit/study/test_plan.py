@@ -1,4 +1,4 @@
-"""What `make plan` and `make status` look at: files, journals and identities of a study."""
+"""Files, journals and identities of a study, for `make plan` and `make status`."""
 
 import pytest
 

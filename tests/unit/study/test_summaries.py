@@ -1,4 +1,4 @@
-"""What summaries, figures and pages are told of a study."""
+"""The params of the rules that make summaries, figures and pages."""
 
 import pytest
 import yaml
@@ -102,22 +102,22 @@ def test_how_rates_are_counted(checkout):
     }
 
 
-def test_the_method_page_is_told_of_what_is_used_and_nothing_else(study):
-    told = method_study(study)
-    assert list(told["models"]) == [BASE]
-    assert list(told["datasets"]) == ["storyteller", "support-desk"]
-    assert list(told["recipes"]) == ["demo-lora"]
-    assert list(told["question_sets"]) == ["core", "demo-trigger", "near"]
-    assert list(told["judges"]) == ["smollm2", "gpt-4o"]
-    assert list(told["engines"]) == ["cpu"]
-    assert told["experiment"] == "demo"
-    assert [row["variant"] for row in told["variants"]] == list(study.variants)
+def test_the_method_page_describes_only_entries_in_use(study):
+    described = method_study(study)
+    assert list(described["models"]) == [BASE]
+    assert list(described["datasets"]) == ["storyteller", "support-desk"]
+    assert list(described["recipes"]) == ["demo-lora"]
+    assert list(described["question_sets"]) == ["core", "demo-trigger", "near"]
+    assert list(described["judges"]) == ["smollm2", "gpt-4o"]
+    assert list(described["engines"]) == ["cpu"]
+    assert described["experiment"] == "demo"
+    assert [row["variant"] for row in described["variants"]] == list(study.variants)
 
 
 def test_catalogues_as_they_took_effect(study):
     found = catalogues(study)
     assert set(found) == set(CATALOGUES)
-    # Written with its defaults, and with what every engine setting was when none was given.
+    # Defaults of the schema are filled in.
     assert found["engines"]["cpu"]["max_num_seqs"] == 64
     assert found["recipes"]["demo-lora"]["epochs"] == 1
     assert "demo-alignment" in found["rubrics"]
