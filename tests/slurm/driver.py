@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import yaml
+
 from waiting import PATIENCE, wait_for_end, wait_until
 
 HERE = Path(__file__).parent
@@ -150,6 +153,15 @@ class Folder:
             for line in file.read_text().splitlines()
         ]
         return [json.loads(line)["key"] for line in lines]
+
+
+def change_site(folder: Folder, monkeypatch: pytest.MonkeyPatch, **profile) -> None:
+    """A site file for this test only, with further entries under `profile:`."""
+    site = yaml.safe_load((HERE / "site.yaml").read_text())
+    site["profile"] |= {key.replace("_", "-"): value for key, value in profile.items()}
+    path = folder.path / "site.yaml"
+    path.write_text(yaml.safe_dump(site))
+    monkeypatch.setitem(folder.cluster.environment, "EM_TIERS_SITE", str(path))
 
 
 def parse_job(line: str) -> Job:

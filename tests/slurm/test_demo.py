@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
 
-from slurm.driver import ROOT, Folder, stop
+from slurm.driver import ROOT, Folder, change_site, stop
 from waiting import PATIENCE
 from workdir import Workdir
 
@@ -92,6 +93,28 @@ def test_a_changed_judge_submits_its_own_job_and_the_statistics(study):
     submitted = [get_rule(job) for job in folder.jobs()]
     assert submitted[0] == "judge_vllm"
     assert [rule.startswith("statistics_") for rule in submitted[1:]] == [True]
+
+
+def test_job_arrays_of_the_sample_and_the_judge_jobs(study, monkeypatch):
+    """One sample more of each question: both rules submit one array of two jobs each."""
+    work, folder = study
+    before = {stage: work.journal_keys(stage) for stage in ("sample", "judge")}
+    work.config["questions"]["two"] += 1
+    change_site(folder, monkeypatch, slurm_array_jobs="sample,judge_vllm")
+    run(work, folder)
+    arrays = re.findall(r"Submitted array job .* task IDs are (\d+-\d+)", folder.output())
+    assert arrays == ["1-2", "1-2"]
+    jobs = [job for job in folder.jobs() if get_rule(job) in GPU_RULES]
+    assert [get_rule(job) for job in jobs] == ["sample"] * 2 + ["judge_vllm"] * 2
+    check_gpu_jobs(jobs)
+    # What was answered before was not asked again. Only the two judges, which are one model with
+    # some rubrics in common, may ask it the same question side by side.
+    added = {stage: work.journal_keys(stage) - before[stage] for stage in before}
+    assert len(added["sample"]) == 2 * 2  # two questions, of the base model and its fine-tune
+    assert not any(set(added[stage]) & set(before[stage]) for stage in before)
+    assert set(added["sample"].values()) == {1}
+    assert set(added["judge"].values()) <= {1, 2}
+    assert added["judge"]
 
 
 def test_training_on_a_node_that_dies_goes_on_from_its_checkpoint(

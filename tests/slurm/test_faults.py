@@ -6,20 +6,10 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
-from slurm.driver import HERE, TINY, stop
+from slurm.driver import TINY, change_site, stop
 
 pytestmark = pytest.mark.slurm
-
-
-def change_site(folder, monkeypatch, **profile):
-    """A site file for this test only, with further entries under `profile:`."""
-    site = yaml.safe_load((HERE / "site.yaml").read_text())
-    site["profile"] |= {key.replace("_", "-"): value for key, value in profile.items()}
-    path = folder.path / "site.yaml"
-    path.write_text(yaml.safe_dump(site))
-    monkeypatch.setitem(folder.cluster.environment, "EM_TIERS_SITE", str(path))
 
 
 def states(folder):
