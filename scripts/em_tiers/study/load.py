@@ -30,9 +30,14 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     for file in files or []:
         load_yaml(file)
     schema = Schema(root / "config" / "schema.yaml")
-    config = {key: value for key, value in config.items() if key != "pathvars"}
+    if "pathvars" in config:
+        # Adapters and journals would stay where they are, and sampling could load old ones.
+        raise ConfigError(
+            "config.pathvars: results/EXPERIMENT cannot be moved: remove this key, and use "
+            "snakemake --directory FOLDER for another place"
+        )
     if config.get("partial") == "true":  # as Snakemake reads `--config partial=true`
-        config["partial"] = True
+        config = {**config, "partial": True}
     study = Study(sorted_keys(schema.check(config, "config", "config")), root, workdir)
     for name, definition in CATALOGUES.items():
         setattr(study, name, _load_catalogue(study, schema, name, definition))
