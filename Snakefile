@@ -6,12 +6,14 @@ min_version("9.27")
 
 
 # A configuration file of the command line replaces the study, rather than being merged into it.
-if not workflow.configfiles:
+# A job of the cluster has neither: it loads the study of its run.
+if not workflow.configfiles and "study_snapshot" not in config:
 
     configfile: "config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/start.smk"
 include: "rules/download.smk"
 
 
@@ -33,7 +35,11 @@ include: "rules/inspect.smk"
 
 
 onstart:
-    check_before_run()
+    start_run()
+
+
+onerror:
+    say_what_was_edited()
 
 
 report: "config/captions/workflow.rst"

@@ -9,22 +9,37 @@ ROOT = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.errors import ConfigError
-from em_tiers.study import asked, entries, jobs, judges, outputs, plan, summaries
-from em_tiers.study.checks import check_keys, check_ready, unpinned
+from em_tiers.study import (
+    asked,
+    entries,
+    jobs,
+    judges,
+    outputs,
+    plan,
+    snapshot,
+    summaries,
+)
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
-from em_tiers.study.outdated import outdated_files
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.script_imports import SCRIPTS, imported_modules
 from em_tiers.study.variants import fine_tune_id
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
+
+# Whether this workflow runs by itself: another one that uses it as a module has its own hooks and
+# configuration.
+IS_ALONE = Path(workflow.basedir).samefile(ROOT)
 
 
 def get_study():
     """The checked study; a mistake becomes one message without a traceback."""
     files = [str(file) for file in workflow.configfiles]
     try:
+        if IS_ALONE and not workflow.is_main_process:
+            return snapshot.load_for_job(config, ROOT, Path.cwd())
+        # The report of a run, which a Snakemake of its own builds.
+        if snapshot.KEY in config:
+            return snapshot.load_snapshot(config[snapshot.KEY], ROOT, Path.cwd())
         return load_study(config, ROOT, Path.cwd(), files)
     except ConfigError as error:
         raise WorkflowError(str(error))
@@ -57,52 +72,6 @@ wildcard_constraints:
     question_set="[a-z0-9-]+",
     judge="[a-z0-9-]+",
     batch="[a-z0-9.-]+",
-
-
-def say_what_is_missing():
-    """Warn about missing revisions, which only a real run needs, and about partial results."""
-    if missing := unpinned(STUDY):
-        logger.warning(
-            f"A run will stop because source.revision is null for {', '.join(missing)}: "
-            "write the full commits there."
-        )
-    if missing := missing_in_words(STUDY):
-        logger.warning(f"{missing} The results are written to {RESULTS}.")
-
-
-def check_before_run():
-    """Check what only a real run needs: pinned revisions, and the keys of the judges to ask."""
-    needed = list(workflow.dag.needrun_jobs())
-    rules = {job.rule.name for job in needed}
-    if rules <= {"plan_requests", "show_status"}:
-        return  # they only print
-    if STUDY.config["partial"] and "archive" in rules:
-        raise WorkflowError(
-            "archive: partial results cannot be archived: finish the study first"
-        )
-    apis = {job.wildcards.judge for job in needed if job.rule.name == "judge_api"}
-    try:
-        check_ready(STUDY)
-        check_keys(STUDY, sorted(apis))
-    except ConfigError as error:
-        raise WorkflowError(str(error))
-    for path in outdated_files(STUDY, Path(EXPERIMENT), Path(RESULTS)):
-        logger.info(f"{path} is of an earlier division into batches and is removed.")
-        path.unlink()
-
-
-def drop_keys():
-    """Remove the keys of judges and the hub: sbatch passes on the user's whole environment."""
-    endpoints = [entry["endpoint"] for entry in STUDY.judges.values()]
-    names = {endpoint["key_env"] for endpoint in endpoints if endpoint}
-    for name in names - {None} | {"HF_TOKEN"}:
-        os.environ.pop(name, None)
-
-
-if workflow.is_main_process:
-    say_what_is_missing()
-if workflow.remote_exec:
-    drop_keys()
 
 
 def shown(path):

@@ -1,0 +1,76 @@
+# The start and the end of a run: what is checked, what its jobs are told.
+# No rule is defined here.
+from em_tiers.study.checks import check_keys, check_ready, unpinned
+from em_tiers.study.outdated import outdated_files
+from snakemake.logging import logger
+
+
+def say_what_is_missing():
+    """Warn about missing revisions, which only a real run needs, and about partial results."""
+    if missing := unpinned(STUDY):
+        logger.warning(
+            f"A run will stop because source.revision is null for {', '.join(missing)}: "
+            "write the full commits there."
+        )
+    if missing := missing_in_words(STUDY):
+        logger.warning(f"{missing} The results are written to {RESULTS}.")
+
+
+def start_run():
+    """Check what a dry run does not need, and make the study that of all jobs of this run."""
+    needed = list(workflow.dag.needrun_jobs())
+    rules = {job.rule.name for job in needed}
+    if rules <= {"plan_requests", "show_status"}:
+        return  # they only print
+    if STUDY.config["partial"] and "archive" in rules:
+        raise WorkflowError(
+            "archive: partial results cannot be archived: finish the study first"
+        )
+    apis = {job.wildcards.judge for job in needed if job.rule.name == "judge_api"}
+    try:
+        check_ready(STUDY)
+        check_keys(STUDY, sorted(apis))
+        if IS_ALONE:
+            hand_over_study()
+    except ConfigError as error:
+        raise WorkflowError(str(error))
+    for path in outdated_files(STUDY, Path(EXPERIMENT), Path(RESULTS)):
+        logger.info(f"{path} is of an earlier division into batches and is removed.")
+        path.unlink()
+
+
+def hand_over_study():
+    """Write the study, and have jobs of the cluster load it instead of the configuration."""
+    path = snapshot.write_snapshot(STUDY, f"{RESULTS}/.study")
+    # Snakemake gives these to each job that it submits, as --config and --configfiles.
+    settings = workflow.config_settings
+    settings.config_args = [*settings.config_args, f"{snapshot.KEY}={path}"]
+    settings.configfiles = []
+    # What scripts see of the configuration: build_report hands it to another Snakemake.
+    config[snapshot.KEY] = path
+
+
+def say_what_was_edited():
+    """Why jobs refused to run, which is in SLURM's own logs otherwise."""
+    path = config.get(snapshot.KEY)
+    if path is None or workflow.local_exec or not Path(path).is_file():
+        return
+    if edited := snapshot.edited_code(path, ROOT):
+        logger.error(
+            f"The workflow's code was edited after this run started ({edited}). Jobs of the "
+            "cluster refuse to run edited code: start the run again."
+        )
+
+
+def drop_keys():
+    """Remove the keys of judges and the hub: sbatch passes on the user's whole environment."""
+    endpoints = [entry["endpoint"] for entry in STUDY.judges.values()]
+    names = {endpoint["key_env"] for endpoint in endpoints if endpoint}
+    for name in names - {None} | {"HF_TOKEN"}:
+        os.environ.pop(name, None)
+
+
+if workflow.is_main_process:
+    say_what_is_missing()
+if workflow.remote_exec:
+    drop_keys()
