@@ -9,19 +9,10 @@ ROOT = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.errors import ConfigError
-from em_tiers.study import (
-    asked,
-    entries,
-    jobs,
-    judges,
-    outputs,
-    plan,
-    snapshot,
-    summaries,
-)
+from em_tiers.study import asked, entries, jobs, judges, outputs, plan
+from em_tiers.study import snapshot, summaries
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
-from em_tiers.study.partial import missing_in_words
 from em_tiers.study.script_imports import SCRIPTS, imported_modules
 from em_tiers.study.variants import fine_tune_id
 from snakemake.exceptions import WorkflowError
@@ -120,16 +111,13 @@ def get_outcomes():
 
 
 def get_api_slots():
-    """A resource for each model behind an API, so that only one job at a time asks it.
+    """A resource for each model behind an API, so that one job at a time asks it.
 
-    The configured concurrency holds for one job, and ceilings count the spending of earlier jobs.
+    Its concurrency is that of one job, and its ceilings count what earlier jobs spent.
     """
-    slots = {}
-    for judge in STUDY.config["judges"]:
-        if STUDY.judges[judge]["backend"] != "vllm":
-            slots.setdefault(judges.api_slot(STUDY, judge), []).append(judge)
+    slots = judges.api_slots(STUDY)
     for slot in slots:
-        # A resource without a limit would hold back no job.
+        # A resource that nothing limits would hold back no job.
         workflow.register_resource(slot, 1)
     return {
         slot: lambda wildcards, names=names: int(wildcards.judge in names)

@@ -60,7 +60,7 @@ rule build_overview:
         title=summaries.title(STUDY),
         headline=STUDY.config["headline"],
         confidence=STUDY.config["statistics"]["confidence"],
-        notice=" ".join(filter(None, [STUDY.config["notice"], missing_in_words(STUDY)])),
+        notice=summaries.notice(STUDY),
     script:
         "../scripts/build_overview.py"
 

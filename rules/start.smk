@@ -1,19 +1,8 @@
 # The start and the end of a run: what is checked, what its jobs are told.
 # No rule is defined here.
-from em_tiers.study.checks import check_keys, check_ready, unpinned
+from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.outdated import outdated_files
 from snakemake.logging import logger
-
-
-def say_what_is_missing():
-    """Warn about missing revisions, which only a real run needs, and about partial results."""
-    if missing := unpinned(STUDY):
-        logger.warning(
-            f"A run will stop because source.revision is null for {', '.join(missing)}: "
-            "write the full commits there."
-        )
-    if missing := missing_in_words(STUDY):
-        logger.warning(f"{missing} The results are written to {RESULTS}.")
 
 
 def start_run():
@@ -51,26 +40,23 @@ def hand_over_study():
 
 
 def say_what_was_edited():
-    """Why jobs refused to run, which is in SLURM's own logs otherwise."""
+    """Why jobs refused to run: otherwise only SLURM's own logs would hold the reason."""
     path = config.get(snapshot.KEY)
-    if path is None or workflow.local_exec or not Path(path).is_file():
-        return
-    if edited := snapshot.edited_code(path, ROOT):
+    if (
+        path
+        and not workflow.local_exec
+        and (edited := snapshot.edited_code(path, ROOT))
+    ):
         logger.error(
             f"The workflow's code was edited after this run started ({edited}). Jobs of the "
             "cluster refuse to run edited code: start the run again."
         )
 
 
-def drop_keys():
-    """Remove the keys of judges and the hub: sbatch passes on the user's whole environment."""
-    endpoints = [entry["endpoint"] for entry in STUDY.judges.values()]
-    names = {endpoint["key_env"] for endpoint in endpoints if endpoint}
-    for name in names - {None} | {"HF_TOKEN"}:
-        os.environ.pop(name, None)
-
-
 if workflow.is_main_process:
-    say_what_is_missing()
+    for warning in summaries.warnings(STUDY, RESULTS):
+        logger.warning(warning)
 if workflow.remote_exec:
-    drop_keys()
+    # sbatch passes on the user's whole environment: remove the keys of judges and of the hub.
+    for name in [*judges.key_names(STUDY), "HF_TOKEN"]:
+        os.environ.pop(name, None)

@@ -117,5 +117,19 @@ def api_slot(study: Study, judge: str) -> str:
     return f"api_{hash_of(judge_identity(study, judge), 12)}"
 
 
+def api_slots(study: Study) -> dict[str, list[str]]:
+    """Configured judges by the slot that their jobs share."""
+    slots: dict[str, list[str]] = {}
+    for judge in judges_with(study, "openai"):
+        slots.setdefault(api_slot(study, judge), []).append(judge)
+    return slots
+
+
+def key_names(study: Study) -> set[str]:
+    """Environment variables that hold the keys of the catalogue's judges."""
+    endpoints = (entry["endpoint"] for entry in study.judges.values())
+    return {e["key_env"] for e in endpoints if e and e["key_env"]}
+
+
 def _read(study: Study, path: str) -> str:
     return (study.workdir / study.find_file(path)).read_text(encoding="utf-8")

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from em_tiers.study.checks import unpinned
 from em_tiers.study.entries import engine, tier_rules
 from em_tiers.study.judges import judge_ids, judge_name
+from em_tiers.study.partial import missing_in_words
 from em_tiers.study.study import CATALOGUES, Study
 
 
@@ -25,6 +27,24 @@ def roles(study: Study) -> dict[str, str]:
 def title(study: Study) -> str:
     """Title of the study; its id by default."""
     return study.config["title"] or study.config["experiment"]
+
+
+def notice(study: Study) -> str:
+    """What the first page says before anything else; empty when there is nothing to say."""
+    return " ".join(filter(None, [study.config["notice"], missing_in_words(study)]))
+
+
+def warnings(study: Study, results: str) -> list[str]:
+    """What a run warns of when it starts: missing revisions, and results that are partial."""
+    found = []
+    if missing := unpinned(study):
+        found.append(
+            f"A run will stop because source.revision is null for {', '.join(missing)}: write the "
+            "full commits there."
+        )
+    if missing := missing_in_words(study):
+        found.append(f"{missing} The results are written to {results}.")
+    return found
 
 
 def bases(study: Study) -> list[str]:
