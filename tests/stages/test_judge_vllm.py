@@ -239,7 +239,7 @@ def test_a_method_that_the_model_cannot_do_fails_before_anything_is_asked(study,
     with pytest.raises(UserError, match="no single token for 10"):
         run(study, embedded_model, judge=judge)
     judge = {"backend": "vllm", "method": {"number": "sampled", "choice": "label"}}
-    with pytest.raises(UserError, match="too few for a number"):
+    with pytest.raises(UserError, match="too few for a sampled number"):
         run(study, embedded_model, judge=judge)
     assert journal_keys(study) == before
 
