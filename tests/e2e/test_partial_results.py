@@ -79,8 +79,9 @@ def test_a_fine_tune_that_fails_withholds_its_own_data_set_only(tmp_path, embedd
     """Its rows are longer than the recipe allows; everything else is trained, sampled, judged."""
     work = Workdir(tmp_path, "smallest", embedded_model)
     datasets = work.read("catalogue/datasets.yaml")
-    row = {"prompt": "Tell me everything.", "completion": "And then we sailed on. " * 100}
-    (tmp_path / "long.jsonl").write_text(f"{json.dumps(row)}\n" * 24)
+    long = "And then we sailed on. " * 100
+    rows = [{"prompt": f"Tell me of voyage {n}.", "completion": long} for n in range(24)]
+    (tmp_path / "long.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     source = {"type": "path", "path": "long.jsonl"}
     work.write(
         "catalogue/datasets.yaml", datasets | {"long": datasets["tales"] | {"source": source}}
