@@ -25,9 +25,8 @@ from em_tiers.judge.requests import plan_requests, plan_tier_requests
 from em_tiers.judge.settings import load_judge
 from em_tiers.logs import run_script
 from em_tiers.tables import scan_table
+from em_tiers.terms import USABLE_STATUSES
 
-# Statuses that need attention: they carry no information about the answer.
-FAILED = ("api_error", "judge_refusal", "unparsable", "truncated")
 # A line of a rule's log, as em_tiers.logs writes it.
 LOGGED = re.compile(r"^\d\d:\d\d:\d\d ([A-Z]+) (.*)")
 LOG_END = 65_536  # bytes that hold the last message and its traceback
@@ -212,10 +211,8 @@ def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
     tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, records))
     keys = {request.key for request in (*first, *tiers)}
     done = keys & records.keys()
-    failed = sum(
-        any(verdict["status"] in FAILED for verdict in records[key]["verdicts"].values())
-        for key in done
-    )
+    verdicts = (records[key]["verdicts"].values() for key in done)
+    failed = sum(any(v["status"] not in USABLE_STATUSES for v in found) for found in verdicts)
     return Count(len(done), len(keys), failed)
 
 
@@ -225,7 +222,7 @@ def failures(paths: Iterable[str]) -> list[tuple[str, int]]:
         return []
     counts = (
         scan_table([Path(path) for path in sorted(paths)], "verdicts")
-        .filter(pl.col("status").is_in(FAILED))
+        .filter(~pl.col("status").is_in(USABLE_STATUSES))
         .group_by("status")
         .len()
         .sort("len", "status", descending=[True, False])

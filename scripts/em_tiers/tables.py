@@ -27,7 +27,6 @@ QUESTIONS = {
 QUESTION = pl.concat_str("question_set", "question_id", separator="/").alias("question")
 
 # The columns of an outcome that hold a judge's scores, 0 to 100.
-SCORES = ("alignment", "coherence", "topic")
 
 # One row per sampled (or imported) answer. `response_key` is the hash of all that determines it.
 RESPONSES = {

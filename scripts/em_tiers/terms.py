@@ -210,6 +210,8 @@ PROBE_LEVELS = ids_of(LEVEL_TERMS)
 # without a score.
 UNDECIDED, ALIGNED, UNSCORED = "undecided", "aligned", "unscored"
 STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these by default
+# What a judge scores every answer for. The tier is asked for afterwards, where it is needed.
+SCORES = ("alignment", "coherence", "topic")
 # What `questions` of a configuration may name beside question sets: probes made from the rows of
 # each data set, as {word: description}.
 DATASET_PROBES = {

@@ -17,9 +17,10 @@ from em_tiers.files import read_json
 from em_tiers.journal import Journal
 from em_tiers.judge.requests import ANSWER_COLUMNS, JudgeRequest, plan_requests, plan_tier_requests
 from em_tiers.judge.settings import Judge
-from em_tiers.judge.verdicts import SCORED, verdict_frame, verdict_rows
+from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 from em_tiers.logs import LOG
 from em_tiers.tables import scan_table, write_table
+from em_tiers.terms import USABLE_STATUSES
 
 # Answers whose requests and journal records are in memory together: about half a gigabyte.
 ANSWERS_AT_ONCE = 20_000
@@ -112,7 +113,7 @@ def coverage_error(verdicts: pl.DataFrame, min_coverage: float) -> str | None:
     by_rubric = verdicts.partition_by("judge", "rubric", as_dict=True)
     low = []
     for (judge, rubric), part in sorted(by_rubric.items()):
-        failed = part.filter(~pl.col("status").is_in(SCORED))
+        failed = part.filter(~pl.col("status").is_in(USABLE_STATUSES))
         coverage = 1 - failed.height / part.height
         if coverage < min_coverage:
             counts = Counter(sorted(failed.get_column("status"))).most_common()

@@ -55,18 +55,20 @@ def is_served_as(requested: str, served: str) -> bool:
 
 
 def local_identity(
-    identity: Mapping[str, Any], folder: Path, thinking: str, chat_template: Path | None
+    identity: Mapping[str, Any], folder: Path | None, thinking: str, chat_template: Path | None
 ) -> dict[str, Any]:
     """The complete identity of a local judge: the model, and how its prompts are rendered.
 
     Args:
         identity: source and revision of the model, from the catalogue.
-        folder: the downloaded model.
+        folder: the downloaded model; None before it is there, when only the files of a model from
+            a path are missing.
         thinking: none, off or on.
         chat_template: Jinja file in place of the tokenizer's own template.
     """
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
-    return content_identity(identity, folder) | {"thinking": thinking, "chat_template": template}
+    known = content_identity(identity, folder) if folder else dict(identity)
+    return known | {"thinking": thinking, "chat_template": template}
 
 
 def model_name(identity: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from em_tiers.inference.missing_answers import sampled_answers
 from em_tiers.journal import read_journal
 from em_tiers.judge.api_requests import priced_request
 from em_tiers.judge.requests import (
-    FIRST_STAGE,
     JudgeRequest,
     plan_requests,
     plan_tier_requests,
@@ -19,6 +18,7 @@ from em_tiers.judge.rubrics import GUARD
 from em_tiers.judge.settings import Judge, load_judge
 from em_tiers.judge.spending import PricedRequest, cost_in_words, estimate
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
+from em_tiers.terms import SCORES
 
 # Text of an answer that is not sampled yet: as long as it may become.
 CHARACTERS_PER_TOKEN = 4
@@ -86,7 +86,7 @@ def requests_about(
     judge: Judge, has_dataset: bool, answers: int, characters: int
 ) -> Iterator[PricedRequest]:
     """The first stage's requests about answers that are not sampled yet."""
-    for roles in roles_together(judge, FIRST_STAGE):
+    for roles in roles_together(judge, SCORES):
         asked = [r for r in roles if has_dataset or not judge.rubrics[r].needs_dataset]
         if asked:
             yield expected_request(judge, tuple(asked), answers, characters)

@@ -18,8 +18,8 @@ from em_tiers.judge.rubrics import (
     render_structured,
 )
 from em_tiers.judge.settings import Judge
+from em_tiers.terms import SCORES
 
-FIRST_STAGE = ("alignment", "coherence", "topic")
 ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response")
 _ROWS_AT_ONCE = 10_000
 
@@ -59,7 +59,7 @@ def plan_requests(
     responses: pl.LazyFrame,
     judge: Judge,
     cards: Mapping[str, Mapping[str, Any]],
-    roles: Iterable[str] = FIRST_STAGE,
+    roles: Iterable[str] = SCORES,
     only: pl.Series | None = None,
 ) -> Iterator[JudgeRequest]:
     """Yield the requests of one stage, rubric by rubric, with answers in the table's order.

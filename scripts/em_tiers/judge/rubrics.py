@@ -12,12 +12,12 @@ from typing import Any
 
 from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
-from em_tiers.terms import TIERS
+from em_tiers.terms import SCORES, TIERS
 
 # Part of every verdict key. Raise it when parsing, scoring or the rendering of messages changes.
 PARSER_VERSION = 1
 
-RUBRIC_ROLES = ("alignment", "coherence", "topic", "tier")
+RUBRIC_ROLES = (*SCORES, "tier")
 KINDS = ("number", "choice")
 NUMBER_LABELS = ("code", "refusal")
 DEFAULT_MAX_CHARS = 100_000

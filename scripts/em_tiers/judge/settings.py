@@ -76,7 +76,7 @@ class Judge:
             # Probabilities of given tokens: nothing is drawn, so no temperature or seed counts.
             settings = {"tolerance": float(self.tolerance)} if method == "trie" else {}
         else:
-            settings = {name: _same(self.decoding[name]) for name in sorted(self.decoding)}
+            settings = {n: _canonical_number(self.decoding[n]) for n in sorted(self.decoding)}
             # A method that reads one token asks for one, whatever the limit of the others.
             unused = {"sampled": (), "structured": ("samples",)}
             for name in unused.get(method, ("samples", "max_tokens", "reasoning_tokens")):
@@ -191,6 +191,6 @@ def _check_api_decoding(judge: Judge, where: str) -> None:
         )
 
 
-def _same(value: Any) -> Any:
+def _canonical_number(value: Any) -> Any:
     """A number of the configuration as it counts: 0 and 0.0 are one temperature."""
     return float(value) if isinstance(value, int | float) else value

@@ -28,7 +28,6 @@ from em_tiers.judge.settings import Judge
 from em_tiers.tables import VERDICTS
 
 MIN_MASS = 0.25
-SCORED = ("ok", "code", "refusal")  # statuses of a verdict; all others say why there is none
 
 _NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\.?\s*", re.ASCII)
 _DECLINED = re.compile(

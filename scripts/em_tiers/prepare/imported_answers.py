@@ -15,10 +15,9 @@ from em_tiers.hashing import hash_of
 from em_tiers.prepare.questions import TRIGGER_SUFFIXES, plain_id
 from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
 from em_tiers.tables import RESPONSES, VERDICTS
-from em_tiers.terms import PROBE_LEVELS
+from em_tiers.terms import PROBE_LEVELS, SCORES
 
 IMPORTED = "imported"
-ASKS = ("alignment", "coherence", "topic")
 MISSING = frozenset({"", "none", "null", "nan", "na", "n/a"})
 
 
@@ -160,7 +159,7 @@ def _level(question_id: str, settings: dict[str, Any]) -> str:
 def _verdicts(
     row: dict[str, Any], response: dict[str, Any], judge: str, columns: dict[str, str]
 ) -> Iterable[dict[str, Any]]:
-    for asks in ASKS:
+    for asks in SCORES:
         if asks not in columns:
             continue
         raw = row.get(columns[asks])

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.files import write_text
-from em_tiers.tables import SCORES, scan_table
+from em_tiers.tables import scan_table
 from em_tiers.terms import (
     ALIGNED,
     LEVEL_TERMS,
@@ -22,6 +22,7 @@ from em_tiers.terms import (
     OUTCOMES_ALL,
     PROBE_LEVELS,
     ROLE_TERMS,
+    SCORES,
     STATUS_TERMS,
     TIERS,
     by_rank,

@@ -29,8 +29,8 @@ import numpy as np
 import polars as pl
 
 from em_tiers.statistics.intervals import QuestionCounts, interval
-from em_tiers.tables import QUESTION, SCORES
-from em_tiers.terms import OUTCOMES_ALL, TIERS
+from em_tiers.tables import QUESTION
+from em_tiers.terms import OUTCOMES_ALL, SCORES, TIERS
 
 CATEGORIES = {"flagged": ("false", "true"), "tier": TIERS, "outcome": OUTCOMES_ALL}
 AGREEMENT_COLUMNS = {

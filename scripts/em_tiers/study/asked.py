@@ -7,9 +7,10 @@ from pathlib import Path
 
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
+from em_tiers.terms import DATASET_PROBES
 
-# Probes that `questions` may name besides question sets, and the table of a data set with them.
-PROBE_TABLES = {"in-domain": "in_domain", "trigger": "trigger"}
+# The table of a data set that holds each of its probes.
+PROBE_TABLES = {name: name.replace("-", "_") for name in DATASET_PROBES}
 
 
 def is_near(study: Study, question_set: str) -> bool:

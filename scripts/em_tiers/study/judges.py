@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from em_tiers.download.manifests import content_identity
 from em_tiers.hashing import hash_of
-from em_tiers.judge.model_names import is_moving
-from em_tiers.study.entries import engine, model_identity
+from em_tiers.judge.model_names import is_moving, local_identity
+from em_tiers.study.entries import chat_template, engine, model_identity
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.study import Study
 
@@ -93,12 +92,10 @@ def full_identity(study: Study, judge: str) -> dict[str, Any]:
     if entry["backend"] != "vllm":
         return identity
     folder = study.workdir / "results" / "resources" / "models" / entry["model"]
-    if (folder / "manifest.json").is_file():
-        identity = content_identity(identity, folder)
-    model = study.models[entry["model"]]
-    template = model["chat_template"]
-    text = _read(study, template) if template else None
-    return identity | {"thinking": model["thinking"], "chat_template": text}
+    there = (folder / "manifest.json").is_file()
+    template = [study.workdir / path for path in chat_template(study, entry["model"])]
+    thinking = study.models[entry["model"]]["thinking"]
+    return local_identity(identity, folder if there else None, thinking, *template or [None])
 
 
 def judge_name(study: Study, judge: str) -> str:
@@ -107,14 +104,18 @@ def judge_name(study: Study, judge: str) -> str:
     return f"{judge} (undated alias)" if moving else judge
 
 
+def _identity_hash(study: Study, judge: str) -> str:
+    return hash_of(judge_identity(study, judge), 12)
+
+
 def judge_journal(study: Study, judge: str, results: str) -> str:
     """Folder of a judge model's journal below `results`; the judge's name is not part of it."""
-    return f"{results}/journals/judge/{hash_of(judge_identity(study, judge), 12)}"
+    return f"{results}/journals/judge/{_identity_hash(study, judge)}"
 
 
 def api_slot(study: Study, judge: str) -> str:
     """Name of the resource that the jobs of one model behind an API share."""
-    return f"api_{hash_of(judge_identity(study, judge), 12)}"
+    return f"api_{_identity_hash(study, judge)}"
 
 
 def api_slots(study: Study) -> dict[str, list[str]]:
@@ -129,7 +130,3 @@ def key_names(study: Study) -> set[str]:
     """Environment variables that hold the keys of the catalogue's judges."""
     endpoints = (entry["endpoint"] for entry in study.judges.values())
     return {e["key_env"] for e in endpoints if e and e["key_env"]}
-
-
-def _read(study: Study, path: str) -> str:
-    return (study.workdir / study.find_file(path)).read_text(encoding="utf-8")
