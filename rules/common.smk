@@ -9,7 +9,7 @@ ROOT = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.errors import ConfigError
-from em_tiers.study import asked, entries, jobs, judges, outputs, plan
+from em_tiers.study import asked, entries, inputs, jobs, judges, outputs, plan
 from em_tiers.study import snapshot, summaries
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
@@ -78,36 +78,6 @@ def get_sources(script):
 def below(folder, paths):
     """Paths below a folder such as <experiment>."""
     return [f"{folder}/{path}" for path in paths]
-
-
-def get_responses(judge=None):
-    """Responses of all batches, or of the imports that an imported judge scored."""
-    batches = STUDY.batches if judge is None else judges.judged_batches(STUDY, judge)
-    return [f"<experiment>/responses/{batch}.parquet" for batch in batches]
-
-
-def get_verdicts(judge=None):
-    """Verdicts of one judge, or of all."""
-    chosen = judges.judge_ids(STUDY) if judge is None else [judge]
-    files = [file for name in chosen for file in judges.verdict_files(STUDY, name)]
-    return list(dict.fromkeys(files))
-
-
-def get_judged_responses(wildcards):
-    """Responses that a judging batch scores."""
-    members = STUDY.judging_batches[wildcards.batch]
-    return [f"<experiment>/responses/{batch}.parquet" for batch in members]
-
-
-def get_judged_cards(wildcards):
-    """Cards of the data sets in a judging batch."""
-    datasets = jobs.carded_datasets(STUDY, STUDY.judging_batches[wildcards.batch])
-    return [f"<experiment>/datasets/{dataset}/card.json" for dataset in datasets]
-
-
-def get_outcomes():
-    """Outcomes tables of all judges."""
-    return expand("<results>/outcomes/{judge}.parquet", judge=judges.judge_ids(STUDY))
 
 
 def get_api_slots():

@@ -35,7 +35,7 @@ rule show_status:
 rule write_label_sheet:
     input:
         outcomes=f"<results>/outcomes/{judges.judge_ids(STUDY)[0]}.parquet",
-        responses=get_responses(judges.judge_ids(STUDY)[0]),
+        responses=inputs.responses(STUDY, judges.judge_ids(STUDY)[0]),
         src=get_sources("write_label_sheet"),
     output:
         sheet="<results>/labels/sheet.csv",

@@ -6,8 +6,8 @@
 rule judge_vllm:
     input:
         model=lambda wildcards: f"<resources>/models/{STUDY.judges[wildcards.judge]['model']}",
-        responses=get_judged_responses,
-        cards=get_judged_cards,
+        responses=lambda wildcards: inputs.judged_responses(STUDY, wildcards.batch),
+        cards=lambda wildcards: inputs.judged_cards(STUDY, wildcards.batch),
         chat_template=lambda wildcards: entries.chat_template(
             STUDY, STUDY.judges[wildcards.judge]["model"]
         ),
@@ -57,8 +57,8 @@ rule judge_vllm:
 
 rule judge_api:
     input:
-        responses=get_judged_responses,
-        cards=get_judged_cards,
+        responses=lambda wildcards: inputs.judged_responses(STUDY, wildcards.batch),
+        cards=lambda wildcards: inputs.judged_cards(STUDY, wildcards.batch),
         src=get_sources("judge_api"),
     output:
         verdicts="<results>/verdicts/{judge}/{batch}.parquet",

@@ -4,7 +4,7 @@
 
 rule plot_scores:
     input:
-        table=get_outcomes(),
+        table=inputs.outcomes(STUDY),
         src=get_sources("plot_scores"),
     output:
         **get_figure("scores"),

@@ -5,9 +5,9 @@
 
 rule build_browser:
     input:
-        responses=get_responses(),
-        verdicts=get_verdicts(),
-        outcomes=get_outcomes(),
+        responses=inputs.responses(STUDY),
+        verdicts=inputs.verdicts(STUDY),
+        outcomes=inputs.outcomes(STUDY),
         src=get_sources("build_browser"),
         page=[
             shown(p)
@@ -67,11 +67,11 @@ rule build_overview:
 
 rule build_method:
     input:
-        responses=get_responses(),
+        responses=inputs.responses(STUDY),
         rejected=[
             f"<experiment>/imports/{name}.rejected.jsonl" for name in STUDY.imports
         ],
-        verdicts=get_verdicts(),
+        verdicts=inputs.verdicts(STUDY),
         rates="<results>/tables/rates.parquet",
         outcomes="<results>/tables/outcomes.parquet",
         coverage="<results>/tables/coverage.parquet",

@@ -5,7 +5,7 @@
 
 rule summarize_rates:
     input:
-        outcomes=get_outcomes(),
+        outcomes=inputs.outcomes(STUDY),
         src=get_sources("summarize_rates"),
     output:
         **get_tables("rates", "groups", "differences"),
@@ -29,8 +29,8 @@ rule summarize_rates:
 
 rule summarize_outcomes:
     input:
-        outcomes=get_outcomes(),
-        verdicts=get_verdicts(),
+        outcomes=inputs.outcomes(STUDY),
+        verdicts=inputs.verdicts(STUDY),
         src=get_sources("summarize_outcomes"),
     output:
         **get_tables("outcomes", "coverage"),
@@ -54,7 +54,7 @@ rule summarize_outcomes:
 
 rule summarize_thresholds:
     input:
-        outcomes=get_outcomes(),
+        outcomes=inputs.outcomes(STUDY),
         src=get_sources("summarize_thresholds"),
     output:
         **get_tables("thresholds"),
@@ -79,7 +79,7 @@ rule summarize_thresholds:
 
 rule summarize_tiers:
     input:
-        outcomes=get_outcomes(),
+        outcomes=inputs.outcomes(STUDY),
         src=get_sources("summarize_tiers"),
     output:
         **get_tables(
@@ -157,7 +157,7 @@ rule summarize_training:
 
 rule summarize_costs:
     input:
-        verdicts=get_verdicts(),
+        verdicts=inputs.verdicts(STUDY),
         src=get_sources("summarize_costs"),
     output:
         **get_tables("cost"),
@@ -178,7 +178,7 @@ rule summarize_costs:
 
 rule summarize_agreement:
     input:
-        outcomes=get_outcomes(),
+        outcomes=inputs.outcomes(STUDY),
         src=get_sources("summarize_agreement"),
     output:
         **get_tables("agreement", "confusion", "flips"),
@@ -225,7 +225,7 @@ rule summarize_controls:
 
 rule summarize_labels:
     input:
-        outcomes=get_outcomes(),
+        outcomes=inputs.outcomes(STUDY),
         sheet=STUDY.config["human_labels"] or [],
         src=get_sources("summarize_labels"),
     output:

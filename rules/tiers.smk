@@ -4,8 +4,8 @@
 
 rule assign_tiers:
     input:
-        responses=lambda wildcards: get_responses(wildcards.judge),
-        verdicts=lambda wildcards: get_verdicts(wildcards.judge),
+        responses=lambda wildcards: inputs.responses(STUDY, wildcards.judge),
+        verdicts=lambda wildcards: inputs.verdicts(STUDY, wildcards.judge),
         labels=STUDY.config["human_labels"] or [],
         src=get_sources("assign_tiers"),
     output:

@@ -36,17 +36,6 @@ def judged_batches(study: Study, judge: str) -> list[str]:
     return [f"import.{name}" for name, entry in study.imports.items() if judge in entry["scores"]]
 
 
-def verdict_files(study: Study, judge: str) -> list[str]:
-    """A judge's verdicts, with the path variables of the rules.
-
-    The verdicts of an imported judge are in the file of their import, together with those of the
-    other judges in that import.
-    """
-    if judge in study.config["judges"]:
-        return [f"<results>/verdicts/{judge}/{batch}.parquet" for batch in study.judging_batches]
-    return [f"<experiment>/imports/{batch}.parquet" for batch in judged_batches(study, judge)]
-
-
 def judge_params(study: Study, judge: str) -> dict[str, Any]:
     """The part of a judge's entry that can change a verdict, in sorted order."""
     entry = without_cosmetics(study.judges[judge])

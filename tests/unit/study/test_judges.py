@@ -6,6 +6,7 @@ import yaml
 from configurations import catalogue, demo, load, put
 from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
+from em_tiers.study.inputs import verdicts
 from em_tiers.study.judges import (
     CHANGES_NO_VERDICT,
     api_slot,
@@ -19,7 +20,6 @@ from em_tiers.study.judges import (
     judge_rubrics,
     judged_batches,
     judges_with,
-    verdict_files,
 )
 from em_tiers.study.params import COSMETIC
 from em_tiers.study.schema import SCHEMA_FILE, load_yaml
@@ -150,7 +150,7 @@ def test_a_configured_judge_scores_every_batch(study):
         "smollm2-135m.support-desk.0",
         "import.theirs",
     ]
-    assert verdict_files(study, "gpt-4o") == ["<results>/verdicts/gpt-4o/1-of-1.parquet"]
+    assert verdicts(study, "gpt-4o") == ["<results>/verdicts/gpt-4o/1-of-1.parquet"]
 
 
 def test_an_imported_judge_scored_the_imports_that_contain_its_scores(checkout):
@@ -165,16 +165,16 @@ def test_an_imported_judge_scored_the_imports_that_contain_its_scores(checkout):
     assert judged_batches(study, "their-judge") == ["import.theirs", "import.both"]
     assert judged_batches(study, "other-judge") == ["import.both"]
     # One file per import holds the scores of all its judges.
-    assert verdict_files(study, "their-judge") == [
+    assert verdicts(study, "their-judge") == [
         "<experiment>/imports/import.theirs.parquet",
         "<experiment>/imports/import.both.parquet",
     ]
-    assert verdict_files(study, "other-judge") == ["<experiment>/imports/import.both.parquet"]
+    assert verdicts(study, "other-judge") == ["<experiment>/imports/import.both.parquet"]
 
 
 def test_one_file_of_verdicts_per_judging_batch(checkout):
     study = load(checkout, demo() | {"variants_per_judge_job": 1})
-    assert verdict_files(study, "smollm2") == [
+    assert verdicts(study, "smollm2") == [
         f"<results>/verdicts/smollm2/{batch}.parquet" for batch in study.judging_batches
     ]
     assert sum(map(len, study.judging_batches.values())) == 3

@@ -1,0 +1,41 @@
+"""Files that several rules read, with the path variables of the rules."""
+
+from em_tiers.study.jobs import carded_datasets
+from em_tiers.study.judges import judge_ids, judged_batches
+from em_tiers.study.study import Study
+
+
+def responses(study: Study, judge: str | None = None) -> list[str]:
+    """Responses of all batches, or of those that a judge scores."""
+    batches = study.batches if judge is None else judged_batches(study, judge)
+    return [f"<experiment>/responses/{batch}.parquet" for batch in batches]
+
+
+def judged_responses(study: Study, batch: str) -> list[str]:
+    """Responses that a judging batch scores."""
+    return [f"<experiment>/responses/{name}.parquet" for name in study.judging_batches[batch]]
+
+
+def judged_cards(study: Study, batch: str) -> list[str]:
+    """Cards of the data sets in a judging batch."""
+    datasets = carded_datasets(study, study.judging_batches[batch])
+    return [f"<experiment>/datasets/{dataset}/card.json" for dataset in datasets]
+
+
+def verdicts(study: Study, judge: str | None = None) -> list[str]:
+    """Verdicts of one judge, or of all.
+
+    The verdicts of an imported judge are in the file of their import, together with those of the
+    other judges in that import.
+    """
+    if judge is None:
+        files = (file for name in judge_ids(study) for file in verdicts(study, name))
+        return list(dict.fromkeys(files))
+    if judge in study.config["judges"]:
+        return [f"<results>/verdicts/{judge}/{batch}.parquet" for batch in study.judging_batches]
+    return [f"<experiment>/imports/{batch}.parquet" for batch in judged_batches(study, judge)]
+
+
+def outcomes(study: Study) -> list[str]:
+    """Outcomes tables of all judges."""
+    return [f"<results>/outcomes/{judge}.parquet" for judge in judge_ids(study)]
