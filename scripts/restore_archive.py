@@ -40,7 +40,12 @@ def words_of(done: Restored) -> list[str]:
     """What a user must know after a restore."""
     lines = [f"restored experiment {done.experiment}: {done.files} files, workflow {done.revision}"]
     for names, what in (
-        (done.differing, "differ from the archived ones; what depends on them will run again"),
+        (done.replaced, "were replaced by the archived ones; git diff shows how they differ"),
+        (
+            done.differing,
+            "differ from the archived ones, so that what depends on them will run again; "
+            "--with-code restores those that you have not edited",
+        ),
         (done.absent, "are not in this checkout; --with-code writes them"),
     ):
         if names:
@@ -63,7 +68,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workdir", type=Path, default=Path.cwd(), help="folder that gets results/ (default: here)"
     )
-    parser.add_argument("--with-code", action="store_true", help="write missing workflow files")
+    parser.add_argument(
+        "--with-code",
+        action="store_true",
+        help="write all archived workflow files, not only the edited ones of config/",
+    )
     parser.add_argument("--fetch", action="store_true", help="fetch models and data sets")
     parser.add_argument("--max-gib", type=float, help="refuse to unpack more than this")
     return parser

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 import polars as pl
 import pytest
 
+from em_tiers.study.study import CATALOGUES
 from slurm.driver import Folder
 from workdir import Workdir, copy_workflow
 
 pytestmark = [pytest.mark.slurm, pytest.mark.e2e]
+RULES_FILE = "tier_rules.yaml"
 OUTCOMES = "results/imported/outcomes/gpt.parquet"
 RULE = """\
     - name: new_rule
@@ -58,14 +60,25 @@ def reasons(work):
 
 
 def test_waiting_jobs_do_what_they_were_submitted_for(work):
-    """Definition, tier rules and a rubric change in the queue; then the next run uses them."""
+    """Definition and tier rules change in the queue; then the next run uses them.
+
+    Every other file of the configuration is half written meanwhile: a job that read one would fail.
+    """
     config = work.root / "config"
-    rubric = sorted(config.glob("rubrics/*.yaml"))[0]
-    whole = rubric.read_text()
+    others = {
+        path: path.read_text()
+        for path in [*config.glob("*.yaml"), *config.glob("rubrics/*.yaml")]
+        if path.name != RULES_FILE
+    }
+    assert {path.name for path in others} >= {f"{name}.yaml" for name in CATALOGUES} - {
+        RULES_FILE,
+        "rubrics.yaml",
+    }
     with held_jobs(work) as process:
         edit(work.folder / "config.yaml", "definition: D1", "definition: D3")
-        edit(config / "tier_rules.yaml", "  rules:\n", f"  rules:\n{RULE}")
-        rubric.write_text("{half an edit")
+        edit(config / RULES_FILE, "  rules:\n", f"  rules:\n{RULE}")
+        for path in others:
+            path.write_text("{half an edit")
     assert work.cluster_folder.wait_for_end(process) == 0, work.cluster_folder.output()
     assert len(work.cluster_folder.jobs()) == 3
     (snapshot,) = (work.results / ".study").iterdir()
@@ -73,14 +86,15 @@ def test_waiting_jobs_do_what_they_were_submitted_for(work):
     assert "not misaligned by D1" in reasons(work)
 
     # The next run makes what the edits change, and only that.
-    rubric.write_text(whole)
+    for path, text in others.items():
+        path.write_text(text)
     work.config["headline"] = {"definition": "D3"}
     assert dict(work.run(OUTCOMES).jobs) == {"assign_tiers": 1}
     assert set(reasons(work)) >= {"not misaligned by D3", "a rule of the next run"}
     assert snapshot in (work.results / ".study").iterdir()
 
     # Without the edits, it makes what the jobs made that waited.
-    edit(config / "tier_rules.yaml", RULE, "")
+    edit(config / RULES_FILE, RULE, "")
     work.config["headline"] = {"definition": "D1"}
     assert dict(work.run(OUTCOMES).jobs) == {"assign_tiers": 1}
     assert first.equals(pl.read_parquet(work.folder / OUTCOMES))

@@ -1,21 +1,23 @@
 """An archive back into a checkout, so that Snakemake finds nothing to do.
 
 Everything is checked before anything is written. All restored outputs get one and the same time,
-the moment of the restore, and Snakemake's records are put back beside them. A file of the workflow
-that differs from the archived one gets a later time: Snakemake then reruns what depends on it.
+the moment of the restore, and Snakemake's records are put back beside them. The study's edits of
+the workflow's config/ are restored too. A file of the workflow that still differs from the archived
+one gets a later time: Snakemake then reruns what depends on it.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from em_tiers.archive.checkout import compare_code
 from em_tiers.archive.contents import (
     CODE_SUFFIXES,
     SNAKEMAKE_PROFILES,
@@ -41,6 +43,7 @@ class Restored:
 
     Attributes:
         files: how many were written.
+        replaced: workflow files that the archived ones replaced; git has their old content.
         differing: workflow files that differ from the archived ones.
         absent: workflow files that the checkout lacks.
         placeholders: folders of which the archive holds the manifest only.
@@ -50,6 +53,7 @@ class Restored:
 
     experiment: str
     files: int = 0
+    replaced: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     placeholders: list[str] = field(default_factory=list)
@@ -65,7 +69,7 @@ def restore_archive(
     Args:
         root: the checkout of the workflow.
         workdir: the folder that gets results/; mostly `root`.
-        with_code: also write workflow files that the checkout lacks.
+        with_code: write all archived workflow files, and not only the study's edits of config/.
         most_bytes: refuse to unpack more; default: the free space of the disk.
 
     Raises:
@@ -82,21 +86,24 @@ def restore_archive(
         facts = _facts(archive)
         done = Restored(facts["experiment"])
         _check_size(archive, workdir, most_bytes)
-        targets = _targets(archive, facts["experiment"], root, workdir, with_code)
+        revision = _revision(archive)
+        code = compare_code(archive, root, revision, with_code)
+        targets = _targets(archive, facts["experiment"], root, workdir, code.written)
         state = _state(archive)
-        code = _compare_code(archive, root, done)
-        places = Places(root, workdir, Path.home(), frozenset(code))
+        places = Places(root, workdir, Path.home(), frozenset(code.all))
         with tempfile.TemporaryDirectory(dir=_existing(workdir), prefix=".restore-") as temporary:
             unpacked = _unpack(archive, targets, Path(temporary), places)
-            _check_overwriting(unpacked)
-            now = _moment(root, code)
-            _place_all(unpacked, now)
+            replaced = {root / name for name in code.written if name in code.differing}
+            _check_overwriting(unpacked, replaced)
+            now = _moment(root, code.all)
+            _place_all(unpacked, now, replaced)
         done.files = len(unpacked)
-        done.revision = _revision(archive)
+        done.revision = _words_of(revision)
+    done.replaced = [name for name in code.differing if name in code.written]
+    done.differing = [name for name in code.differing if name not in code.written]
+    done.absent = [name for name in code.absent if name not in code.written]
     _make_folders(workdir, state["folders"], now, done)
     write_records(workdir, places.show(state["records"]))
-    if with_code:
-        done.absent = []
     for name in done.differing:
         os.utime(root / name, (now + LATER_S, now + LATER_S))
     done.config = f"results/{done.experiment}/provenance/config.json"
@@ -146,13 +153,20 @@ def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
     return state
 
 
-def _revision(archive: zipfile.ZipFile) -> str:
+def _revision(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Git revision of the archived workflow, and which of its files differed from it."""
     if "provenance/revision.json" not in archive.namelist():
-        return "none"
-    found = json.loads(archive.read("provenance/revision.json"))
-    if not found["revision"]:
+        return {"revision": None, "dirty": None, "changed": []}
+    found = _read_object(archive, "provenance/revision.json")
+    if not isinstance(found.get("changed"), list) or "revision" not in found:
+        raise UserError(f"archive {archive.filename}: provenance/revision.json: names no revision")
+    return found
+
+
+def _words_of(revision: dict[str, Any]) -> str:
+    if not revision["revision"]:
         return "of no known revision"
-    return f"{found['revision']}{' with changes' if found['dirty'] else ''}"
+    return f"{revision['revision']}{' with changes' if revision['changed'] else ''}"
 
 
 def _check_size(archive: zipfile.ZipFile, workdir: Path, most_bytes: int | None) -> None:
@@ -171,7 +185,11 @@ def _existing(folder: Path) -> Path:
 
 
 def _targets(
-    archive: zipfile.ZipFile, experiment: str, root: Path, workdir: Path, with_code: bool
+    archive: zipfile.ZipFile,
+    experiment: str,
+    root: Path,
+    workdir: Path,
+    code_written: Collection[str],
 ) -> dict[str, Path]:
     """The target of each entry by its name; entries without a place in a checkout are refused."""
     targets = {}
@@ -195,7 +213,7 @@ def _targets(
         elif part == "provenance" or not inside:
             targets[name] = workdir / "results" / experiment / "provenance" / (inside or name)
         elif part == "code" and not hidden and suffix in CODE_SUFFIXES:
-            if with_code and not (root / inside).exists():
+            if inside in code_written and not SNAKEMAKE_PROFILES.match(inside):
                 targets[name] = root / inside
         else:
             raise UserError(f"archive {archive.filename}: {name}: has no place in a checkout")
@@ -212,20 +230,6 @@ def _check_no_links(name: str, target: Path, folder: Path) -> None:
             raise UserError(
                 f"{folder / parent}: a link: remove it, because {name} would be written through it"
             )
-
-
-def _compare_code(archive: zipfile.ZipFile, root: Path, done: Restored) -> list[str]:
-    """Names of the archived workflow files; notes those that differ here."""
-    names = []
-    for info in archive.infolist():
-        part, _, name = info.filename.partition("/")
-        if part == "code":
-            names.append(name)
-            if not (root / name).is_file():
-                done.absent.append(name)
-            elif hashlib.sha256(archive.read(info)).hexdigest() != sha256_of_file(root / name):
-                done.differing.append(name)
-    return names
 
 
 def _unpack(
@@ -254,11 +258,12 @@ def _has_places(name: str) -> bool:
     ) or (path.name == "manifest.json" and path.parts[0] == "results")  # fmt: skip
 
 
-def _check_overwriting(unpacked: dict[Path, Path]) -> None:
+def _check_overwriting(unpacked: dict[Path, Path], replaced: Collection[Path]) -> None:
     other = [
         str(target)
         for source, target in unpacked.items()
-        if (target.exists() or target.is_symlink())
+        if target not in replaced
+        and (target.exists() or target.is_symlink())
         and not (target.is_file() and sha256_of_file(target) == sha256_of_file(source))
     ]
     if other:
@@ -275,21 +280,21 @@ def _moment(root: Path, code: list[str]) -> float:
     return max(time.time(), newest + LATER_S)
 
 
-def _place_all(unpacked: dict[Path, Path], now: float) -> None:
-    """Move every file to its place; takes them away again if one cannot be placed."""
+def _place_all(unpacked: dict[Path, Path], now: float, replaced: Collection[Path]) -> None:
+    """Move every file to its place; takes new ones away again if one cannot be placed."""
     new = [target for target in unpacked.values() if not target.exists()]
     try:
         for source, target in unpacked.items():
-            _place(source, target, now)
+            _place(source, target, now, target in replaced)
     except OSError:
         for target in new:
             target.unlink(missing_ok=True)
         raise
 
 
-def _place(source: Path, target: Path, now: float) -> None:
+def _place(source: Path, target: Path, now: float, replace: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
+    if replace or not target.exists():
         source.chmod(0o644)
         shutil.move(source, target)
     if "results" in target.parts:

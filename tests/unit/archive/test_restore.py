@@ -4,6 +4,7 @@ The workflow has this project's layout: downloads, one "model", two judges, a ta
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 
 import archive as archive_script
+import restore_archive as restore_script
 from answers import responses
 from em_tiers.archive.restore import restore_archive
 from em_tiers.archive.verify import verify_archive
@@ -235,6 +237,75 @@ def test_a_workflow_file_that_differs_reruns_what_depends_on_it(tmp_path, weight
     done = restore_archive(packed, small.folder, small.folder)
     assert done.differing == ["scripts/copy_model.py"]
     assert "download_model" in small.run("-n")
+
+
+def checkout(folder, weights, edited=None):
+    """A git checkout of the small workflow, with config/engines.yaml edited if asked."""
+    small = Small(folder, weights)
+    engines = folder / "config" / "engines.yaml"
+    engines.write_text("context: 2048\n")
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "-m", "first"],
+    ):
+        # Of one moment, so that each checkout has the same revision.
+        moment = {"GIT_AUTHOR_DATE": "2026-01-01T00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00Z"}
+        subprocess.run(["git", "-C", str(folder), *words], check=True, env=os.environ | moment)
+    if edited:
+        engines.write_text(edited)
+    return small
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory, weights):
+    """The archive of a checkout whose config/ and script were edited."""
+    folder = tmp_path_factory.mktemp("edited") / "checkout"
+    small = checkout(folder, weights, "context: 4096\n")
+    (folder / "config" / "rubrics").mkdir()
+    (folder / "config" / "rubrics" / "mine.yaml").write_text("id: mine\n")
+    (folder / "scripts" / "copy_model.py").write_text(COPY_MODEL + "\n# edited\n")
+    small.run()
+    return small.archive()
+
+
+def test_edits_of_the_configuration_are_restored_over_committed_files(edited, tmp_path, weights):
+    small = checkout(tmp_path / "fresh", weights)
+    done = restore_archive(edited, small.folder, small.folder)
+    assert done.replaced == ["config/engines.yaml"]
+    assert (small.folder / "config/engines.yaml").read_text() == "context: 4096\n"
+    assert (small.folder / "config/rubrics/mine.yaml").read_text() == "id: mine\n"
+    # Code is restored on request only.
+    assert done.differing == ["scripts/copy_model.py"]
+    assert (small.folder / "scripts/copy_model.py").read_text() == COPY_MODEL
+
+
+def test_edited_code_is_restored_on_request(edited, tmp_path, weights):
+    small = checkout(tmp_path / "fresh", weights)
+    done = restore_archive(edited, small.folder, small.folder, with_code=True)
+    assert done.replaced == ["config/engines.yaml", "scripts/copy_model.py"]
+    assert done.differing == []
+    assert small.run("-n") == {}
+
+
+def test_edits_of_ones_own_are_never_replaced(edited, tmp_path, weights):
+    small = checkout(tmp_path / "mine", weights, "context: 1024\n")
+    done = restore_archive(edited, small.folder, small.folder, with_code=True)
+    assert done.differing == ["config/engines.yaml"]
+    assert (small.folder / "config/engines.yaml").read_text() == "context: 1024\n"
+    assert "engines.yaml" in "".join(restore_script.words_of(done))
+
+
+def test_a_file_of_another_version_is_not_taken_for_an_edit(packed, tmp_path, weights):
+    """The archived checkout had no edits: what differs is the workflow's own."""
+    archived = checkout(tmp_path / "archived", weights)
+    archived.run()
+    newer = checkout(tmp_path / "newer", weights, "context: 8192\n")
+    commit = ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qam", "second"]
+    subprocess.run(["git", "-C", str(newer.folder), *commit], check=True)
+    done = restore_archive(archived.archive(), newer.folder, newer.folder)
+    assert done.differing == ["config/engines.yaml"]
+    assert done.replaced == []
 
 
 def test_into_an_empty_folder_with_the_code(tmp_path, packed):
