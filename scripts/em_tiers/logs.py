@@ -93,6 +93,9 @@ def run_script(
     again after the models have been loaded once more. Its message is therefore kept beside the
     log, in a file whose name ends in GAVE_UP, and a retry ends at once with the same message.
 
+    Snakemake dates an output by the end of its job, so it would miss an input that was edited
+    after the job had read it. Such a job fails, and its retry or the next run does it again.
+
     Args:
         heartbeat: whether this process says that it runs; one of several that train does.
         attempt: of the job, from 1, which the rule passes as a resource; None: always run.
@@ -104,9 +107,11 @@ def run_script(
         sys.exit(1)
     if marker:
         marker.unlink(missing_ok=True)
+    before = _input_states()
     try:
         with HEARTBEAT if heartbeat else contextlib.nullcontext():
             main(**arguments)
+        _check_unedited(before)
     except UserError as error:
         LOG.error("%s", error)
         if marker and not isinstance(error, TemporaryError):
@@ -115,6 +120,22 @@ def run_script(
     except Exception:
         LOG.exception("unexpected failure")
         raise
+
+
+def _input_states() -> dict[str, tuple[int, int]]:
+    """Time in ns and size in bytes of each input file of this Snakemake job; empty without one."""
+    job = getattr(sys.modules["__main__"], "snakemake", None)
+    files = [Path(path) for path in (job.input if job else ()) if Path(path).is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+def _check_unedited(before: dict[str, tuple[int, int]]) -> None:
+    after = _input_states()
+    if edited := [path for path, state in before.items() if after.get(path) != state]:
+        raise TemporaryError(
+            f"{', '.join(edited[:3])}: edited while this job was running, so its results may mix "
+            "two versions and are not kept: run again"
+        )
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
