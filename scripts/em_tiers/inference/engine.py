@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from em_tiers.errors import UserError
+from em_tiers.gpus import claim_gpus
 from em_tiers.inference.adapter_folder import (
     is_lora,
     keeps_embeddings,
@@ -213,6 +214,8 @@ class LocalEngine:
         return merge_adapter(self.model, adapter, target, self.settings["dtype"])
 
     def _start(self, folder: Path) -> None:
+        if self.settings["device"] != "cpu":
+            claim_gpus(self.settings["tensor_parallel"])  # before vLLM looks at them
         from vllm import LLM
 
         ranks = [rank_of(self.adapters[name]) for name in self._lora]

@@ -11,6 +11,7 @@ from typing import Any
 import em_tiers
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import write_json
+from em_tiers.gpus import claim_gpus
 from em_tiers.logs import LOG
 from em_tiers.train.arguments import launch_command, visible_gpus
 
@@ -22,9 +23,11 @@ def choose_device(device: str, recipe: dict[str, Any]) -> str:
     UserError where they are not there: a model of billions of parameters on a CPU would run for
     years, silently.
     """
+    gpus = recipe["gpus"]
+    if device != "cpu":
+        claim_gpus(gpus)
     import torch
 
-    gpus = recipe["gpus"]
     found = torch.cuda.device_count()
     if device == "auto" and not found and torch.version.cuda:
         raise UserError(
