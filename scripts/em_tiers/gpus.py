@@ -47,7 +47,7 @@ def claim_gpus(count: int, folder: Path | None = None) -> list[str]:
         The locked GPUs, as CUDA_VISIBLE_DEVICES names them.
 
     Raises:
-        UserError: the lock folder belongs to somebody else.
+        UserError: the lock folder belongs to another user.
     """
     names = visible_names()
     if count < 1 or len(names) <= count:

@@ -85,7 +85,7 @@ def test_visible_gpus_come_from_the_environment_or_the_driver(tmp_path):
     assert gpus.visible_names({gpus.VISIBLE: ""}) == []
 
 
-def test_a_lock_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
+def test_a_lock_folder_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     (tmp_path / "mine").mkdir()
