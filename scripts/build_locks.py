@@ -2,8 +2,9 @@
 
     python scripts/build_locks.py workflow cuda conda
 
-Packages are resolved from their metadata, for the Python and the machine that run this: CPython
-3.11 on linux x86-64. Nothing is installed.
+Packages are resolved from their metadata, for the machine that runs this: linux x86-64 with
+CPython 3.11. A package that the oldest supported Python cannot run is refused. Nothing is
+installed.
 """
 
 import json
@@ -14,6 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+
+OLDEST_PYTHON = "3.11.0"
 ENVS = Path(__file__).parents[1] / "envs"
 LOCKS = {
     "cpu": ["workflow", "models", "embedded", "development"],
@@ -41,13 +45,13 @@ def normalise(name: str) -> str:
 
 
 def read_versions(path: Path = ENVS / "versions.in") -> dict[str, dict[str, str]]:
-    """Chosen versions by section and normalised name."""
+    """Chosen versions by section and normalised name; empty where a lock takes the newest."""
     sections: dict[str, dict[str, str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if heading := re.match(r"# \[(\w+)\]", line):
             section = sections.setdefault(heading[1], {})
         elif line and not line.startswith("#"):
-            name, version = line.split("==")
+            name, _, version = line.partition("#")[0].strip().partition("==")
             section[normalise(name)] = version
     return sections
 
@@ -60,7 +64,10 @@ def read_lock(path: Path) -> dict[str, str]:
 
 
 def get_pins(lock: str) -> dict[str, str]:
-    """The versions of versions.in that a lock must hold; python's is not among them."""
+    """The versions of versions.in that a lock must hold; python's is not among them.
+
+    The version is empty where the lock may hold any.
+    """
     sections = read_versions()
     pins = {name: v for section in LOCKS[lock] for name, v in sections[section].items()}
     return {name: version for name, version in pins.items() if name != "python"}
@@ -86,14 +93,22 @@ def resolve(requirements: list[str], constraints: dict[str, str]) -> dict[str, s
             env=environment | {"PIP_CONFIG_FILE": os.devnull},
             check=True,
         )
-        installs = json.loads(report.read_text())["install"]
-    return {normalise(i["metadata"]["name"]): i["metadata"]["version"] for i in installs}
+        packages = [i["metadata"] for i in json.loads(report.read_text())["install"]]
+    for package in packages:
+        needed = package.get("requires_python", "")
+        if OLDEST_PYTHON not in SpecifierSet(needed):
+            sys.exit(
+                f"{package['name']}=={package['version']} needs Python {needed}, not "
+                f"{OLDEST_PYTHON}: choose an older version in versions.in or cpu.txt"
+            )
+    return {normalise(package["name"]): package["version"] for package in packages}
 
 
 def build_lock(lock: str) -> str:
     cpu = read_lock(ENVS / "cpu.txt")
     apart = APART if lock == "cuda" else []
-    requirements = [f"{name}=={v}" for name, v in get_pins(lock).items() if name not in apart]
+    pins = {name: version for name, version in get_pins(lock).items() if name not in apart}
+    requirements = [f"{name}=={version}" if version else name for name, version in pins.items()]
     found = resolve(requirements, {n: v for n, v in cpu.items() if n not in FREE[lock]})
     found |= {name: cpu[name] for name in apart}
     lines = [f"{name}=={version}\n" for name, version in sorted(found.items())]
