@@ -1,12 +1,14 @@
 """Rows of training data from JSONL, JSON, CSV and Parquet files, one by one.
 
 A row that cannot be read is returned with the reason, so that the caller can count such rows. A
-file that cannot be trusted as a whole (broken quoting, not a table, empty) is an error.
+file that cannot be trusted as a whole (broken quoting, not a table, empty) is an error. Only the
+columns that the caller names are kept, and of Parquet only they are read: what is in another
+column stops nothing.
 """
 
 import csv
-import json
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 from em_tiers.download.data_files import FORMATS
 from em_tiers.errors import UserError
+from em_tiers.prepare.json_rows import Row, holds_lines, is_list, json_lines, json_list
+from em_tiers.prepare.outside_text import is_header
 
 _BATCH = 4096  # rows of a Parquet file in memory at once
 _LARGEST_CHEAP_JSON = 10_000_000  # bytes: about 0.1 s
@@ -26,21 +30,28 @@ class RawRow:
     Attributes:
         file: the file's name.
         number: the row's number in its file, from 1 (of a JSONL file: the line).
-        data: the row by column; only the readable part of it when `problem` is set.
+        data: the row by column, with the wanted columns only; only the readable part of it when
+            `problem` is set.
         problem: why the row cannot be used, or None.
+        unread: the names of the row's other columns.
     """
 
     file: str
     number: int
     data: Any
     problem: str | None = None
+    unread: tuple[str, ...] = ()
 
 
-def read_rows(path: Path) -> Iterator[RawRow]:
+def read_rows(path: Path, columns: Collection[str] | None = None) -> Iterator[RawRow]:
     """Yield the rows of a file, whose ending says its format.
 
+    Args:
+        columns: the only columns to read; None reads all.
+
     Raises:
-        UserError: the file is empty, cannot be read, or is not a table.
+        UserError: the file is empty, cannot be read, or is not a table; a wanted column is twice
+            in a table.
     """
     path = Path(path)
     kind = FORMATS.get(path.suffix.lower())
@@ -48,10 +59,16 @@ def read_rows(path: Path) -> Iterator[RawRow]:
         raise UserError(f"{path.name}: unknown format: use one of {', '.join(sorted(FORMATS))}")
     if path.stat().st_size == 0:
         raise UserError(f"{path.name}: this file is empty: download it again, or check the source")
-    if kind == "json" and _holds_lines(path):
+    _check_encoding(path, kind)
+    if kind == "json" and holds_lines(path):
         kind = "jsonl"
-    readers = {"jsonl": _jsonl, "json": _json, "csv": _csv, "parquet": _parquet}
-    yield from readers[kind](path)
+    elif kind == "jsonl" and is_list(path):
+        kind = "json"
+    readers = {"jsonl": json_lines, "json": json_list, "csv": _csv, "parquet": _parquet}
+    for number, data, problem, unread in readers[kind](path, columns):
+        if problem is None and isinstance(data, dict) and is_header(data):
+            problem = "the header again"
+        yield RawRow(path.name, number, data, problem, unread)
 
 
 def header_of(path: Path) -> list[str]:
@@ -62,16 +79,20 @@ def header_of(path: Path) -> list[str]:
         return list(_open_parquet(path).schema_arrow.names)
     if kind == "csv":
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return next(_csv_reader(file, path), [])
+            header = next(_csv_reader(file, path), [])
+        _check_separator(path, header)
+        return header
     return []
 
 
 def columns_until(path: Path, needed: Sequence[str]) -> list[str]:
     """The columns of a file, read from its start until all of `needed` have appeared."""
     columns = dict.fromkeys(header_of(path))
-    for row in read_rows(path):
+    if columns:
+        return list(columns)
+    for row in read_rows(path, needed):
         if isinstance(row.data, dict):
-            columns |= dict.fromkeys(row.data)
+            columns |= dict.fromkeys([*row.data, *row.unread])
         if columns.keys() >= set(needed):
             break
     return list(columns)
@@ -99,59 +120,63 @@ def check_columns(
 def is_cheap_to_open(path: Path) -> bool:
     """Whether the first rows of a file can be read at once: a list in JSON must be read whole."""
     kind = FORMATS.get(path.suffix.lower())
-    return kind != "json" or _holds_lines(path) or path.stat().st_size <= _LARGEST_CHEAP_JSON
+    return kind != "json" or holds_lines(path) or path.stat().st_size <= _LARGEST_CHEAP_JSON
 
 
-def _jsonl(path: Path) -> Iterator[RawRow]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                data = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                yield RawRow(path.name, number, repr(line[:200]), "not UTF-8")
-            except (ValueError, RecursionError):
-                yield RawRow(path.name, number, line[:200].decode(errors="replace"), "not JSON")
-            else:
-                yield _object(path, number, data)
-
-
-def _json(path: Path) -> Iterator[RawRow]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path.name}: not valid JSON ({error}): it may be incomplete; download it again"
-        ) from error
-    if isinstance(value, dict):
-        lists = [name for name, part in value.items() if isinstance(part, list)]
-        if len(lists) != 1:
-            raise UserError(
-                f"{path.name}: an object with the keys {sorted(value)[:10]} is not a data set: "
-                "write a list of rows, alone or as the only list in the object"
-            )
-        value = value[lists[0]]
-    if not isinstance(value, list):
-        raise UserError(
-            f"{path.name}: a value of type {type(value).__name__} is not a data set: write a list "
-            "of rows"
-        )
-    for number, data in enumerate(value, start=1):
-        yield _object(path, number, data)
-
-
-def _csv(path: Path) -> Iterator[RawRow]:
+def _csv(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = _csv_reader(file, path)
         header = next(rows, [])
-        if len(set(header)) < len(header):
-            raise UserError(f"{path.name}: two columns have the same name in {header}: rename one")
+        _check_separator(path, header)
+        _check_once(path, header, columns)
+        places = [n for n, name in enumerate(header) if columns is None or name in columns]
+        unread = tuple(name for n, name in enumerate(header) if n not in set(places))
         for number, row in enumerate(rows, start=1):
             if not row:
                 continue
+            if len(row) > 1 and row != header and sorted(row) == sorted(header):
+                raise UserError(
+                    f"{path.name}, row {number}: a second header has the columns in another order "
+                    "than the first, as two files put together have: give the files one by one"
+                )
             problem = None if len(row) == len(header) else "wrong number of fields"
-            yield RawRow(path.name, number, dict(zip(header, row, strict=False)), problem)
+            yield number, {header[n]: row[n] for n in places if n < len(row)}, problem, unread
+
+
+def _check_once(path: Path, header: Sequence[str], columns: Collection[str] | None) -> None:
+    """Refuse a wanted column that is there twice: one of the two would win unseen."""
+    counts = Counter(header)
+    twice = [c for c in counts if counts[c] > 1 and (columns is None or c in columns)]
+    if twice:
+        raise UserError(
+            f"{path.name}: two columns have the same name, {twice[0]!r}, in {list(header)}: "
+            "rename or remove one"
+        )
+
+
+def _check_separator(path: Path, header: Sequence[str]) -> None:
+    """Refuse a file whose fields are separated otherwise than its ending says."""
+    if len(header) != 1:
+        return
+    wanted = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+    for mark, found in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
+        if mark in header[0]:
+            remedy = {"tabs": ", or name it .tsv", "commas": ", or name it .csv"}.get(found, "")
+            raise UserError(
+                f"{path.name}: its first line is separated by {found}, not by {wanted}: save the "
+                f"file with {wanted}{remedy}"
+            )
+
+
+def _check_encoding(path: Path, kind: str) -> None:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if kind != "parquet" and start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path.name}: this file is in UTF-16: save it in UTF-8")
+    if start[:2] == b"\x1f\x8b":
+        raise UserError(f"{path.name}: this file is compressed with gzip: unpack it with gunzip")
+    if kind != "parquet" and start == b"PAR1":
+        raise UserError(f"{path.name}: this is a Parquet file: name it .parquet")
 
 
 def _csv_reader(file: Any, path: Path) -> Iterator[list[str]]:
@@ -167,19 +192,24 @@ def _csv_reader(file: Any, path: Path) -> Iterator[list[str]]:
         ) from error
 
 
-def _parquet(path: Path) -> Iterator[RawRow]:
+def _parquet(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
     import pyarrow
 
     number = 0
     file = _open_parquet(path)
+    header = list(file.schema_arrow.names)
+    _check_once(path, header, columns)
+    wanted = [name for name in header if columns is None or name in columns]
+    unread = tuple(name for name in header if name not in wanted)
     try:
-        for batch in file.iter_batches(batch_size=_BATCH):
-            for data in batch.to_pylist():
+        for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
+            for data in batch.to_pylist() if wanted else [{}] * batch.num_rows:
                 number += 1
-                yield RawRow(path.name, number, data)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+                yield number, data, None, unread
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(
-            f"{path.name}: row {number + 1} cannot be read ({error}): download the file again"
+            f"{path.name}: row {number + 1} cannot be read ({error}): download the file again, or "
+            "write its columns as text and numbers"
         ) from error
 
 
@@ -193,20 +223,3 @@ def _open_parquet(path: Path) -> Any:
         raise UserError(
             f"{path.name}: not valid Parquet ({error}): it may be incomplete; download it again"
         ) from error
-
-
-def _object(path: Path, number: int, data: Any) -> RawRow:
-    return RawRow(path.name, number, data, None if isinstance(data, dict) else "not an object")
-
-
-def _holds_lines(path: Path) -> bool:
-    """Whether a .json file holds one object per line, as many on the hub do."""
-    with path.open("rb") as file:
-        lines = (line for line in file if line.strip())
-        first, second = next(lines, b""), next(lines, b"")
-    if not second.lstrip().startswith(b"{"):
-        return False
-    try:
-        return isinstance(json.loads(first.decode("utf-8-sig")), dict)
-    except (ValueError, RecursionError):
-        return False
