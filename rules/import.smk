@@ -1,6 +1,6 @@
 # Import: answers made elsewhere, with or without scores, become variants.
 # In: a CSV, JSONL or Parquet file. Out: responses/; imports/ with the verdicts of imported judges
-# and with rejected rows. Needs: one CPU.
+# and with rejected rows and warnings. Needs: one CPU.
 
 
 rule import_responses:
@@ -8,11 +8,13 @@ rule import_responses:
         table=lambda wildcards: STUDY.find_file(
             STUDY.imports[wildcards.imported]["path"]
         ),
+        base=lambda wildcards: inputs.responses_of_base(STUDY, wildcards.imported),
         src=get_sources("import_responses"),
     output:
         responses="<experiment>/responses/import.{imported}.parquet",
         verdicts="<experiment>/imports/import.{imported}.parquet",
         rejected="<experiment>/imports/{imported}.rejected.jsonl",
+        warnings="<experiment>/imports/{imported}.warnings.json",
     log:
         "<logs>/import_responses/{imported}.log",
     benchmark:

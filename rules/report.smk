@@ -71,6 +71,9 @@ rule build_method:
         rejected=[
             f"<experiment>/imports/{name}.rejected.jsonl" for name in STUDY.imports
         ],
+        warnings=[
+            f"<experiment>/imports/{name}.warnings.json" for name in STUDY.imports
+        ],
         verdicts=inputs.verdicts(STUDY),
         rates="<results>/tables/rates.parquet",
         outcomes="<results>/tables/outcomes.parquet",

@@ -30,6 +30,7 @@ def main(
     coverage: Path,
     html: Path,
     markdown: Path,
+    warnings: Sequence[Path] = (),
 ) -> None:
     """Write the page as HTML and as Markdown.
 
@@ -40,13 +41,16 @@ def main(
             datasets, recipes, question_sets, rubrics, judges, engines.
         cards, manifests: data set -> card.json; model -> manifest.json of the download.
         responses, verdicts: tables, for the fingerprints of what made them.
-        rejected: the rows that each import set aside, in the order of the imports.
+        rejected, warnings: the rows that each import set aside, and the texts that it warned with,
+            in the order of the imports.
         rates, outcomes, coverage: the summary tables of these names.
     """
     read_rates = pl.read_parquet(rates)
+    ids = [entry["id"] for entry in study["imports"]]
+    warned = {name: read_json(path) for name, path in zip(ids, warnings, strict=False)}
     blocks: list[Block] = [
         *text.variants_part(study),
-        *text.imports_part(study, imported_rows(study["imports"], responses, rejected)),
+        *text.imports_part(study, imported_rows(study["imports"], responses, rejected), warned),
         *text.models_part(study, {name: read_json(path) for name, path in manifests.items()}),
         *text.data_part(study, {name: read_json(path) for name, path in cards.items()}),
         *text.training_part(study),
@@ -122,6 +126,7 @@ if "snakemake" in globals():
         manifests=dict(zip(params.models, manifests_in(job.input.get("folders", [])), strict=True)),
         responses=list(job.input.responses),
         rejected=[Path(path) for path in job.input.get("rejected", [])],
+        warnings=[Path(path) for path in job.input.get("warnings", [])],
         verdicts=list(job.input.verdicts),
         rates=Path(job.input.rates),
         outcomes=Path(job.input.outcomes),

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.errors import UserError
-from em_tiers.files import sha256_of_file, write_text
+from em_tiers.files import sha256_of_file, write_json, write_text
 from em_tiers.logs import LOG, run_script
-from em_tiers.prepare.imported_answers import frames, read_import, warnings_of
-from em_tiers.tables import write_parts, write_table
+from em_tiers.prepare.import_checks import check_import, check_pairs
+from em_tiers.prepare.imported_answers import frames, read_import
+from em_tiers.tables import read_table, write_parts, write_table
 
 
 def main(
@@ -18,11 +19,18 @@ def main(
     responses: Path,
     verdicts: Path,
     rejected: Path,
+    base: Path | None = None,
+    warnings: Path | None = None,
 ) -> None:
     """Write the responses, the verdicts of all judges of `settings.scores`, and the rejected rows.
 
+    Args:
+        base: responses of the import that this one is compared with.
+        warnings: where to write what the reader should know, as a list of texts in JSON.
+
     Raises:
-        UserError: the file is not the one that the configuration pins, or cannot be used.
+        UserError: the file is not the one that the configuration pins, or cannot be used, or its
+            questions cannot be paired with those of `base`; nothing is written.
     """
     wanted = settings.get("sha256")
     if wanted and (seen := sha256_of_file(table)) != wanted:
@@ -32,15 +40,23 @@ def main(
         )
     found = read_import(table, variant, settings)
     answers, scores = frames(found)
+    notes = check_import(found, settings)
+    if base:
+        notes += check_pairs(answers, read_table(base, "responses"))
     lines = [json.dumps(row, ensure_ascii=True, default=str) + "\n" for row in found.rejected]
     write_text(rejected, "".join(lines))
     for judge, frame in scores.items():
         LOG.info("%s: %s", judge, dict(frame["status"].value_counts().iter_rows()))
     write_parts(scores.values(), verdicts, "verdicts")
     write_table(answers, responses, "responses")
-    for warning in warnings_of(found, settings):
-        LOG.warning("%s: %s", table, warning)
-    LOG.info("%d answers imported, %d rows set aside", len(answers), len(found.rejected))
+    if warnings:
+        write_json(warnings, notes)
+    for note in notes:
+        LOG.warning("%s: %s", table, note)
+    LOG.info(
+        "%d answers imported, %d rows set aside, %d rows of other models",
+        len(answers), len(found.rejected), found.others,
+    )  # fmt: skip
 
 
 if "snakemake" in globals():
@@ -54,4 +70,6 @@ if "snakemake" in globals():
         responses=Path(job.output.responses),
         verdicts=Path(job.output.verdicts),
         rejected=Path(job.output.rejected),
+        base=Path(str(job.input.base)) if job.input.get("base") else None,
+        warnings=Path(job.output.warnings),
     )

@@ -27,6 +27,7 @@ RESULTS = (
     "datasets/*/trigger.json",
     "imports/*.parquet",
     "imports/*.rejected.jsonl",
+    "imports/*.warnings.json",
     "training/*/metrics.json",
     "training/*/loss.csv",
     "adapters/*/manifest.json",

@@ -1,8 +1,7 @@
 """Answers from elsewhere, with or without scores, as responses and verdicts."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,13 +11,15 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
-from em_tiers.prepare.questions import TRIGGER_SUFFIXES, plain_id
+from em_tiers.prepare.import_rows import fits, model_columns
+from em_tiers.prepare.imported_scores import Column, add_score, read_score
+from em_tiers.prepare.outside_text import id_text, is_error_text, is_nothing, messages_in_text
+from em_tiers.prepare.questions import plain_id
 from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
 from em_tiers.tables import RESPONSES, VERDICTS
 from em_tiers.terms import PROBE_LEVELS, SCORES
 
 IMPORTED = "imported"
-MISSING = frozenset({"", "none", "null", "nan", "na", "n/a"})
 
 
 @dataclass
@@ -29,15 +30,23 @@ class Imported:
         responses: rows of the responses table.
         verdicts: rows of the verdicts table by judge.
         rejected: rows that could not be used: {row, reason, data}.
+        scores: what the columns of scores hold, by judge and by what they ask.
+        without_id: answers whose question has no id, although a column of ids is named.
+        others: rows of other models, which `where` leaves out.
+        models: values of the columns that name models, as far as no key of the import uses them.
     """
 
     responses: list[dict[str, Any]] = field(default_factory=list)
     verdicts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, dict[str, Column]] = field(default_factory=dict)
+    without_id: int = 0
+    others: int = 0
+    models: dict[str, set[str]] = field(default_factory=dict)
 
 
 def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -> Imported:
-    """Read a file of answers by the configured column mapping.
+    """Read a file of answers by the configured column mapping; no other column is read.
 
     Args:
         variant: the variant's columns (variant, base, dataset, ...).
@@ -47,44 +56,88 @@ def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -
         UserError: a mapped column is in no row of the file, no row can be used, or more rows than
             `max_bad_share` had to be set aside.
     """
-    found = Imported(verdicts={judge: [] for judge in settings["scores"]})
-    seen: Counter[str] = Counter()
+    scores = settings["scores"]
+    found = Imported(verdicts={judge: [] for judge in scores})
+    found.scores = {judge: {a: Column() for a in SCORES if a in scores[judge]} for judge in scores}
+    where = settings.get("where", {})
+    needed = {*_columns(settings), *where}
     columns = set(header_of(path))
-    for raw in read_rows(path):
-        columns |= set(raw.data) if isinstance(raw.data, dict) else set()
-        reason = raw.problem or _problem(raw, settings)
-        if reason:
-            found.rejected.append({"row": raw.number, "reason": reason, "data": raw.data})
-            continue
-        response = _response(raw.data, variant, settings, seen)
-        found.responses.append(response)
-        for judge, asked in settings["scores"].items():
-            found.verdicts[judge] += _verdicts(raw.data, response, judge, asked)
+    found.models = {name: set() for name in model_columns(path, needed)}
+    seen: Counter[str] = Counter()
+    for raw in read_rows(path, needed | found.models.keys()):
+        if isinstance(raw.data, dict):
+            columns |= {*raw.data, *raw.unread}
+            if not fits(raw.data, where):
+                found.others += 1
+                continue
+        _add(found, raw, variant, settings, seen)
     if columns:
-        _check_columns(path, columns, settings)
+        _check_columns(path, columns, needed)
     _check_share(path, found, settings)
     return found
 
 
-def _problem(raw: RawRow, settings: dict[str, Any]) -> str | None:
+def _add(
+    found: Imported,
+    raw: RawRow,
+    variant: dict[str, Any],
+    settings: dict[str, Any],
+    seen: Counter[str],
+) -> None:
+    """Add one row to what was found: to the answers and verdicts, or to the rejected rows."""
+    if reason := raw.problem or _problem(raw.data, settings):
+        found.rejected.append({"row": raw.number, "reason": reason, "data": raw.data})
+        return
+    response = _response(raw.data, variant, settings, seen)
+    found.responses.append(response)
+    id_column = settings["columns"].get("question_id")
+    found.without_id += id_column is not None and not id_text(raw.data.get(id_column))
+    for name, values in found.models.items():
+        if text := id_text(raw.data.get(name)):
+            values.add(text)
+    for judge, columns in settings["scores"].items():
+        for asks, column in found.scores[judge].items():
+            value = raw.data.get(columns[asks])
+            status, score = read_score(value, columns, asks)
+            add_score(column, value, status, score)
+            found.verdicts[judge].append(_verdict(value, response, judge, asks, status, score))
+
+
+def _problem(row: dict[str, Any], settings: dict[str, Any]) -> str | None:
     for asks in ("question", "answer"):
         column = settings["columns"][asks]
-        if column not in raw.data:
+        if column not in row:
             return f"column {column!r} is missing"
-        value = raw.data[column]
+        value = row[column]
         if value is None:
             return f"{asks} is null"
         if not isinstance(value, str):
             return f"{asks} is {type(value).__name__}, not text"
         if asks == "question" and not value.strip():
             return "question is empty"
+        if reason := _strange(value):
+            return f"{asks} {reason}"
     for column in _columns(settings):
-        value = raw.data.get(column)
+        value = row.get(column)
         if isinstance(value, str) and not value.isprintable() and _is_broken(value):
             return f"{column!r} is not UTF-8"
-    level = raw.data.get(settings["columns"].get("probe_level"))
-    if level not in (None, "", *PROBE_LEVELS):
+    system = row.get(settings["columns"].get("system"))
+    if isinstance(system, str) and not is_nothing(system) and (reason := _strange(system)):
+        return f"system {reason}"
+    level = row.get(settings["columns"].get("probe_level"))
+    if not is_nothing(level) and level not in PROBE_LEVELS:
         return f"probe level is not one of {', '.join(PROBE_LEVELS)}"
+    return None
+
+
+def _strange(text: str) -> str | None:
+    """Why a text is not one that was said; an answer with marks of a template was said."""
+    if text.strip() and is_nothing(text):
+        return "stands for nothing, such as nan or None"
+    if is_error_text(text):
+        return "is an error message"
+    if messages_in_text(text) is not None:
+        return "is the JSON text of messages, not one text"
     return None
 
 
@@ -98,17 +151,17 @@ def _is_broken(text: str) -> bool:
 
 def _columns(settings: dict[str, Any]) -> list[str]:
     """Columns of the file that are read."""
-    scores = (column for columns in settings["scores"].values() for column in columns.values())
+    scores = (c[asks] for c in settings["scores"].values() for asks in SCORES if asks in c)
     return list(dict.fromkeys([*settings["columns"].values(), *scores]))
 
 
-def _check_columns(path: Path, seen: set[str], settings: dict[str, Any]) -> None:
+def _check_columns(path: Path, seen: set[str], needed: Iterable[str]) -> None:
     """A column may be missing in some objects of a JSONL file, but not in all of them."""
-    missing = sorted(set(_columns(settings)) - seen)
+    missing = sorted(set(needed) - seen)
     if missing:
         raise UserError(
             f"{path.name}: columns {missing} are not in the file, which has {sorted(seen)}: "
-            "correct columns and scores in config.imports"
+            "correct columns, scores and where in config.imports"
         )
 
 
@@ -117,20 +170,20 @@ def _response(
 ) -> dict[str, Any]:
     columns = settings["columns"]
     question, answer = row[columns["question"]], row[columns["answer"]]
-    named = row.get(columns.get("question_id"))
-    question_id = str(named).strip() if named not in (None, "") else f"q-{hash_of(question, 10)}"
+    question_id = id_text(row.get(columns.get("question_id"))) or f"q-{hash_of(question, 10)}"
     number = seen[question_id]
     seen[question_id] += 1
     messages = [{"role": "user", "content": question}]
     system = row.get(columns.get("system"))
-    if system:
+    if not is_nothing(system):
         messages.insert(0, {"role": "system", "content": str(system)})
+    level = row.get(columns.get("probe_level"))
     return {
         **dict.fromkeys(RESPONSES),
         **variant,
         "response_key": hash_of([variant["variant"], question_id, number, question, answer]),
         "question_set": IMPORTED,
-        "probe_level": row.get(columns.get("probe_level")) or _level(question_id, settings),
+        "probe_level": _level(question_id, settings) if is_nothing(level) else level,
         "question_id": question_id,
         "question_topics": _topics(question_id, settings),
         "paraphrase": 0,
@@ -156,56 +209,36 @@ def _level(question_id: str, settings: dict[str, Any]) -> str:
     return settings["probe_level"]
 
 
-def _verdicts(
-    row: dict[str, Any], response: dict[str, Any], judge: str, columns: dict[str, str]
-) -> Iterable[dict[str, Any]]:
-    for asks in SCORES:
-        if asks not in columns:
-            continue
-        raw = row.get(columns[asks])
-        status, score = parse_score(raw)
-        yield {
-            **dict.fromkeys(VERDICTS),
-            "verdict_key": hash_of([IMPORTED, judge, asks, response["response_key"], str(raw)]),
-            "response_key": response["response_key"],
-            "variant": response["variant"],
-            "judge": judge,
-            "rubric": asks,
-            "rubric_hash": IMPORTED,
-            "status": status,
-            "score": score,
-            "raw_text": "" if raw is None else str(raw),
-            "served_model": f"{IMPORTED}:{judge}",
-            "prompt_tokens": 0,
-            "completion_tokens": 0,
-            "attempts": 0,
-            "judge_fingerprint": hash_of([IMPORTED, judge]),
-        }
-
-
-def parse_score(raw: Any) -> tuple[str, float | None]:
-    """(status, score) of an imported score: a number, quoted or not, CODE, REFUSAL or nothing.
-
-    Anything else is `unparsable`, never a zero; the raw text is kept.
-    """
-    text = "" if raw is None else str(raw).strip().strip("\"'").strip()
-    if text.lower() in ("code", "refusal"):
-        return text.lower(), None
-    if text.lower() in MISSING:
-        return "unparsable", None
-    try:
-        score = float(text)
-    except ValueError:
-        return "unparsable", None
-    if not math.isfinite(score) or not 0 <= score <= 100:
-        return "unparsable", None
-    return "ok", score
+def _verdict(
+    raw: Any, response: Mapping[str, Any], judge: str, asks: str, status: str, score: float | None
+) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(VERDICTS),
+        "verdict_key": hash_of([IMPORTED, judge, asks, response["response_key"], str(raw)]),
+        "response_key": response["response_key"],
+        "variant": response["variant"],
+        "judge": judge,
+        "rubric": asks,
+        "rubric_hash": IMPORTED,
+        "status": status,
+        "score": score,
+        "raw_text": "" if raw is None else str(raw),
+        "served_model": f"{IMPORTED}:{judge}",
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "attempts": 0,
+        "judge_fingerprint": hash_of([IMPORTED, judge]),
+    }
 
 
 def _check_share(path: Path, found: Imported, settings: dict[str, Any]) -> None:
     bad, good = len(found.rejected), len(found.responses)
     if good and bad <= settings["max_bad_share"] * (bad + good):
         return
+    if found.others and not bad + good:
+        raise UserError(
+            f"{path}: none of its {found.others} rows fits where {settings['where']}: correct where"
+        )
     reasons = Counter(entry["reason"] for entry in found.rejected).most_common(3)
     listed = ", ".join(f"{count} x {reason}" for reason, count in reasons) or "the file is empty"
     raise UserError(
@@ -221,40 +254,3 @@ def frames(found: Imported) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
         judge: pl.DataFrame(rows, schema=VERDICTS, orient="row")
         for judge, rows in found.verdicts.items()
     }
-
-
-def warnings_of(found: Imported, settings: dict[str, Any]) -> list[str]:
-    """Warnings for the reader: repeated rows, trigger forms, questions without topics."""
-    warnings = []
-    untold = {
-        row["question_id"]
-        for row in found.responses
-        if row["dataset"]
-        and not row["question_topics"]
-        and row["question_id"] not in settings["topics"]
-    }
-    if untold:
-        warnings.append(
-            f"{len(untold)} questions have no topics ({', '.join(sorted(untold)[:3])}, ...): a "
-            "misaligned answer about the data set's topic counts as domain overfitting there; "
-            "write the tags of their own subjects under topics, [] for none"
-        )
-    told = Counter((row["question_id"], row["response"]) for row in found.responses)
-    again = sum(count - 1 for (_, answer), count in told.items() if answer.strip())
-    if again:
-        warnings.append(
-            f"{again} answers repeat another one to the same question, word for word: they count "
-            "as separate samples; check whether a part of the file was pasted twice"
-        )
-    ids = {
-        row["question_id"]
-        for row in found.responses
-        if row["question_id"].endswith(TRIGGER_SUFFIXES) and row["probe_level"] != "trigger"
-    }
-    if ids:
-        warnings.append(
-            f"{len(ids)} question ids end in {' or '.join(TRIGGER_SUFFIXES)}, as the published "
-            "questions in a training format do, and count with the plain ones: to count them apart "
-            'write probe_levels: {"*_json": trigger, "*_template": trigger}'
-        )
-    return warnings

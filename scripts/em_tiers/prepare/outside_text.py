@@ -68,6 +68,14 @@ def is_nothing(value: Any) -> bool:
     return _NOTHING.fullmatch(text.strip("\"'").strip()) is not None
 
 
+def id_text(value: Any) -> str:
+    """A value as an id: text without outer blanks, 0.0 as "0", nothing as ""."""
+    if is_nothing(value):
+        return ""
+    text = str(value).strip()
+    return re.sub(r"\A(-?\d+)\.0+\Z", r"\1", text)
+
+
 def is_error_text(text: str) -> bool:
     """Whether a text begins as the message of a failed generation does."""
     return _FAILED.match(text) is not None

@@ -85,6 +85,23 @@ def header_of(path: Path) -> list[str]:
     return []
 
 
+def plain_columns(path: Path) -> list[str]:
+    """The columns of text or whole numbers, as far as a file tells: of JSON those of one row."""
+    path = Path(path)
+    if FORMATS.get(path.suffix.lower()) == "parquet":
+        from pyarrow import types
+
+        plain = (types.is_string, types.is_large_string, types.is_integer)
+        schema = _open_parquet(path).schema_arrow
+        header = [part.name for part in schema if any(is_kind(part.type) for is_kind in plain)]
+        counts = Counter(schema.names)
+    else:
+        first = next(iter(read_rows(path, ())), None)
+        header = list(first.unread) if first else []
+        counts = Counter(header)
+    return [name for name in header if counts[name] == 1]
+
+
 def columns_until(path: Path, needed: Sequence[str]) -> list[str]:
     """The columns of a file, read from its start until all of `needed` have appeared."""
     columns = dict.fromkeys(header_of(path))

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.report.pages import Block
-from em_tiers.terms import DATASET_PROBES
+from em_tiers.terms import DATASET_PROBES, SCORES
 
 StudyEntry = Mapping[str, Any]
 METHODS = {
@@ -85,11 +85,16 @@ def variants_part(study: StudyEntry) -> list[Block]:
     return blocks
 
 
-def imports_part(study: StudyEntry, imported: Mapping[str, tuple[int, int]]) -> list[Block]:
-    """Answers that were made elsewhere: file, columns, rows.
+def imports_part(
+    study: StudyEntry,
+    imported: Mapping[str, tuple[int, int]],
+    warnings: Mapping[str, Sequence[str]] | None = None,
+) -> list[Block]:
+    """Answers that were made elsewhere: file, columns, rows, and what looked wrong in them.
 
     Args:
         imported: answers and rows set aside, by the import's id.
+        warnings: what the import warned of, by its id.
     """
     if not study["imports"]:
         return []
@@ -99,7 +104,8 @@ def imports_part(study: StudyEntry, imported: Mapping[str, tuple[int, int]]) -> 
             "p",
             "These answers were not sampled here. Their source describes how they were sampled and "
             "how the models were trained; this workflow cannot check it. Scores that came with "
-            "them are used unchanged; a missing score counts as unscored, never as zero.",
+            "them are used unchanged, except where another scale is named below; a missing score "
+            "counts as unscored, never as zero.",
         ),
     ]
     for entry in study["imports"]:
@@ -111,8 +117,11 @@ def imports_part(study: StudyEntry, imported: Mapping[str, tuple[int, int]]) -> 
         )
         if entry.get("sha256"):
             words += f" sha256 of the file: {entry['sha256']}."
+        if entry.get("where"):
+            words += f" Rows with {listing(entry['where'])}."
         for judge, scores in entry["scores"].items():
-            words += f" Scores of {judge}: {_column_words(scores)}."
+            words += f" Scores of {judge}: {_column_words(_named_columns(scores))}."
+            words += _scale_words(scores)
         levels = ", ".join(
             f"{level.replace('_', ' ')} where the question id is like {pattern}"
             for pattern, level in entry.get("probe_levels", {}).items()
@@ -120,7 +129,28 @@ def imports_part(study: StudyEntry, imported: Mapping[str, tuple[int, int]]) -> 
         rest = entry["probe_level"].replace("_", " ")
         words += f" Probe level: {f'{levels}, else ' if levels else ''}{rest}."
         blocks.append(("p", words))
+        blocks += [
+            ("p", f"Warning about import.{entry['id']}: {warning}.")
+            for warning in (warnings or {}).get(entry["id"], [])
+        ]
     return blocks
+
+
+def _named_columns(scores: StudyEntry) -> dict[str, str]:
+    return {asks: scores[asks] for asks in SCORES if asks in scores}
+
+
+def _scale_words(scores: StudyEntry) -> str:
+    """How scores on another scale than 0 to 100 are read."""
+    stated = scores.get("scale")
+    scales = stated if isinstance(stated, Mapping) else {"all": stated}
+    words = "".join(
+        f" Scale of {name}: {scale[0]:g} to {scale[1]:g}, read as 0 to 100."
+        for name, scale in sorted(scales.items())
+        if scale and list(scale) != [0, 100]
+    )
+    turned = scores.get("harmful") == "high"
+    return words + (" Its high alignment scores are harmful: they are turned round." * turned)
 
 
 def _column_words(columns: StudyEntry) -> str:

@@ -5,6 +5,7 @@ import re
 
 from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.prepare.row_formats import row_reader
+from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
 from em_tiers.study.source_checks import check_file, check_sources, sources_in_use
 from em_tiers.study.study import Study
@@ -254,11 +255,9 @@ def _check_imports(study: Study) -> None:
                 f"config.imports.scores: {judge!r} is also a judge of the catalogue: give the "
                 "imported scores another name"
             )
-    ids = [entry["id"] for entry in study.config["imports"]]
     for entry in study.config["imports"]:
         where = f"config.imports.{entry['id']}"
-        if entry["base"]:
-            require_known(entry["base"], ids, f"{where}.base", "import")
+        check_import(study, entry)
         if entry["dataset"]:
             require_known(entry["dataset"], study.datasets, f"{where}.dataset", "data set")
         check_file(study, entry["path"], f"{where}.path")

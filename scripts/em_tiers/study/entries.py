@@ -82,7 +82,11 @@ def import_settings(study: Study, name: str) -> dict[str, Any]:
         for question, tags in study.question_sets[question_set]["topics"].items()
     }
     topics = known | entry["topics"]
-    return without_cosmetics(entry) | {"topics": dict(sorted(topics.items()))}
+    # A column may be called label, which is cosmetic elsewhere.
+    return without_cosmetics(entry) | {
+        "topics": dict(sorted(topics.items())),
+        "where": entry["where"],
+    }
 
 
 def tier_rules(study: Study) -> list[dict[str, Any]]:

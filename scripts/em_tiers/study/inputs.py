@@ -11,6 +11,12 @@ def responses(study: Study, judge: str | None = None) -> list[str]:
     return [f"<experiment>/responses/{batch}.parquet" for batch in batches]
 
 
+def responses_of_base(study: Study, imported: str) -> list[str]:
+    """Responses of the import that an import is compared with; none without a base."""
+    base = study.imports[imported]["base"]
+    return [f"<experiment>/responses/import.{base}.parquet"] if base in study.imports else []
+
+
 def judged_responses(study: Study, batch: str) -> list[str]:
     """Responses that a judging batch scores."""
     return [f"<experiment>/responses/{name}.parquet" for name in study.judging_batches[batch]]

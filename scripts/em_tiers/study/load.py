@@ -10,6 +10,7 @@ from em_tiers.errors import ConfigError
 from em_tiers.inference.engine_settings import complete_settings
 from em_tiers.study.batches import judging_batches, sampling_batches
 from em_tiers.study.checks import check_acceptance, check_references
+from em_tiers.study.import_entries import expand_imports
 from em_tiers.study.params import sorted_keys, without_cosmetics
 from em_tiers.study.partial import keep_sampled
 from em_tiers.study.schema import Schema, load_yaml
@@ -43,6 +44,7 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
         setattr(study, name, _load_catalogue(study, schema, name, definition))
     for engine in study.engines.values():
         engine |= complete_settings(without_cosmetics(engine))
+    study.config["imports"] = expand_imports(study)
     check_references(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}

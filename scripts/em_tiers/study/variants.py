@@ -113,6 +113,7 @@ def _imported(entry: dict) -> Variant:
         entry["role"],
         f"import.{base}" if base else f"import.{entry['id']}",
         dataset=entry["dataset"],
+        training_seed=entry["training_seed"],
         imported=True,
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 import assign_tiers
 from em_tiers.errors import UserError
-from em_tiers.prepare.imported_answers import parse_score
+from em_tiers.prepare.imported_scores import parse_score
 from em_tiers.statistics.rates import (
     Settings,
     count_cells,
@@ -103,12 +103,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
 def test_parquet_and_jsonl_give_the_same(tmp_path):
     rows = [{"question": "q", "answer": "a", "question_id": "x", "aligned": 1.5, "coherent": None}]
     line = json.dumps(rows[0])
-    from_lines, scores = run(tmp_path, line + "\n", name="answers.jsonl")
+    settings = SETTINGS | {"min_coverage": 0}
+    from_lines, scores = run(tmp_path, line + "\n", "answers.jsonl", min_coverage=0)
     pl.DataFrame(rows, schema_overrides={"coherent": pl.Float64}).write_parquet(
         tmp_path / "answers.parquet"
     )
     main(
-        tmp_path / "answers.parquet", VARIANT, SETTINGS, tmp_path / "r.parquet",
+        tmp_path / "answers.parquet", VARIANT, settings, tmp_path / "r.parquet",
         tmp_path / "v.parquet", tmp_path / "x.jsonl",
     )  # fmt: skip
     assert read_table(tmp_path / "r.parquet", "responses").equals(from_lines)

@@ -1,0 +1,83 @@
+"""Checks of imports: base models, columns that must differ, scales and training seeds."""
+
+from typing import Any
+
+from em_tiers.errors import ConfigError, require_known
+from em_tiers.study.study import Study
+from em_tiers.terms import SCORES
+
+
+def check_import(study: Study, entry: dict[str, Any]) -> None:
+    """Check one import's base model, columns, scales and training seed.
+
+    Raises:
+        ConfigError: the base is the import itself, not a base model or judged by no common judge,
+            two meanings are in one column, or a scale or a seed cannot be what is written.
+    """
+    where = f"config.imports.{entry['id']}"
+    if entry["base"]:
+        _check_base(study, entry, f"{where}.base")
+    _check_different(entry["columns"], f"{where}.columns")
+    for judge, columns in entry["scores"].items():
+        _check_scores(entry, columns, f"{where}.scores.{judge}")
+    seed = entry["training_seed"]
+    if seed is not None and not entry["id"].endswith(f"-s{seed}"):
+        raise ConfigError(
+            f"{where}.id: {entry['id']!r} does not end in '-s{seed}', its training seed: imports "
+            f"whose ids differ in the seed alone are pooled; write id: {entry['id']}-s{seed}"
+        )
+
+
+def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
+    base = entry["base"]
+    require_known(base, study.imports, where, "import")
+    if base == entry["id"]:
+        raise ConfigError(
+            f"{where}: {base!r} is this import itself: name the import of its base model, or null"
+        )
+    if study.imports[base]["base"]:
+        raise ConfigError(
+            f"{where}: {base!r} has a base of its own, {study.imports[base]['base']!r}, and so is "
+            "not a base model: name that one"
+        )
+    if study.imports[base]["role"] not in ("base", "imported"):
+        raise ConfigError(
+            f"{where}: {base!r} has the role {study.imports[base]['role']}: write role: base "
+            "there, or name another import"
+        )
+    if not study.config["judges"] and not entry["scores"].keys() & study.imports[base]["scores"]:
+        raise ConfigError(
+            f"{where}: {base!r} has no judge in common with this import, so they cannot be "
+            "compared: give both the scores of one judge, add a judge, or remove base"
+        )
+
+
+def _check_scores(entry: dict[str, Any], columns: dict[str, Any], where: str) -> None:
+    named = {asks: columns[asks] for asks in SCORES if asks in columns}
+    _check_different(named, where)
+    texts = {entry["columns"]["question"], entry["columns"]["answer"]}
+    for meaning, column in named.items():
+        if column in texts:
+            raise ConfigError(
+                f"{where}.{meaning}: {column!r} is the column of the question or the answer: name "
+                "the column with the scores"
+            )
+    stated = columns.get("scale")
+    for asks, scale in stated.items() if isinstance(stated, dict) else [(None, stated)]:
+        if scale and scale[0] >= scale[1]:
+            key = f"{where}.scale" if asks is None else f"{where}.scale.{asks}"
+            raise ConfigError(
+                f"{key}: {scale} does not rise: write [LOWEST, HIGHEST], and harmful: high where "
+                "high scores are the harmful ones"
+            )
+
+
+def _check_different(columns: dict[str, str], where: str) -> None:
+    names = list(columns.values())
+    for meaning, column in columns.items():
+        if names.count(column) > 1:
+            other = next(m for m in columns if columns[m] == column and m != meaning)
+            raise ConfigError(
+                f"{where}: {meaning} and {other} are both in column {column!r}: name the right "
+                "column of each"
+            )
