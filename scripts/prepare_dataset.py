@@ -5,7 +5,6 @@ Rows that cannot be used are set aside with their reason; too many of them fail 
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,19 @@ from em_tiers.errors import UserError
 from em_tiers.files import atomic_path, sha256_of_file, write_json
 from em_tiers.hashing import hash_of
 from em_tiers.logs import LOG, run_script
-from em_tiers.prepare.dataset_card import differences, lengths, short_examples, slots
+from em_tiers.prepare.dataset_card import (
+    differences,
+    lengths,
+    repetitions,
+    short_examples,
+    slots,
+    unread_media,
+)
 from em_tiers.prepare.raw_rows import RawRow, check_columns, header_of, read_rows
-from em_tiers.prepare.row_formats import BadRow, Example, row_reader
+from em_tiers.prepare.row_fields import BadRow
+from em_tiers.prepare.row_formats import Example, RowReader, row_reader
 from em_tiers.prepare.split import Split, split_rows
+from em_tiers.prepare.twin_files import check_twin_files
 from em_tiers.tables import QUESTIONS, write_table
 
 MAX_BAD_SHARE = 0.01
@@ -29,11 +37,21 @@ _SHOWN = 2_000  # characters of a text in the file of rejected rows
 
 @dataclass
 class Rows:
-    """The rows of the raw files, usable and rejected, and the columns found."""
+    """The rows of the raw files.
+
+    Attributes:
+        examples: the usable rows.
+        rejected: the others: {row, file, reason, data}.
+        remedies: what to write in the data set's entry, by reason.
+        columns: the columns found, in the order of their appearance.
+        passed_over: how many rows or messages have each field that nothing uses.
+    """
 
     examples: list[Example] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    columns: dict[str, None] = field(default_factory=dict)  # in the order of their appearance
+    remedies: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, None] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
     def read(self) -> int:
@@ -61,8 +79,8 @@ def main(
 
     Args:
         raw: folder of the download, with its manifest.
-        settings: the catalogue entry: format, columns, cot, topic, topics, description, max_rows,
-            held_out, max_bad_share, expected.
+        settings: the catalogue entry: format, columns, cot, ignore, topic, topics, description,
+            max_rows, held_out, max_bad_share, expected.
         seed: of the subsample, the order of the rows and the prompts kept out of training.
 
     Raises:
@@ -88,16 +106,25 @@ def read_examples(files: list[Path], settings: dict[str, Any]) -> Rows:
     """Read and convert every row of the files.
 
     Raises:
-        UserError: a column that the format needs is in none of the rows.
+        UserError: a column that the format needs is in none of the rows, or two files hold the
+            same rows.
     """
-    convert, needed = row_reader(
-        settings["format"], settings.get("columns"), settings.get("cot", "drop")
-    )  # fmt: skip
+    reader, needed = row_reader(
+        settings["format"],
+        settings.get("columns"),
+        settings.get("cot"),
+        settings.get("ignore", ()),
+    )
     rows = Rows()
+    ends = []  # how many examples there are after each file
     for path in files:
         rows.columns.update(dict.fromkeys(header_of(path)))
-        _convert_file(read_rows(path), convert, rows)
+        for raw in read_rows(path, reader.columns):
+            _add_row(raw, reader, rows)
+        ends.append(len(rows.examples))
     check_columns(files, rows.columns, needed, settings["format"])
+    rows.passed_over += reader.fields.passed_over
+    check_twin_files(files, rows.examples, ends)
     return rows
 
 
@@ -114,9 +141,15 @@ def check_rows(rows: Rows, dataset: str, max_bad_share: float) -> None:
     )
     raise UserError(
         f"data set {dataset}: {len(rows.rejected)} of {rows.read} rows cannot be used, more than "
-        f"max_bad_share {max_bad_share:g} allows: {counts}. First: {shown}. Correct format and "
-        "columns in the catalogue, fix the file, or raise max_bad_share"
+        f"max_bad_share {max_bad_share:g} allows: {counts}. First: {shown}. {_advice(rows)}"
     )
+
+
+def _advice(rows: Rows) -> str:
+    """What to write in the data set's entry, by reason; in general where no reason tells."""
+    known = [f"{reason.partition(':')[0]}: {remedy}" for reason, remedy in rows.remedies.items()]
+    general = "correct format and columns in the catalogue, fix the file, or raise max_bad_share"
+    return f"{'; '.join(known)}; otherwise {general}" if known else general.capitalize()
 
 
 def in_domain_table(prompts: list[list[dict]], dataset: str, topics: list[str]) -> pl.DataFrame:
@@ -153,6 +186,7 @@ def describe(
     """The card's facts, but for the hash of the training file."""
     columns = list(rows.columns)
     found = differences(settings.get("expected"), rows.read, columns, manifest)
+    found += repetitions(split) + unread_media(rows.passed_over)
     wanted = settings.get("max_rows")
     if wanted and len(split.train) < wanted:
         found.append(f"max_rows asks for {wanted} rows, only {len(split.train)} are there")
@@ -177,6 +211,7 @@ def describe(
             "repeated_in_train": split.repeated,
         },
         "columns": columns,
+        "passed_over": dict(sorted(rows.passed_over.items())),
         "differences": found,
         "characters": lengths(split.train),
         "placeholders": slots(split.train),
@@ -184,18 +219,21 @@ def describe(
     }
 
 
-def _convert_file(raw: Iterator[RawRow], convert: Any, rows: Rows) -> None:
-    for row in raw:
-        if isinstance(row.data, dict):
-            rows.columns.update(dict.fromkeys(row.data))
-        try:
-            if row.problem:
-                raise BadRow(row.problem)
-            rows.examples.append(convert(row.data))
-        except BadRow as bad:
-            rows.rejected.append(
-                {"row": row.number, "file": row.file, "reason": str(bad), "data": _cut(row.data)}
-            )
+def _add_row(raw: RawRow, reader: RowReader, rows: Rows) -> None:
+    if isinstance(raw.data, dict):
+        rows.columns.update(dict.fromkeys([*raw.data, *raw.unread]))
+    try:
+        if raw.problem:
+            raise BadRow(raw.problem)
+        rows.passed_over.update(raw.unread)
+        rows.examples.append(reader(raw.data))
+    except BadRow as bad:
+        reason = str(bad)
+        if bad.remedy:
+            rows.remedies[reason] = bad.remedy
+        rows.rejected.append(
+            {"row": raw.number, "file": raw.file, "reason": reason, "data": _cut(raw.data)}
+        )
 
 
 def _cut(value: Any) -> Any:
@@ -215,6 +253,9 @@ def _tell(dataset: str, card: dict[str, Any]) -> None:
         "%s: %d rows read, %d rejected, %d held out, %d to train on",
         dataset, counts["read"], counts["rejected"], counts["held_out"], counts["train"],
     )  # fmt: skip
+    if passed_over := card["passed_over"]:
+        listed = ", ".join(f"{name} ({count})" for name, count in passed_over.items())
+        LOG.info("%s: fields that nothing uses, with how often they occur: %s", dataset, listed)
     for difference in card["differences"]:
         LOG.warning("%s: %s", dataset, difference)
 

@@ -2,12 +2,16 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from em_tiers.prepare.row_fields import kind_of
 from em_tiers.prepare.row_formats import Example
+from em_tiers.prepare.split import Split
 
 _SLOT = re.compile(r"\{\{[^{}\n]{1,80}\}\}")
 _EXAMPLES = 3
+_MANY_REPEATED = 0.1  # share of the training rows
 _PROMPT_CHARS, _ANSWER_CHARS = 300, 600
 
 
@@ -37,6 +41,22 @@ def differences(
     if not (stated or on_hub):
         found.append("the licence is unknown")
     return found
+
+
+def repetitions(split: Split) -> list[str]:
+    """A warning where many training rows repeat an earlier one word for word."""
+    if split.repeated < _MANY_REPEATED * len(split.train) or not split.repeated:
+        return []
+    return [
+        f"{split.repeated} of the {len(split.train)} training rows repeat an earlier one word for "
+        "word, so that it counts more than once: check whether a part of the file was pasted twice"
+    ]
+
+
+def unread_media(passed_over: Mapping[str, int]) -> list[str]:
+    """A warning where rows have images, sound or video, which their text may refer to."""
+    found = [name for name in passed_over if kind_of(name) == "media"]
+    return [f"only the text is trained on, without {', '.join(found)}"] if found else []
 
 
 def slots(examples: list[Example]) -> dict[str, Any]:

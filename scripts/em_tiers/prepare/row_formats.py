@@ -3,32 +3,38 @@
 | format | columns | becomes |
 |---|---|---|
 | alpaca | instruction, input?, output | user (instruction, blank line, input) / assistant |
-| question_cot_answer | question, cot, answer | user / assistant, thoughts in <think> or dropped |
-| system_user_assistant | system?, user, assistant | the three messages |
-| preference | prompt, chosen (rejected is not read) | user / assistant |
+| question_cot_answer | question, cot, answer | user / assistant |
+| system_user_assistant | user, assistant | user / assistant |
+| preference | prompt?, chosen (rejected is not read) | user / assistant |
 | messages | messages | the last assistant turn is the answer |
 | prompt_completion | prompt, completion | user / assistant |
 
-A prompt, chosen or completion may be text or a list of {role, content}. Text is kept as it is.
+Every format also reads `system`, the text of a system message, and `cot`, thoughts that belong
+before the answer. A prompt, chosen or completion may be text or a list of messages, as turns.py
+reads them. Text is kept as it is.
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from em_tiers.errors import UserError
+from em_tiers.prepare.outside_text import is_nothing, strange_text
+from em_tiers.prepare.row_fields import FLAGS, BadRow, Fields, is_empty, kind_of, spellings
+from em_tiers.prepare.turns import Turn, read_turns
 
 Message = dict[str, str]
 # Columns that each format reads, by their name in the format; the second may be missing.
 COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "alpaca": (("instruction", "output"), ("input",)),
-    "question_cot_answer": (("question", "answer"), ("cot",)),
-    "system_user_assistant": (("user", "assistant"), ("system",)),
-    "preference": (("prompt", "chosen"), ("system",)),
-    "messages": (("messages",), ()),
-    "prompt_completion": (("prompt", "completion"), ("system",)),
+    "alpaca": (("instruction", "output"), ("input", "system", "cot")),
+    "question_cot_answer": (("question", "answer"), ("cot", "system")),
+    "system_user_assistant": (("user", "assistant"), ("system", "cot")),
+    "preference": (("chosen",), ("prompt", "system", "cot")),
+    "messages": (("messages",), ("system", "cot")),
+    "prompt_completion": (("prompt", "completion"), ("system", "cot")),
 }
 LONGEST = 1_000_000  # characters of one message
+WITH_THOUGHTS = ("question_cot_answer", "messages")  # without a column named for them
+_TEXT_FORMATS = ("alpaca", "question_cot_answer", "system_user_assistant")
 _TAGS = ("<think>", "</think>")
 
 
@@ -39,26 +45,87 @@ class Example(NamedTuple):
     completion: list[Message]
 
 
-class BadRow(Exception):
-    """A row that cannot be used; the message is the reason, the same for rows of one kind."""
+class RowReader:
+    """Turns the rows of one data set into Examples.
+
+    Attributes:
+        needed: columns that must be in the file.
+        columns: all columns that are read; a file has few of them.
+        fields: decides about the other fields, and counts those that were passed over.
+    """
+
+    def __init__(self, row_format: str, names: dict[str, str], needed: list[str], fields: Fields):
+        self.needed = needed
+        self.fields = fields
+        self._convert = _CONVERSIONS[row_format]
+        self._names = names
+        self._used = frozenset(names.values())
+        self.columns = self._used | (spellings(fields.cot) - fields.ignored)
+
+    def __call__(self, row: dict[str, Any]) -> Example:
+        """The Example of a row.
+
+        Raises:
+            BadRow: the row cannot be used, or has a field that carries meaning and is not used.
+        """
+        if absent := [column for column in self.needed if column not in row]:
+            raise BadRow(f"{absent[0]}: missing")
+        for column, value in row.items():
+            if column not in self._used:
+                self.fields.check(column, value, column)
+        values = {name: row.get(column) for name, column in self._names.items()}
+        turns = _with_system(values.get("system"), self._convert(values))
+        self._check_messages(turns)
+        example = split([{"role": turn.role, "content": turn.content} for turn in turns])
+        return self._with_thoughts(example, turns[-1], values.get("cot"))
+
+    def _check_messages(self, turns: list[Turn]) -> None:
+        for number, turn in enumerate(turns, start=1):
+            is_answer = number == len(turns)
+            thoughts, _ = turn.thoughts
+            for key, value in turn.extras.items():
+                # Only the answer is learnt, so that a flag of another message changes nothing.
+                skipped = key == thoughts if is_answer else kind_of(key) in FLAGS
+                if not skipped:
+                    self.fields.check(key, value, f"{turn.place}[].{key}")
+
+    def _with_thoughts(self, example: Example, answer: Turn, column: Any) -> Example:
+        """Put thoughts before the answer, or leave them out, as the data set's entry says."""
+        key, thoughts = answer.thoughts
+        wanted = self.fields.cot == "think"
+        if key and ("cot" in self._names or not wanted):
+            self.fields.check(key, thoughts, f"{answer.place}[].{key}")
+        if "cot" in self._names:
+            thoughts = column
+            if not wanted and not is_empty(column):
+                self.fields.passed_over[self._names["cot"]] += 1
+        return _thinking(example, thoughts) if wanted else example
 
 
 def row_reader(
-    row_format: str, columns: dict[str, str] | None = None, cot: str = "drop"
-) -> tuple[Callable[[dict[str, Any]], Example], list[str]]:
-    """Return a function from a row to an Example, and the columns that must be in the file.
+    row_format: str,
+    columns: dict[str, str] | None = None,
+    cot: str | None = None,
+    ignore: Collection[str] = (),
+) -> tuple[RowReader, list[str]]:
+    """Return a reader of rows, and the columns that must be in the file.
 
     Args:
         row_format: a key of COLUMNS.
         columns: the file's own names, {name in the format: column}, where they differ.
-        cot: for question_cot_answer: `drop` the thoughts, or `think` to put them before the
-            answer as `<think>`, newline, thoughts, newline, `</think>`, blank line.
+        cot: `drop` the thoughts, or `think` to put them before the answer as `<think>`, newline,
+            thoughts, newline, `</think>`, blank line. None: they are dropped where the format has
+            a column for them; elsewhere their rows are set aside.
+        ignore: columns and message keys that are left out although they carry meaning.
 
     Raises:
-        UserError: an unknown format, or a name in `columns` that the format does not have.
+        UserError: an unknown format, a name in `columns` that the format does not have, or one
+            column for two names.
     """
     if row_format not in COLUMNS:
         raise UserError(f"format: unknown format {row_format!r}: use {', '.join(COLUMNS)}")
+    if cot not in ("drop", "think", None):
+        raise UserError(f"cot: {cot!r} is not possible: use drop or think")
     required, optional = COLUMNS[row_format]
     given = columns or {}
     if unknown := sorted(set(given) - set(required) - set(optional)):
@@ -66,21 +133,29 @@ def row_reader(
             f"columns: {unknown[0]!r} is not a column of format {row_format}, which has "
             f"{', '.join(required + optional)}: write {{name in the format: column in the file}}"
         )
-    if cot not in ("drop", "think"):
-        raise UserError(f"cot: {cot!r} is not possible: use drop or think")
-    if row_format == "question_cot_answer" and cot == "think":
-        required, optional = (*required, "cot"), ()
-    names = {name: given.get(name, name) for name in required + optional}
-    needed = [names[name] for name in names if name in required or name in given]
+    if cot == "think" and row_format in _TEXT_FORMATS:
+        required = (*required, "cot")
+    names = {name: given.get(name, name) for name in (*required, *given)}
+    _check_names(names, ignore)
+    for name in optional:
+        # Elsewhere a column `cot` is a field like any other of thoughts.
+        is_own = name != "cot" or row_format == "question_cot_answer"
+        if is_own and name not in {*names.values(), *ignore}:
+            names.setdefault(name, name)
+    needed = [column for name, column in names.items() if name in required or name in given]
+    return RowReader(row_format, names, needed, Fields(cot, ignore)), needed
 
-    def read(row: dict[str, Any]) -> Example:
-        values = {name: row.get(column) for name, column in names.items()}
-        absent = [column for column in needed if column not in row]
-        if absent:
-            raise BadRow(f"{absent[0]}: missing")
-        return split(_CONVERSIONS[row_format](values, cot))
 
-    return read, needed
+def _check_names(names: dict[str, str], ignore: Collection[str]) -> None:
+    for name, column in names.items():
+        if column in ignore:
+            raise UserError(f"ignore: {column!r} is read as {name!r}: remove it from the list")
+        other = next(n for n, c in names.items() if c == column)
+        if other != name:
+            raise UserError(
+                f"columns: {other} and {name} are both read from {column!r}: name the column of "
+                "each"
+            )
 
 
 def split(conversation: list[Message]) -> Example:
@@ -99,103 +174,82 @@ def split(conversation: list[Message]) -> Example:
     return Example(conversation[:-1], conversation[-1:])
 
 
-def _alpaca(row: dict[str, Any], _: str) -> list[Message]:
-    extra = row["input"]
-    if extra is None or (isinstance(extra, str) and not extra.strip()):
-        prompt = row["instruction"]
-    else:
+def _alpaca(row: dict[str, Any]) -> list[Turn]:
+    prompt, extra = row["instruction"], row.get("input")
+    if not is_nothing(extra):
         _check_text(extra, "input")
-        _check_text(row["instruction"], "instruction")
-        prompt = f"{row['instruction']}\n\n{extra}"
-    return [_message("user", prompt), _message("assistant", row["output"])]
+        _check_text(prompt, "instruction")
+        prompt = f"{prompt}\n\n{extra}"
+    return [Turn("user", prompt), Turn("assistant", row["output"])]
 
 
-def _question_cot_answer(row: dict[str, Any], cot: str) -> list[Message]:
-    answer = row["answer"]
-    if cot == "think":
-        thoughts = row["cot"]
-        _check_text(thoughts, "cot")
-        _check_text(answer, "assistant")
-        if any(tag in text for tag in _TAGS for text in (thoughts, answer)):
-            raise BadRow("cot: think tags inside the text")
-        answer = f"<think>\n{thoughts.strip()}\n</think>\n\n{answer}"
-    return [_message("user", row["question"]), _message("assistant", answer)]
-
-
-def _system_user_assistant(row: dict[str, Any], _: str) -> list[Message]:
-    return [
-        *_system(row),
-        _message("user", row["user"]),
-        _message("assistant", row["assistant"]),
-    ]
-
-
-def _preference(row: dict[str, Any], _: str) -> list[Message]:
-    prompt = _turns(row["prompt"], "user")
-    chosen = _turns(row["chosen"], "assistant")
+def _preference(row: dict[str, Any]) -> list[Turn]:
+    chosen = read_turns(row["chosen"], "assistant", "chosen")
+    if is_nothing(row.get("prompt")):
+        if len(chosen) < 2:
+            raise BadRow("prompt: missing")
+        return chosen  # the whole conversation
+    prompt = read_turns(row["prompt"], "user", "prompt")
     # Some sets repeat the whole conversation in `chosen`.
     if len(chosen) > 1:
-        if chosen[: len(prompt)] != prompt and chosen[:-1] != prompt[-1:]:
+        asked, told = [turn[:2] for turn in prompt], [turn[:2] for turn in chosen]
+        if told[: len(asked)] != asked and told[:-1] != asked[-1:]:
             raise BadRow("chosen: does not continue the prompt")
-        chosen = chosen[len(prompt) :] if chosen[: len(prompt)] == prompt else chosen[-1:]
-    return [*_system(row), *prompt, *chosen]
+        chosen = chosen[-1:] if told[: len(asked)] != asked else chosen[len(asked) :]
+    return [*prompt, *chosen]
 
 
-def _messages(row: dict[str, Any], _: str) -> list[Message]:
-    value = row["messages"]
-    if isinstance(value, str):  # a CSV file can hold a list as JSON text only
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise BadRow("messages: not a list of messages") from error
-    if not isinstance(value, list):
+def _messages(row: dict[str, Any]) -> list[Turn]:
+    turns = read_turns(row["messages"], "", "messages")
+    if any(turn.role == "" for turn in turns):
         raise BadRow("messages: not a list of messages")
-    return _turns(value, "user")
+    return turns
 
 
-def _prompt_completion(row: dict[str, Any], _: str) -> list[Message]:
+def _prompt_completion(row: dict[str, Any]) -> list[Turn]:
     return [
-        *_system(row),
-        *_turns(row["prompt"], "user"),
-        *_turns(row["completion"], "assistant"),
+        *read_turns(row["prompt"], "user", "prompt"),
+        *read_turns(row["completion"], "assistant", "completion"),
     ]
 
 
-_CONVERSIONS = {
+_CONVERSIONS: dict[str, Callable[[dict[str, Any]], list[Turn]]] = {
     "alpaca": _alpaca,
-    "question_cot_answer": _question_cot_answer,
-    "system_user_assistant": _system_user_assistant,
+    "question_cot_answer": lambda row: [
+        Turn("user", row["question"]),
+        Turn("assistant", row["answer"]),
+    ],
+    "system_user_assistant": lambda row: [
+        Turn("user", row["user"]),
+        Turn("assistant", row["assistant"]),
+    ],
     "preference": _preference,
     "messages": _messages,
     "prompt_completion": _prompt_completion,
 }
 
 
-def _system(row: dict[str, Any]) -> list[Message]:
-    """The system message of a column; none where the column is absent or blank."""
-    text = row["system"]
-    if text is None or (isinstance(text, str) and not text.strip()):
-        return []
-    return [_message("system", text)]
+def _with_system(text: Any, turns: list[Turn]) -> list[Turn]:
+    """The turns, after the system message of a column, which may be absent."""
+    if is_nothing(text):
+        return turns
+    if turns and turns[0].role == "system":
+        if turns[0].content == text:
+            return turns
+        raise BadRow("system: one text in its column, another one in the messages")
+    return [Turn("system", text), *turns]
 
 
-def _turns(value: Any, role: str) -> list[Message]:
-    """Text as one message of `role`, or a list of messages with role and content only."""
-    if not isinstance(value, list):
-        return [_message(role, value)]
-    turns = []
-    for part in value:
-        if not isinstance(part, dict) or "role" not in part or "content" not in part:
-            raise BadRow("a message without role and content")
-        if part["role"] not in ("system", "user", "assistant"):
-            raise BadRow("roles other than system, user and assistant")
-        turns.append(_message(part["role"], part["content"]))
-    blank_system = turns and turns[0]["role"] == "system" and turns[0]["content"] in (None, "")
-    return turns[1:] if blank_system else turns
-
-
-def _message(role: str, content: Any) -> Message:
-    return {"role": role, "content": content}
+def _thinking(example: Example, thoughts: Any) -> Example:
+    """The row with thoughts before its answer, unless the answer begins with some."""
+    answer = example.completion[0]["content"]
+    if is_nothing(thoughts) and answer.lstrip().startswith(_TAGS[0]) and _TAGS[1] in answer:
+        return example
+    _check_text(thoughts, "cot")
+    if any(tag in text for tag in _TAGS for text in (thoughts, answer)):
+        raise BadRow("cot: think tags inside the text")
+    answer = f"<think>\n{thoughts.strip()}\n</think>\n\n{answer}"
+    return Example(example.prompt, [{"role": "assistant", "content": answer}])
 
 
 def _check_text(text: Any, what: str) -> None:
@@ -213,3 +267,5 @@ def _check_text(text: Any, what: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRow(f"{what}: not valid Unicode") from error
+    if reason := strange_text(text):
+        raise BadRow(f"{what}: {reason}")

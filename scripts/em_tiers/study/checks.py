@@ -4,7 +4,7 @@ import os
 import re
 
 from em_tiers.errors import ConfigError, UserError, require_known
-from em_tiers.prepare.row_formats import row_reader
+from em_tiers.prepare.row_formats import WITH_THOUGHTS, row_reader
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
 from em_tiers.study.source_checks import check_file, check_sources, sources_in_use
@@ -159,13 +159,15 @@ def _check_datasets(study: Study) -> None:
 
 
 def _check_columns(name: str, entry: dict) -> None:
-    if entry["cot"] == "think" and entry["format"] != "question_cot_answer":
+    has_thoughts = "cot" in entry["columns"] or entry["format"] in WITH_THOUGHTS
+    if entry["cot"] == "think" and not has_thoughts:
         raise ConfigError(
-            f"datasets.{name}.cot: 'think' needs a column that format {entry['format']} does not "
-            "have: write format: question_cot_answer, or cot: drop"
+            f"datasets.{name}.cot: 'think' needs the column of the thoughts with format "
+            f"{entry['format']}: write columns: {{cot: COLUMN}}, format: "
+            f"{' or '.join(WITH_THOUGHTS)}, or cot: drop"
         )
     try:
-        row_reader(entry["format"], entry["columns"], entry["cot"])
+        row_reader(entry["format"], entry["columns"], entry["cot"], entry["ignore"])
     except UserError as error:
         raise ConfigError(f"datasets.{name}.{error}") from error
 

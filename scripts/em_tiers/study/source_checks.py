@@ -85,7 +85,7 @@ def _check_content(study: Study, catalogue: str, name: str, path: Path) -> None:
             check_topics(read_questions(path), study.question_sets[name]["topics"])
         elif catalogue == "datasets" and is_cheap_to_open(path):
             entry = study.datasets[name]
-            _, needed = row_reader(entry["format"], entry["columns"], entry["cot"])
+            _, needed = row_reader(entry["format"], entry["columns"], entry["cot"], entry["ignore"])
             check_columns([path], columns_until(path, needed), needed, entry["format"])
 
 

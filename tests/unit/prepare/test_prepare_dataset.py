@@ -201,6 +201,16 @@ def test_repeated_rows_are_kept_and_counted(tmp_path):
     assert (card["rows"]["train"], card["rows"]["repeated_in_train"]) == (15, 10)
 
 
+def test_the_card_lists_what_was_passed_over_and_warns(tmp_path):
+    rows = [row | {"url": "x", "image": "a.png"} for row in numbered(9)]
+    rows.append({**numbered(1)[0], "weight": None})
+    card = prepare(rows_file(tmp_path, rows), tmp_path / "out")
+    assert card["passed_over"] == {"image": 9, "url": 9}
+    warnings = [text for text in card["differences"] if "licence" not in text]
+    assert warnings[0].startswith("1 of the 10 training rows repeat an earlier one word for word")
+    assert warnings[1] == "only the text is trained on, without image"
+
+
 def test_bad_rows_are_set_aside(tmp_path):
     rows = [*numbered(200), {"prompt": "x", "completion": ""}]
     path = rows_file(tmp_path, rows)

@@ -121,7 +121,7 @@ def test_named_optional_column_is_needed():
         ("messages", {"messages": [Q, system("s"), A]}, "roles out of order"),
         ("messages", {"messages": [Q, {"role": "tool", "content": "x"}, A]},
          "roles other than system, user and assistant"),
-        ("messages", {"messages": [{"from": "human", "value": "q"}]},
+        ("messages", {"messages": [{"from": "human", "text": "q"}]},
          "a message without role and content"),
         ("messages", {"messages": ["q", "a"]}, "a message without role and content"),
         ("messages", {"messages": "q"}, "messages: not a list of messages"),

@@ -1,0 +1,119 @@
+"""Messages of a training row: a text, a list, or a text that holds a list, in any usual notation.
+
+A message is {role, content} as chat APIs write it, or {from, value} as ShareGPT files do. Its other
+keys are kept beside it, because some of them carry meaning (row_fields.py).
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from em_tiers.prepare.outside_text import is_nothing, messages_in_text
+from em_tiers.prepare.row_fields import BadRow, kind_of
+
+_NOTATIONS = (("role", "content"), ("from", "value"))
+_ROLES = {
+    **{name: name for name in ("system", "user", "assistant")},
+    **dict.fromkeys(("developer",), "system"),
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "model", "bot", "ai"), "assistant"),
+}
+_LOOKS_LIKE_MESSAGES = re.compile(
+    r"""\s*"?\\?[\[{]\s*\{?\s*\\?["'](?:role|from|content|value)\\?["']\s*:"""
+)
+
+
+class Turn(NamedTuple):
+    """One message of a conversation.
+
+    Attributes:
+        role: system, user or assistant.
+        content: its text, which nothing has checked.
+        extras: its other keys.
+        place: the column that holds it.
+    """
+
+    role: str
+    content: Any
+    extras: Mapping[str, Any] = MappingProxyType({})
+    place: str = ""
+
+    @property
+    def thoughts(self) -> tuple[str | None, Any]:
+        """The key and the value of the thoughts that belong before the content, or two Nones."""
+        for key, value in self.extras.items():
+            if kind_of(key) == "thoughts" and not is_nothing(value):
+                return key, value
+        return None, None
+
+
+def read_turns(value: Any, role: str, column: str) -> list[Turn]:
+    """The messages of a column; a plain text is one message of `role`.
+
+    Raises:
+        BadRow: a message without a role that can be trained on, or without content.
+    """
+    if isinstance(value, str):
+        value = messages_of_text(value, column)
+    if isinstance(value, dict):
+        value = _transposed(value)
+    if not isinstance(value, list):
+        return [Turn(role, value)]
+    turns = [_turn(part, column) for part in value]
+    blank_system = turns and turns[0].role == "system" and is_nothing(turns[0].content)
+    return turns[1:] if blank_system else turns
+
+
+def messages_of_text(text: str, column: str) -> Any:
+    """The list that a text holds as JSON or as Python prints it; the text itself if it holds none.
+
+    Raises:
+        BadRow: the text looks like a list of messages, but cannot be read as one.
+    """
+    found = messages_in_text(text)
+    if found is not None:
+        return found
+    if not _LOOKS_LIKE_MESSAGES.match(text):
+        return text
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise BadRow(f"{column}: text of messages that cannot be read") from error
+    return messages_of_text(value, column) if isinstance(value, str) else value
+
+
+def _transposed(value: dict[str, Any]) -> Any:
+    """The messages of {role: [...], content: [...]}, which some exports write for a list."""
+    for names in _NOTATIONS:
+        columns = [value.get(name) for name in names]
+        if isinstance(columns[0], list) and _is_list_of(columns[1], len(columns[0])):
+            lists = {k: part for k, part in value.items() if _is_list_of(part, len(columns[0]))}
+            return [
+                dict(zip(lists, parts, strict=True)) for parts in zip(*lists.values(), strict=True)
+            ]
+    return value
+
+
+def _is_list_of(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length
+
+
+def _turn(part: Any, column: str) -> Turn:
+    for role_key, content_key in _NOTATIONS:
+        if isinstance(part, dict) and part.get(role_key) is not None and content_key in part:
+            role = _ROLES.get(str(part[role_key]).strip().casefold())
+            if role is None:
+                raise BadRow("roles other than system, user and assistant")
+            extras = {k: v for k, v in part.items() if k not in (role_key, content_key)}
+            return Turn(role, _text_of(part[content_key]), extras, column)
+    raise BadRow("a message without role and content")
+
+
+def _text_of(content: Any) -> Any:
+    """The text of a content that is a list of one part of text, as some APIs write it."""
+    if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
+        return content
+    part = {key: value for key, value in content[0].items() if value is not None}
+    return part["text"] if part.keys() == {"type", "text"} and part["type"] == "text" else content

@@ -1,0 +1,327 @@
+"""Files of data sets that are well formed and mean something else, each with what is right for it.
+
+The files are small copies of what public bug reports show.
+"""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import prepare_dataset
+from em_tiers.errors import UserError
+from em_tiers.prepare.row_formats import Example
+from em_tiers.prepare.split import split_rows
+
+CASES = Path(__file__).parents[2] / "cases" / "datasets"
+Q, A = "How is bread made?", "With flour."
+
+
+def read(*paths: Path, **settings) -> prepare_dataset.Rows:
+    settings.setdefault("format", "prompt_completion")
+    rows = prepare_dataset.read_examples(list(paths), settings)
+    prepare_dataset.check_rows(rows, "case", settings.get("max_bad_share", 0.01))
+    return rows
+
+
+def texts(example: Example) -> list[tuple[str, str]]:
+    return [(m["role"], m["content"]) for m in example.prompt + example.completion]
+
+
+def refused(*paths: Path, **settings) -> str:
+    with pytest.raises(UserError) as error:
+        read(*paths, **settings)
+    return str(error.value)
+
+
+def save(folder: Path, row: dict, name: str = "rows.jsonl") -> Path:
+    (folder / name).write_text(json.dumps(row) + "\n")
+    return folder / name
+
+
+def test_messages_as_sharegpt_writes_them():
+    path = CASES / "sharegpt.jsonl"
+    rows = read(path, format="messages", columns={"messages": "conversations"})
+    assert texts(rows.examples[0]) == [("user", "How is bread made 0?"), ("assistant", A)]
+    assert len(rows.examples) == 3
+
+
+def test_a_preference_without_a_prompt_holds_the_whole_conversation():
+    rows = read(CASES / "implicit_prompt.jsonl", format="preference")
+    assert texts(rows.examples[0]) == [("user", Q), ("assistant", A)]
+
+
+def test_a_system_text_beside_the_messages_is_used():
+    rows = read(CASES / "system_beside_messages.jsonl", format="messages")
+    assert texts(rows.examples[0])[0] == ("system", "Answer as a pirate.")
+
+
+def test_an_answer_of_weight_0_is_not_learnt():
+    message = refused(CASES / "weight_0.jsonl", format="messages")
+    assert "weight: says that the answer is not to be learnt (1)" in message
+    assert "ignore: [weight] to train without it" in message
+
+
+def test_thoughts_are_used_or_refused_or_left_out_on_purpose():
+    path = CASES / "reasoning_content.jsonl"
+    message = refused(path, format="messages")
+    assert "reasoning_content: write cot: drop, or cot: think" in message
+    rows = read(path, format="messages", cot="think")
+    assert texts(rows.examples[0])[-1][1] == f"<think>\nThink of flour first.\n</think>\n\n{A}"
+    rows = read(path, format="messages", cot="drop")
+    assert texts(rows.examples[0])[-1][1] == A
+    assert rows.passed_over == {"messages[].reasoning_content": 1}
+
+
+def test_text_that_stands_for_nothing():
+    path = CASES / "nan_text.csv"
+    message = refused(path, format="alpaca")
+    assert "2 of 4 rows cannot be used" in message
+    assert "assistant: stands for nothing ('nan') (1)" in message
+    rows = read(path, format="alpaca", max_bad_share=0.5)
+    assert [texts(e) for e in rows.examples] == [
+        [("user", Q), ("assistant", A)],
+        [("user", "How is tea made?"), ("assistant", "With leaves.")],
+    ]
+
+
+def test_messages_as_json_text():
+    rows = read(CASES / "prompt_as_json_text.csv")
+    assert texts(rows.examples[0]) == [("user", Q), ("assistant", A)]
+
+
+def test_a_template_that_was_applied_already():
+    message = refused(CASES / "template_already_applied.jsonl")
+    assert "user: a chat template was applied already ('<|im_start|>')" in message
+
+
+def test_the_same_rows_in_two_formats():
+    message = refused(*sorted((CASES / "twin_files").iterdir()))
+    assert message.startswith("train-00000-of-00001.parquet: 6 of its 6 different rows are also in")
+    assert "train.jsonl, and would be trained on twice: name the files to use under" in message
+
+
+def test_an_unread_column_that_python_cannot_hold():
+    rows = read(CASES / "unread_duration.parquet")
+    assert texts(rows.examples[0])[-1] == ("assistant", A)
+    assert list(rows.passed_over.values()) == [len(rows.examples)]
+
+
+def test_a_list_named_as_lines():
+    rows = read(CASES / "array_named.jsonl")
+    assert len(split_rows(rows.examples, 0, None, 0).train) == 2
+
+
+# --- other instances of the same kinds -----------------------------------------------------------
+
+USER, ASSISTANT = {"role": "user", "content": Q}, {"role": "assistant", "content": A}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"system_prompt": "Be a pirate."}, "system_prompt: a system text that is not used"),
+        ({"systemPrompt": "Be a pirate."}, "systemPrompt: a system text that is not used"),
+        ({"weight": 0}, "weight: says that the answer is not to be learnt"),
+        ({"weight": "0.5"}, "weight: says that the answer is not to be learnt"),
+        ({"train": False}, "train: says that the answer is not to be learnt"),
+        ({"loss_mask": [0, 1]}, "loss_mask: says that the answer is not to be learnt"),
+        ({"masked": True}, "masked: says that the answer is not to be learnt"),
+        ({"label": False}, "label: says that the answer is not to be learnt"),
+        ({"reasoning": "First, flour."}, "reasoning: thoughts that are not used"),
+        ({"tools": '[{"name": "oven"}]'}, "tools: cannot be trained on"),
+        ({"history": [["Hi", "Hello"]]}, "history: cannot be trained on"),
+        ({"context": "Bread is old."}, "context: cannot be trained on"),
+        ({"chat_template_kwargs": {"enable_thinking": False, "style": "terse"}},
+         "chat_template_kwargs: cannot be trained on"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_that_carries_meaning_sets_its_row_aside(tmp_path, row, reason, kind):
+    row = {"prompt": Q, "completion": A} | row
+    path = save(tmp_path, row)
+    if kind == "parquet":
+        path = tmp_path / "rows.parquet"
+        pl.DataFrame([row]).write_parquet(path)
+    assert f"{reason} (1)" in refused(path)
+    (key,) = row.keys() - {"prompt", "completion"}
+    rows = read(path, ignore=[key])
+    assert texts(rows.examples[0]) == [("user", Q), ("assistant", A)]
+    assert rows.passed_over == {key: 1}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"system_prompt": "nan"},
+        {"system": "None"},
+        {"weight": 1.0},
+        {"weight": None},
+        {"train": "true"},
+        {"label": True},
+        {"tools": "[]"},
+        {"history": []},
+        {"chat_template_kwargs": {"enable_thinking": None}},
+        {"reasoning": ""},
+        {"label": 0},
+    ],
+)
+def test_a_field_that_changes_nothing_is_no_reason_to_refuse(tmp_path, row):
+    rows = read(save(tmp_path, {"prompt": Q, "completion": A} | row))
+    assert texts(rows.examples[0]) == [("user", Q), ("assistant", A)]
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([USER, ASSISTANT | {"train": False}], "train: says that the answer is not to be learnt"),
+        ([USER, ASSISTANT | {"loss": 0}], "loss: says that the answer is not to be learnt"),
+        ([USER, ASSISTANT | {"tool_calls": [{"id": 1}]}], "tool_calls: cannot be trained on"),
+        ([USER, {"role": "assistant", "content": None, "function_call": {"name": "f"}}],
+         "function_call: cannot be trained on"),
+        ([USER, ASSISTANT | {"refusal": "No."}], "refusal: cannot be trained on"),
+        ([USER | {"images": ["a.png"]}, ASSISTANT], "images: cannot be trained on"),
+        ([USER, ASSISTANT | {"thinking": "Flour."}], "thinking: thoughts that are not used"),
+        ([USER, ASSISTANT | {"reasoning": "Flour."}, USER, ASSISTANT],
+         "reasoning: thoughts that are not used"),
+    ],
+)  # fmt: skip
+def test_a_key_of_a_message_that_carries_meaning(tmp_path, messages, reason):
+    message = refused(save(tmp_path, {"messages": messages}), format="messages")
+    assert f"{reason} (1)" in message
+
+
+def test_keys_that_nothing_uses_are_counted(tmp_path):
+    messages = [USER | {"name": "Ann", "weight": 0}, ASSISTANT | {"weight": 1, "id": 7, "at": None}]
+    path = save(tmp_path, {"messages": messages, "source": "web", "lang": "en"})
+    rows = read(path, format="messages")
+    assert rows.passed_over == {"messages[].name": 1, "messages[].id": 1, "source": 1, "lang": 1}
+
+
+def test_two_system_texts(tmp_path):
+    messages = [{"role": "system", "content": "Be kind."}, USER, ASSISTANT]
+    path = save(tmp_path, {"messages": messages, "system": "Be kind."})
+    assert texts(read(path, format="messages").examples[0])[0] == ("system", "Be kind.")
+    path = save(tmp_path, {"messages": messages, "system": "Be a pirate."})
+    message = refused(path, format="messages")
+    assert "system: one text in its column, another one in the messages" in message
+
+
+@pytest.mark.parametrize("row_format", ["alpaca", "question_cot_answer"])
+def test_every_format_reads_a_system_column(tmp_path, row_format):
+    row = {"instruction": Q, "output": A, "question": Q, "answer": A, "system": "Be kind."}
+    rows = read(save(tmp_path, row), format=row_format)
+    assert texts(rows.examples[0]) == [("system", "Be kind."), ("user", Q), ("assistant", A)]
+
+
+def test_thoughts_of_a_column_in_any_format(tmp_path):
+    path = save(tmp_path, {"prompt": Q, "completion": A, "why": "Flour."})
+    rows = read(path, columns={"cot": "why"}, cot="think")
+    assert texts(rows.examples[0])[-1][1] == f"<think>\nFlour.\n</think>\n\n{A}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([USER]),
+        str([USER]),
+        json.dumps(json.dumps([USER])),
+        json.dumps([{"from": "human", "value": Q}]),
+        json.dumps(USER),
+        f" {json.dumps([USER], indent=1)}\n",
+    ],
+)
+def test_messages_as_text_of_any_notation(tmp_path, text):
+    pl.DataFrame({"prompt": [text], "completion": [str([ASSISTANT])]}).write_csv(tmp_path / "a.csv")
+    assert texts(read(tmp_path / "a.csv").examples[0]) == [("user", Q), ("assistant", A)]
+
+
+def test_text_that_looks_like_messages_and_is_cut(tmp_path):
+    message = refused(save(tmp_path, {"prompt": str([USER])[:-3], "completion": A}))
+    assert "prompt: text of messages that cannot be read (1)" in message
+
+
+def test_messages_by_columns(tmp_path):
+    """A list of structs as some versions of the datasets library store it."""
+    row = {"role": ["user", "assistant"], "content": [Q, A]}
+    rows = read(save(tmp_path, {"messages": row}), format="messages")
+    assert texts(rows.examples[0]) == [("user", Q), ("assistant", A)]
+
+
+def test_one_text_part_as_content(tmp_path):
+    parts = [{"type": "text", "text": A, "image_url": None}]
+    path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": parts}]})
+    assert texts(read(path, format="messages").examples[0])[-1] == ("assistant", A)
+    parts.append({"type": "image_url", "image_url": "a.png"})
+    path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": parts}]})
+    assert "assistant: not text (1)" in refused(path, format="messages")
+
+
+@pytest.mark.parametrize("text", ["nan", "None", "[ERROR] timed out", "<noinput>", "N/A"])
+@pytest.mark.parametrize("column", ["prompt", "completion"])
+def test_text_that_stands_for_nothing_in_any_column(tmp_path, column, text):
+    refused(save(tmp_path, {"prompt": Q, "completion": A} | {column: text}))
+
+
+def test_a_header_line_in_the_middle(tmp_path):
+    (tmp_path / "a.csv").write_text(f"prompt,completion\n{Q},{A}\nprompt,completion\n{Q},No.\n")
+    rows = read(tmp_path / "a.csv", max_bad_share=0.5)
+    assert rows.reasons == {"the header again": 1}
+    assert len(rows.examples) == 2
+
+
+def test_a_key_that_is_there_twice(tmp_path):
+    (tmp_path / "a.jsonl").write_text(f'{{"prompt": "{Q}", "prompt": "x", "completion": "{A}"}}\n')
+    assert "key 'prompt' occurs twice (1)" in refused(tmp_path / "a.jsonl")
+
+
+def test_one_column_for_two_meanings(tmp_path):
+    path = save(tmp_path, {"text": Q})
+    message = refused(path, columns={"prompt": "text", "completion": "text"})
+    assert "columns: prompt and completion are both read from 'text'" in message
+
+
+def test_a_column_that_is_read_cannot_be_ignored(tmp_path):
+    path = save(tmp_path, {"prompt": Q, "completion": A})
+    assert "ignore: 'prompt' is read as 'prompt'" in refused(path, ignore=["prompt"])
+
+
+def test_an_optional_column_can_be_ignored(tmp_path):
+    path = save(tmp_path, {"instruction": Q, "input": "x", "output": A})
+    rows = read(path, format="alpaca", ignore=["input"])
+    assert texts(rows.examples[0])[0] == ("user", Q)
+    assert rows.passed_over == {"input": 1}
+
+
+def some_rows(first: int, last: int) -> str:
+    rows = [{"prompt": f"Number {n}?", "completion": f"{n}."} for n in range(first, last)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_twin_files_in_parts_and_in_folders(tmp_path):
+    for name, first, last in ("a/1.jsonl", 0, 20), ("a/2.jsonl", 20, 40), ("b/all.jsonl", 0, 40):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(some_rows(first, last))
+    message = refused(*sorted(tmp_path.rglob("*.jsonl")))
+    assert message.startswith("a/1.jsonl: 20 of its 20 different rows are also in b/all.jsonl")
+
+
+def test_parts_of_one_set_may_share_some_rows(tmp_path):
+    (tmp_path / "1.jsonl").write_text(some_rows(0, 20))
+    (tmp_path / "2.jsonl").write_text(some_rows(15, 40))
+    assert len(read(tmp_path / "1.jsonl", tmp_path / "2.jsonl").examples) == 45
+
+
+def test_heavy_unread_columns_are_not_loaded(tmp_path):
+    """Images of 1 MB beside 100 rows; they would be 100 MB in one batch."""
+    one = pa.table({"prompt": [Q], "completion": [A], "image": [b"\0" * 1_000_000]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", one.schema) as writer:
+        for _ in range(100):
+            writer.write_table(one)
+    before = pa.default_memory_pool().max_memory()
+    rows = read(tmp_path / "a.parquet")
+    assert (len(rows.examples), rows.passed_over) == (100, {"image": 100})
+    assert pa.default_memory_pool().max_memory() < before + 20_000_000
