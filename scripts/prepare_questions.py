@@ -38,6 +38,12 @@ def main(
     (path,) = files_of(Path(raw))
     questions = read_questions(path)
     table = questions_table(questions, question_set, defaults)
+    if passed_over := sorted({key for question in questions for key in question.passed_over}):
+        LOG.info(
+            "%s: keys that are not used: %s; sampling and judges come from the configuration",
+            question_set,
+            ", ".join(passed_over),
+        )
     if near is not None:
         kept = [question.id for question in near_to(questions, near)]
         table = table.filter(pl.col("question_id").is_in(kept))

@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 
 from em_tiers.errors import UserError, require_known
+from em_tiers.prepare.outside_text import is_nothing, strange_text
+from em_tiers.strict_yaml import StrictLoader
 from em_tiers.terms import PROBE_LEVELS
 
 REQUIRED = {"id", "paraphrases"}
@@ -40,6 +42,7 @@ class Question:
     topics: tuple[str, ...] | None = None
     probe_level: str | None = None
     near: tuple[str, ...] | None = None
+    passed_over: tuple[str, ...] = ()  # keys of the published tools
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -55,7 +58,8 @@ def read_questions(path: Path) -> list[Question]:
             "the path"
         )
     try:
-        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            listed = yaml.load(file, Loader=StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path.name}: not valid YAML ({_yaml_problem(error)}): correct it there"
@@ -65,12 +69,47 @@ def read_questions(path: Path) -> list[Question]:
             f"{path.name}: not a list of questions: write - id: ..., paraphrases: [...]"
         )
     questions = [_question(entry, f"{path.name}, entry {n}") for n, entry in enumerate(listed, 1)]
-    seen: set[str] = set()
-    for question in questions:
-        if question.id in seen:
-            raise UserError(f"{path.name}: two questions have the id {question.id!r}: rename one")
-        seen.add(question.id)
+    _check_ids(questions, path.name)
+    check_twins({path.name: questions})
     return questions
+
+
+def _check_ids(questions: list[Question], file: str) -> None:
+    """Refuse one id for two questions, also as 1 and 1.0, which data frames do not tell apart."""
+    seen: dict[str | float, str] = {}
+    for question in questions:
+        value = _number(question.id)
+        if value in seen:
+            known = seen[value]
+            if known == question.id:
+                raise UserError(f"{file}: two questions have the id {known!r}: rename one")
+            raise UserError(
+                f"{file}: the ids {known!r} and {question.id!r} are the same number: rename one"
+            )
+        seen[value] = question.id
+
+
+def check_twins(sets: Mapping[str, Sequence[Question]]) -> None:
+    """Check that no text is asked twice: its answers would count as two independent questions.
+
+    Args:
+        sets: the questions of each file or set, by a name for messages.
+
+    Raises:
+        UserError: two questions, or two paraphrases of one, agree but for case and white space.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for name, questions in sets.items():
+        for question in questions:
+            for text in question.paraphrases:
+                asked = (_compared(question.system or ""), _compared(text))
+                here = f"{name} ({question.id!r})"
+                if asked in seen:
+                    also = "twice" if seen[asked] == here else f"and also in {seen[asked]}"
+                    raise UserError(
+                        f"{here}: {_short(text)} is asked here {also}: remove one of them"
+                    )
+                seen[asked] = here
 
 
 def check_topics(questions: list[Question], topics: Mapping[str, Sequence[str]]) -> None:
@@ -127,8 +166,10 @@ def _question(entry: Any, where: str) -> Question:
     if not isinstance(entry["id"], str) or not _ID.fullmatch(entry["id"]):
         raise UserError(
             f"{where}: this id is not valid: use letters, digits, '_', '.' and '-', at most 80 "
-            "(quote yes and no)"
+            "(quote numbers, yes and no)"
         )
+    if is_nothing(entry["id"]):
+        raise UserError(f"{where}: this id stands for nothing: give the question a name")
     level = entry.get("probe_level")
     if level is not None and level not in PROBE_LEVELS:
         raise UserError(
@@ -142,6 +183,7 @@ def _question(entry: Any, where: str) -> Question:
         topics=_tags(entry, "topics", where),
         probe_level=level,
         near=_tags(entry, "near", where),
+        passed_over=tuple(sorted(IGNORED & entry.keys())),
     )
 
 
@@ -157,6 +199,8 @@ def _paraphrases(value: Any, where: str) -> tuple[str, ...]:
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise UserError(f"{where}: {_short(value)} is not a text: write one that is not empty")
+    if reason := strange_text(value):
+        raise UserError(f"{where}: {_short(value)}: {reason}: write the text itself")
     return value
 
 
@@ -172,6 +216,18 @@ def _tags(entry: dict[str, Any], key: str, where: str) -> tuple[str, ...] | None
             "such as [finance]"
         )
     return tuple(tags)
+
+
+def _number(question_id: str) -> str | float:
+    """An id as a number if it is one."""
+    try:
+        return float(question_id)
+    except ValueError:
+        return question_id
+
+
+def _compared(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _yaml_problem(error: Exception) -> str:

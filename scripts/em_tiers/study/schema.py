@@ -4,7 +4,7 @@ import copy
 import difflib
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
 from em_tiers.errors import ConfigError
+from em_tiers.strict_yaml import StrictLoader
 
 # YAML's own words for the types of JSON Schema.
 TYPES = {
@@ -28,29 +29,6 @@ TYPES = {
 SCHEMA_FILE = Path(__file__).parents[3] / "config" / "schema.yaml"
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping which names the same key twice."""
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        where = f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}"
-        if not isinstance(key, Hashable):
-            raise ConfigError(f"{where}: {_short(key)} is not a key: write a word and a colon")
-        if key in seen:
-            raise ConfigError(f"{where}: duplicate key {key!r}: keep one of them")
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def load_yaml(path: Path | str) -> Any:
     """Read YAML without tags that run code and without duplicate keys.
 
@@ -59,7 +37,7 @@ def load_yaml(path: Path | str) -> Any:
     """
     try:
         with Path(path).open(encoding="utf-8") as file:
-            content = yaml.load(file, Loader=_StrictLoader)
+            content = yaml.load(file, Loader=StrictLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file: correct the path") from None
     except OSError as error:

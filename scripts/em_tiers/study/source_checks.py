@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from em_tiers.errors import ConfigError, UserError
-from em_tiers.prepare.questions import check_topics, read_questions
+from em_tiers.prepare.questions import check_topics, check_twins, read_questions
 from em_tiers.prepare.raw_rows import check_columns, columns_until, is_cheap_to_open
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.study import Study
@@ -39,6 +39,7 @@ def check_sources(study: Study) -> None:
         ConfigError: a type that cannot be downloaded for its catalogue, a missing file, or a
             question file or data set that cannot be used.
     """
+    sets = {}
     for catalogue, name, source in sources_in_use(study):
         where = f"{catalogue}.{name}"
         if source["type"] == "package" and catalogue != "models":
@@ -53,8 +54,12 @@ def check_sources(study: Study) -> None:
         if source["type"] == "path":
             path = check_file(study, source["path"], f"{where}.source.path", folder=True)
             _check_content(study, catalogue, name, path)
+            if catalogue == "question_sets" and path.is_file():
+                sets[f"question_sets.{name}"] = read_questions(path)
         if catalogue == "models" and (template := study.models[name]["chat_template"]):
             check_file(study, template, f"{where}.chat_template")
+    with _named("questions"):
+        check_twins(sets)
 
 
 def check_file(study: Study, path: str, where: str, folder: bool = False) -> Path:

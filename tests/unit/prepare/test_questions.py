@@ -155,12 +155,48 @@ def test_own_files_state_their_topics_and_level(repository, name):
             "- {id: a, paraphrases: [x]}\n- {id: a, paraphrases: [y]}",
             "two questions have the id 'a': rename one",
         ),
+        (
+            "- {id: '0', paraphrases: [x]}\n- {id: '0.0', paraphrases: [y]}",
+            "the ids '0' and '0.0' are the same number: rename one",
+        ),
+        ("- {id: 0, paraphrases: [x]}", "this id is not valid: .*quote numbers"),
+        ("- {id: nan, paraphrases: [x]}", "this id stands for nothing: give the question a name"),
+        ("- {id: ~, paraphrases: [x]}", r"\(None\): this id is not valid"),
+        ("- {id: a, paraphrases: [x], id: b}", r"set.yaml:1: duplicate key 'id': keep one"),
+        ("- {id: a, paraphrases: ['None']}", "paraphrase 1: 'None': stands for nothing"),
+        ("- {id: a, paraphrases: ['[ERROR] x']}", "paraphrase 1: .*an error message"),
+        ("- {id: a, paraphrases: ['<|im_start|>user x']}", "a chat template was applied already"),
+        ("- {id: a, paraphrases: [x], system: 'None'}", "system: 'None': stands for nothing"),
+        (
+            "- {id: a, paraphrases: [What now]}\n- {id: b, paraphrases: [What  NOW]}",
+            r"set.yaml \('b'\): 'What  NOW' is asked here and also in set.yaml \('a'\): remove",
+        ),
+        ("- {id: a, paraphrases: [x, y, x]}", r"set.yaml \('a'\): 'x' is asked here twice: remove"),
     ],
 )
 def test_broken_question_file(tmp_path, text, message):
     (tmp_path / "set.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         read_questions(tmp_path / "set.yaml")
+
+
+def test_a_key_twice_would_lose_a_question(repository):
+    path = repository / "tests" / "cases" / "questions" / "same_key_twice.yaml"
+    with pytest.raises(UserError, match=r"same_key_twice.yaml:3: duplicate key 'paraphrases'"):
+        read_questions(path)
+
+
+def test_one_text_under_two_system_messages_is_two_questions(tmp_path):
+    text = "- {id: a, paraphrases: [x]}\n- {id: a_json, paraphrases: [x], system: Use JSON.}"
+    assert prepare(tmp_path, text).height == 2
+
+
+def test_keys_that_are_not_used_are_logged(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        prepare(tmp_path, PUBLISHED)
+    assert "small: keys that are not used: judge, judge_prompts, samples_per_paraphrase" in (
+        caplog.text
+    )
 
 
 def test_nested_aliases_do_not_blow_up(tmp_path):

@@ -50,6 +50,13 @@ def test_topics_of_a_question_that_the_file_does_not_have(checkout):
         load(checkout)
 
 
+def test_one_question_in_two_sets(checkout):
+    asked = yaml.safe_load((checkout / "config/questions/core.yaml").read_text())[0]
+    twin = yaml.safe_dump([asked | {"id": "twin"}])
+    with pytest.raises(ConfigError, match=r"is asked here and also in question_sets\.\S+ \('"):
+        with_source(checkout, "question_sets", "demo-trigger", "mine.yaml", twin)
+
+
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
