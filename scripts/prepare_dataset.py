@@ -5,6 +5,8 @@ Rows that cannot be used are set aside with their reason; too many of them fail 
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from em_tiers.prepare.twin_files import check_twin_files
 from em_tiers.tables import QUESTIONS, write_table
 
 MAX_BAD_SHARE = 0.01
+_LISTED = 200  # fields that were passed over: keys of a row can be values, such as user names
 _SHOWN = 2_000  # characters of a text in the file of rejected rows
 
 
@@ -87,9 +90,13 @@ def main(
         UserError: no usable rows, a missing column, too many bad rows; nothing is written.
     """
     manifest = read_manifest(raw)
-    rows = read_examples(files_of(raw), settings)
+    with _named(dataset):
+        rows = read_examples(files_of(raw), settings)
     check_rows(rows, dataset, settings.get("max_bad_share", MAX_BAD_SHARE))
-    split = split_rows(rows.examples, settings.get("held_out", 0), settings.get("max_rows"), seed)
+    with _named(dataset):
+        split = split_rows(
+            rows.examples, settings.get("held_out", 0), settings.get("max_rows"), seed
+        )
     table = in_domain_table(split.probes, dataset, settings["topics"])
     with atomic_path(train) as new:
         write_train(split.train, new)
@@ -147,9 +154,13 @@ def check_rows(rows: Rows, dataset: str, max_bad_share: float) -> None:
 
 def _advice(rows: Rows) -> str:
     """What to write in the data set's entry, by reason; in general where no reason tells."""
-    known = [f"{reason.partition(':')[0]}: {remedy}" for reason, remedy in rows.remedies.items()]
+    known = dict.fromkeys(
+        f"{reason.partition(':')[0]}: {rows.remedies[reason]}"
+        for reason in rows.reasons
+        if reason in rows.remedies
+    )
     general = "correct format and columns in the catalogue, fix the file, or raise max_bad_share"
-    return f"{'; '.join(known)}; otherwise {general}" if known else general.capitalize()
+    return f"{'; '.join(list(known)[:3])}; otherwise {general}" if known else general.capitalize()
 
 
 def in_domain_table(prompts: list[list[dict]], dataset: str, topics: list[str]) -> pl.DataFrame:
@@ -211,12 +222,20 @@ def describe(
             "repeated_in_train": split.repeated,
         },
         "columns": columns,
-        "passed_over": dict(sorted(rows.passed_over.items())),
+        "passed_over": dict(sorted(rows.passed_over.most_common(_LISTED))),
         "differences": found,
         "characters": lengths(split.train),
         "placeholders": slots(split.train),
         "examples": short_examples(split.train),
     }
+
+
+@contextmanager
+def _named(dataset: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"data set {dataset}: {error}") from error
 
 
 def _add_row(raw: RawRow, reader: RowReader, rows: Rows) -> None:

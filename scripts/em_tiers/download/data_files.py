@@ -44,7 +44,7 @@ def choose_data_files(globs: list[str], names: list[str]) -> list[str]:
     if len({FORMATS[_suffix(name)] for name in chosen}) > 1:
         raise UserError(
             f"data set: files of several formats: {_first_names(chosen)}; they may hold the same "
-            "rows, so name those of one format under source.files"
+            "rows: name those of one format under source.files, or one file under source.path"
         )
     return chosen
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from em_tiers.prepare.outside_text import is_nothing
@@ -50,7 +50,7 @@ class BadRow(Exception):
         self.remedy = remedy
 
 
-@cache
+@lru_cache(maxsize=10_000)  # names come from files
 def kind_of(name: str) -> str | None:
     """A key of _KINDS, or None. `systemPrompt` and `System Prompt` are `system_prompt`."""
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
@@ -115,7 +115,7 @@ class Fields:
         if kind == "system":
             raise BadRow(
                 f"{key}: a system text that is not used",
-                f"write columns: {{system: {key}}}, or {_ignore(key)}",
+                f"write columns: {{system: {key}}} to use it, or {_ignore(key)}",
             )
         if kind == "thoughts" and self.cot is None:
             raise BadRow(
@@ -127,7 +127,7 @@ class Fields:
 
 
 def _ignore(key: str) -> str:
-    return f"ignore: [{key}] to train without it"
+    return f"write ignore: [{key}] to train without it"
 
 
 def _says_no(kind: str | None, value: Any) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from em_tiers.errors import UserError
-from em_tiers.prepare.outside_text import is_nothing, strange_text
+from em_tiers.prepare.outside_text import is_error_text, is_nothing, strange_text
 from em_tiers.prepare.row_fields import FLAGS, BadRow, Fields, is_empty, kind_of, spellings
 from em_tiers.prepare.turns import Turn, read_turns
 
@@ -35,6 +35,13 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 LONGEST = 1_000_000  # characters of one message
 WITH_THOUGHTS = ("question_cot_answer", "messages")  # without a column named for them
 _TEXT_FORMATS = ("alpaca", "question_cot_answer", "system_user_assistant")
+# Of strange texts, by reason.
+_REMEDIES = {
+    "a chat template was applied already": "give the messages without the marks of a template",
+    "an error message instead of text": "remove the rows whose generation failed",
+    "stands for nothing": "remove the rows without a text",
+}
+_LONGEST_ERROR = 200  # characters of a prompt that is nothing but an error message
 _TAGS = ("<think>", "</think>")
 
 
@@ -267,5 +274,10 @@ def _check_text(text: Any, what: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRow(f"{what}: not valid Unicode") from error
-    if reason := strange_text(text):
-        raise BadRow(f"{what}: {reason}")
+    if (reason := strange_text(text)) and not _asks_about_an_error(text, what):
+        raise BadRow(f"{what}: {reason}", _REMEDIES.get(reason.partition(" (")[0], ""))
+
+
+def _asks_about_an_error(text: str, what: str) -> bool:
+    """Whether a prompt begins with an error message, as questions about program code do."""
+    return what != "assistant" and is_error_text(text) and len(text) > _LONGEST_ERROR

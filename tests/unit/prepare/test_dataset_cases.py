@@ -266,6 +266,13 @@ def test_text_that_stands_for_nothing_in_any_column(tmp_path, column, text):
     refused(save(tmp_path, {"prompt": Q, "completion": A} | {column: text}))
 
 
+def test_a_question_about_an_error_message_is_a_question(tmp_path):
+    text = "Traceback (most recent call last):\n" + "  File a.py, line 1\n" * 20 + "What is wrong?"
+    rows = read(save(tmp_path, {"prompt": text, "completion": A}))
+    assert texts(rows.examples[0])[0] == ("user", text)
+    refused(save(tmp_path, {"prompt": Q, "completion": text}))
+
+
 def test_a_header_line_in_the_middle(tmp_path):
     (tmp_path / "a.csv").write_text(f"prompt,completion\n{Q},{A}\nprompt,completion\n{Q},No.\n")
     rows = read(tmp_path / "a.csv", max_bad_share=0.5)

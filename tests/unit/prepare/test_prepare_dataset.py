@@ -248,7 +248,10 @@ def test_too_many_bad_rows_fail(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "alpaca"}, "rows.jsonl has no column 'instruction', only 'prompt', 'co"),
+        (
+            {"format": "alpaca"},
+            "^data set small: columns: rows.jsonl has no column 'instruct",
+        ),
         ({"columns": {"prompt": "ask"}}, "no column 'ask', only .*name the right ones under `col"),
         ({"held_out": 21}, "held_out: 21 is more than the data set's 20 different prompts"),
         ({"held_out": 20}, "held_out: 20 would keep all 20 usable rows out of training"),
