@@ -126,7 +126,7 @@ def read_examples(files: list[Path], settings: dict[str, Any]) -> Rows:
     ends = []  # how many examples there are after each file
     for path in files:
         rows.columns.update(dict.fromkeys(header_of(path)))
-        for raw in read_rows(path, reader.columns):
+        for raw in read_rows(path, reader.columns - _odd_columns(path, reader)):
             _add_row(raw, reader, rows)
         ends.append(len(rows.examples))
     check_columns(files, rows.columns, needed, settings["format"])
@@ -236,6 +236,17 @@ def _named(dataset: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"data set {dataset}: {error}") from error
+
+
+def _odd_columns(path: Path, reader: RowReader) -> set[str]:
+    """Columns of bytes, times and the like that no format reads: a weight or a text is neither."""
+    if path.suffix.lower() != ".parquet":
+        return set()
+    from pyarrow import parquet, types
+
+    odd = (types.is_temporal, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    schema = parquet.read_schema(path)
+    return {f.name for f in schema if any(is_odd(f.type) for is_odd in odd)} - reader.used
 
 
 def _add_row(raw: RawRow, reader: RowReader, rows: Rows) -> None:

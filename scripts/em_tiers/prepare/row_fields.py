@@ -28,7 +28,7 @@ _KINDS = {
         thought thinking_content cot chain_of_thought complex_cot""",
     # No format can put these into a training row.
     "content": """tools functions tool_calls tool_call tool_call_id function_call tool_responses
-        chat_template_kwargs documents history refusal input context attachments""",
+        chat_template_kwargs enable_thinking documents history refusal input context attachments""",
     # The same; not read from a column, because they could fill the memory.
     "media": "image images video videos audio audios pixel_values",
 }

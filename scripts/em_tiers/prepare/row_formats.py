@@ -14,6 +14,7 @@ before the answer. A prompt, chosen or completion may be text or a list of messa
 reads them. Text is kept as it is.
 """
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -41,6 +42,9 @@ _REMEDIES = {
     "an error message instead of text": "remove the rows whose generation failed",
     "stands for nothing": "remove the rows without a text",
 }
+# A prompt such as "USER: ... ASSISTANT:" or "### Instruction: ... ### Response:".
+_TURN = re.compile(r"(?:\A|\s)(?:#+ ?)?(?:Human|HUMAN|User|USER|Instruction) ?:")
+_OPEN_TURN = re.compile(r"\s(?:#+ ?)?(?:Assistant|ASSISTANT|Response|AI|GPT) ?:\s*\Z")
 _LONGEST_ERROR = 200  # characters of a prompt that is nothing but an error message
 _TAGS = ("<think>", "</think>")
 
@@ -57,7 +61,8 @@ class RowReader:
 
     Attributes:
         needed: columns that must be in the file.
-        columns: all columns that are read; a file has few of them.
+        used: columns that the format reads.
+        columns: these, and names of fields that may change what a row means.
         fields: decides about the other fields, and counts those that were passed over.
     """
 
@@ -66,8 +71,8 @@ class RowReader:
         self.fields = fields
         self._convert = _CONVERSIONS[row_format]
         self._names = names
-        self._used = frozenset(names.values())
-        self.columns = self._used | (spellings(fields.cot) - fields.ignored)
+        self.used = frozenset(names.values())
+        self.columns = self.used | (spellings(fields.cot) - fields.ignored)
 
     def __call__(self, row: dict[str, Any]) -> Example:
         """The Example of a row.
@@ -78,7 +83,7 @@ class RowReader:
         if absent := [column for column in self.needed if column not in row]:
             raise BadRow(f"{absent[0]}: missing")
         for column, value in row.items():
-            if column not in self._used:
+            if column not in self.used:
                 self.fields.check(column, value, column)
         values = {name: row.get(column) for name, column in self._names.items()}
         turns = _with_system(values.get("system"), self._convert(values))
@@ -274,7 +279,10 @@ def _check_text(text: Any, what: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRow(f"{what}: not valid Unicode") from error
-    if (reason := strange_text(text)) and not _asks_about_an_error(text, what):
+    reason = strange_text(text)
+    if what == "user" and not reason and _OPEN_TURN.search(text[-40:]) and _TURN.search(text):
+        reason = "a chat template was applied already (its turn of the assistant is open)"
+    if reason and not _asks_about_an_error(text, what):
         raise BadRow(f"{what}: {reason}", _REMEDIES.get(reason.partition(" (")[0], ""))
 
 

@@ -20,9 +20,10 @@ _ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "model", "bot", "ai"), "assistant"),
 }
-_LOOKS_LIKE_MESSAGES = re.compile(
-    r"""\s*"?\\?[\[{]\s*\{?\s*\\?["'](?:role|from|content|value)\\?["']\s*:"""
-)
+# How Python, JSON, or JSON inside JSON write a list of messages; only its first part is looked at.
+_LIST = re.compile(r"""\s*(?:array\()?["']?[\[{]\s*\{?\s*\\?["']""")
+_KEYS = [[re.compile(rf"""["']{key}\\?["']\s*:""") for key in notation] for notation in _NOTATIONS]
+_LOOKED_AT = 2_000  # characters
 
 
 class Turn(NamedTuple):
@@ -75,13 +76,20 @@ def messages_of_text(text: str, column: str) -> Any:
     found = messages_in_text(text)
     if found is not None:
         return found
-    if not _LOOKS_LIKE_MESSAGES.match(text):
+    if not _looks_like_messages(text):
         return text
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise BadRow(f"{column}: text of messages that cannot be read") from error
     return messages_of_text(value, column) if isinstance(value, str) else value
+
+
+def _looks_like_messages(text: str) -> bool:
+    start = text[:_LOOKED_AT]
+    return _LIST.match(start) is not None and any(
+        all(key.search(start) for key in keys) for keys in _KEYS
+    )
 
 
 def _transposed(value: dict[str, Any]) -> Any:

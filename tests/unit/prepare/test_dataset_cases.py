@@ -110,6 +110,15 @@ def test_an_unread_column_that_python_cannot_hold():
     assert list(rows.passed_over.values()) == [len(rows.examples)]
 
 
+@pytest.mark.parametrize("name", ["weight", "context", "labels"])
+def test_a_column_of_bytes_or_times_is_not_read_whatever_its_name(tmp_path, name):
+    endless = pa.array([2**62], pa.duration("us"))
+    table = pa.table({"prompt": [Q], "completion": [A], name: endless})
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows = read(tmp_path / "a.parquet")
+    assert (len(rows.examples), rows.passed_over) == (1, {name: 1})
+
+
 def test_a_list_named_as_lines():
     rows = read(CASES / "array_named.jsonl")
     assert len(split_rows(rows.examples, 0, None, 0).train) == 2
@@ -232,6 +241,7 @@ def test_thoughts_of_a_column_in_any_format(tmp_path):
         json.dumps([{"from": "human", "value": Q}]),
         json.dumps(USER),
         f" {json.dumps([USER], indent=1)}\n",
+        str([{"name": None, **USER}]),
     ],
 )
 def test_messages_as_text_of_any_notation(tmp_path, text):
@@ -264,6 +274,29 @@ def test_one_text_part_as_content(tmp_path):
 @pytest.mark.parametrize("column", ["prompt", "completion"])
 def test_text_that_stands_for_nothing_in_any_column(tmp_path, column, text):
     refused(save(tmp_path, {"prompt": Q, "completion": A} | {column: text}))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "USER: How is bread made? ASSISTANT:",
+        "\n\nHuman: How is bread made?\n\nAssistant:",
+        "Below is an instruction.\n\n### Instruction:\nMake bread.\n\n### Response:\n",
+        "<s>[INST] How is bread made? [/INST]",
+        "<start_of_turn>user\nHow is bread made?<end_of_turn>\n<start_of_turn>model\n",
+        "<|start_header_id|>user<|end_header_id|>\n\nHow is bread made?<|eot_id|>",
+    ],
+)
+def test_templates_of_any_family(tmp_path, prompt):
+    message = refused(save(tmp_path, {"prompt": prompt, "completion": A}))
+    assert "user: a chat template was applied already" in message
+    assert "user: give the messages without the marks of a template" in message
+
+
+def test_a_prompt_may_speak_of_users_and_assistants(tmp_path):
+    text = "User: and Assistant: are words.\nWrite a reply:"
+    rows = read(save(tmp_path, {"prompt": text, "completion": A}))
+    assert texts(rows.examples[0])[0] == ("user", text)
 
 
 def test_a_question_about_an_error_message_is_a_question(tmp_path):
