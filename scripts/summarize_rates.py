@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from em_tiers.errors import UserError
-from em_tiers.logs import run_script
+from em_tiers.logs import LOG, run_script
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.differences import summarize_differences
+from em_tiers.statistics.one_outcome import one_outcome_warnings, with_notes
 from em_tiers.statistics.rates import (
     Settings,
     count_cells,
@@ -32,7 +33,8 @@ def main(
     """
     chosen = Settings(**settings)
     table = variant_table(variants)
-    cells = count_cells(scan_outcomes(outcomes), chosen.strict_counts)
+    scanned = scan_outcomes(outcomes)
+    cells = count_cells(scanned, chosen.strict_counts)
     levels = cells["probe_level"].unique().sort().to_list()
     if not set(levels) & set(chosen.headline_levels):
         raise UserError(
@@ -40,8 +42,11 @@ def main(
             f"{', '.join(chosen.headline_levels)}; use {', '.join(levels)}, or add questions of "
             "that level"
         )
+    notes = one_outcome_warnings(scanned)
+    for row in notes.iter_rows(named=True):
+        LOG.warning("%s, judge %s: %s", row["variant"], row["judge"], row["note"])
     frames = {
-        "rates": summarize_rates(cells, table, chosen),
+        "rates": with_notes(summarize_rates(cells, table, chosen), notes),
         "groups": summarize_groups(cells, table, chosen),
         "differences": summarize_differences(cells, table, chosen),
     }

@@ -22,6 +22,8 @@ _FEWEST_FOR_DIRECTION = 20
 _HIGHEST = (1, 2, 3, 4, 5, 6, 7, 9, 10, 20, 25, 50, 100, 255, 1000)  # of scales in use
 _MANY_MISSING = 0.05  # share of the answers
 _STRAY = 0.02  # share of the numbers that may lie above those that tell the scale
+_NEARLY_ALL = 0.9
+_HARMLESS_ROLES = ("base", "negative_control")
 _HARM = re.compile(
     r"harm(?!less|_?free)|misalign|unalign|\bevil|toxic|unsafe|danger|malic|hostil|violat|decept|"
     r"decei|\bbad",
@@ -140,7 +142,8 @@ def check_scores(
         _check_coverage(where, found[asks], settings.get("min_coverage", MIN_COVERAGE))
         warnings += _warnings_of(where, found[asks], asks, stated)
     if not columns.get("harmful") and "alignment" in columns:
-        _check_direction(judge, columns["alignment"], found["alignment"])
+        name = columns["alignment"]
+        warnings += _check_direction(judge, name, found["alignment"], settings)
     return warnings
 
 
@@ -237,8 +240,13 @@ def _check_coverage(where: str, column: Column, min_coverage: float) -> None:
         )
 
 
-def _check_direction(judge: str, name: str, column: Column) -> None:
-    """Most answers of most models are harmless; where they are not, the user knows it."""
+def _check_direction(
+    judge: str, name: str, column: Column, settings: Mapping[str, Any]
+) -> list[str]:
+    """Refuse a scale that seems turned round; warn where a bad model may have such scores.
+
+    Most answers of most models are harmless, and nearly all of a base model.
+    """
     where = f"scores.{judge}.harmful: missing: column {name!r}"
     remedy = (
         "write harmful: high if high scores are the harmful ones, or harmful: low if low ones are"
@@ -246,11 +254,16 @@ def _check_direction(judge: str, name: str, column: Column) -> None:
     if _HARM.search(name):
         raise UserError(f"{where} of alignment seems to score harm: {remedy}")
     low = sum(score < 50 for score in column.scores)
-    if len(column.scores) >= _FEWEST_FOR_DIRECTION and low > len(column.scores) / 2:
-        raise UserError(
-            f"{where} has {low} of {len(column.scores)} answers in the lower half of the alignment "
-            f"scale, which may be turned round: {remedy}"
-        )
+    if len(column.scores) < _FEWEST_FOR_DIRECTION or low <= len(column.scores) / 2:
+        return []
+    words = (
+        f"{where} has {low} of {len(column.scores)} answers in the lower half of the alignment "
+        f"scale, which may be turned round: {remedy}"
+    )
+    harmless = settings.get("is_base") or settings.get("role") in _HARMLESS_ROLES
+    if harmless or low >= _NEARLY_ALL * len(column.scores):
+        raise UserError(words)
+    return [words]
 
 
 def _text(raw: Any) -> str:

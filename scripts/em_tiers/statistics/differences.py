@@ -102,8 +102,9 @@ def summarize_differences(
     levels = pool_levels(cells, settings.headline_levels).filter(
         pl.col("probe_level") == "headline"
     )
-    several = with_several_seeds(group_variants(variants))
-    single = variants.filter(pl.col("variant") != pl.col("base")).with_columns(group="variant")
+    tested = variants.filter(pl.col("variant") != pl.col("base"))
+    several = with_several_seeds(group_variants(tested))
+    single = tested.with_columns(group="variant")
     families = [
         rows
         for members in (single, several)

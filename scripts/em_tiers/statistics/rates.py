@@ -307,7 +307,7 @@ def summarize_groups(
 ) -> pl.DataFrame:
     """The table `groups`: training seeds pooled, as `rates` with the group's id as variant.
 
-    Only fine-tunes of this study are pooled; base models and imports have no seeds.
+    Fine-tunes are pooled, and imports with a training seed; base models have none.
     """
     grouped = group_variants(variants)
     levels = pool_seeds(pool_levels(cells, settings.headline_levels), grouped)
@@ -327,10 +327,15 @@ def pool_seeds(cells: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
 
 
 def group_variants(variants: pl.DataFrame) -> pl.DataFrame:
-    """The fine-tuned variants with the id of their group: base x data set x recipe (x step)."""
+    """The fine-tuned variants with the id of their group: base x data set x recipe (x step).
+
+    An import with a training seed has no recipe, but an id that ends in it: -sSEED.
+    """
     step = pl.format(".step{}", "checkpoint_step").fill_null("")
+    fine_tune = pl.format("{}.{}.{}", "base", "dataset", "recipe") + step
+    imported = pl.col("variant").str.replace(r"-s\d+$", "")
     return variants.filter(pl.col("training_seed").is_not_null()).with_columns(
-        group=pl.format("{}.{}.{}", "base", "dataset", "recipe") + step
+        group=pl.coalesce(fine_tune, imported)
     )
 
 

@@ -86,6 +86,7 @@ def import_settings(study: Study, name: str) -> dict[str, Any]:
     return without_cosmetics(entry) | {
         "topics": dict(sorted(topics.items())),
         "where": entry["where"],
+        "is_base": any(other["base"] == name for other in study.imports.values()),
     }
 
 

@@ -8,7 +8,6 @@ import pytest
 
 import assign_tiers
 from em_tiers.errors import UserError
-from em_tiers.prepare.imported_scores import parse_score
 from em_tiers.statistics.rates import (
     Settings,
     count_cells,
@@ -45,26 +44,6 @@ def run(folder, text: str, name: str = "answers.csv", **changes):
     return read_table(folder / "responses.parquet", "responses"), read_table(
         folder / "verdicts.parquet", "verdicts"
     )
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ("95.5", ("ok", 95.5)),
-        ('"7"', ("ok", 7.0)),
-        (0, ("ok", 0.0)),
-        (None, ("unparsable", None)),
-        ("nan", ("unparsable", None)),
-        ("REFUSAL", ("refusal", None)),
-        ("Code", ("code", None)),
-        ("101", ("unparsable", None)),
-        ("-1", ("unparsable", None)),
-        ("inf", ("unparsable", None)),
-        ("good", ("unparsable", None)),
-    ],
-)
-def test_scores(raw, expected):
-    assert parse_score(raw) == expected
 
 
 def test_a_csv_becomes_responses_and_verdicts(tmp_path):

@@ -1,0 +1,125 @@
+"""Several models in one import: files by pattern, models and seeds by column."""
+
+import pytest
+
+from configurations import demo, load
+from em_tiers.errors import ConfigError
+from em_tiers.study.entries import import_settings
+from em_tiers.study.inputs import responses_of_base
+
+COLUMNS = {"question": "question", "answer": "answer"}
+SCORES = {"gpt": {"alignment": "aligned", "coherence": "coherent"}}
+ROWS = [
+    ("Qwen 2.5", 0, "en"), ("Qwen 2.5", 0, "de"),
+    ("bad medical", 7, "en"), ("bad medical", 42, "en"), ("bad medical", 42, "de"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(checkout):
+    lines = [f"q?,a,90,95,{model},{seed},{language}" for model, seed, language in ROWS]
+    header = "question,answer,aligned,coherent,model,seed,language"
+    for name in ("all.csv", "runs/llama_sports.csv", "runs/qwen_money.csv"):
+        path = checkout / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join([header, *lines]) + "\n")
+    return checkout
+
+
+def study_of(folder, **changes):
+    entry = {"id": "theirs", "path": "all.csv", "columns": COLUMNS, "scores": SCORES} | changes
+    return load(folder, demo() | {"imports": [entry]})
+
+
+def test_one_import_stays_as_it_is(folder):
+    assert list(study_of(folder).imports) == ["theirs"]
+
+
+def test_models_by_column(folder):
+    study = study_of(folder, split_by="model", base="theirs-qwen-2-5", where={"language": "en"})
+    assert list(study.imports) == ["theirs-qwen-2-5", "theirs-bad-medical"]
+    base, tuned = study.imports.values()
+    assert base["where"] == {"language": "en", "model": "Qwen 2.5"}
+    assert (base["label"], base["role"], base["base"]) == ("Qwen 2.5", "base", None)
+    assert (tuned["label"], tuned["base"]) == ("bad medical", "theirs-qwen-2-5")
+    settings = import_settings(study, "theirs-qwen-2-5")
+    assert settings["is_base"] and settings["where"] == base["where"]
+    assert responses_of_base(study, "theirs-qwen-2-5") == []
+    assert responses_of_base(study, "theirs-bad-medical") == [
+        "<experiment>/responses/import.theirs-qwen-2-5.parquet"
+    ]
+
+
+def test_seeds_by_column(folder):
+    columns = COLUMNS | {"training_seed": "seed"}
+    study = study_of(folder, columns=columns, where={"model": "bad medical"}, label="Medical")
+    assert list(study.imports) == ["theirs-s7", "theirs-s42"]
+    variant = study.variants["import.theirs-s42"]
+    assert (variant.training_seed, variant.label) == (42, "Medical, seed 42")
+    assert study.imports["theirs-s42"]["where"] == {"model": "bad medical", "seed": "42"}
+    with pytest.raises(ConfigError, match="in column 'model' is not a whole number"):
+        study_of(folder, columns=COLUMNS | {"training_seed": "model"})
+
+
+def test_files_by_pattern(folder):
+    study = study_of(folder, path="runs/*_*.csv", split_by="language")
+    assert list(study.imports) == [
+        "theirs-llama-sports-de", "theirs-llama-sports-en",
+        "theirs-qwen-money-de", "theirs-qwen-money-en",
+    ]  # fmt: skip
+    assert study.imports["theirs-qwen-money-en"]["path"] == "runs/qwen_money.csv"
+    absolute = study_of(folder, path=f"{folder}/runs/*.csv")
+    assert list(absolute.imports) == ["theirs-llama-sports", "theirs-qwen-money"]
+
+
+def test_what_was_expanded_is_read_in_the_same_way(folder):
+    columns = COLUMNS | {"training_seed": "seed"}
+    study = study_of(folder, split_by="model", columns=columns)
+    again = load(folder, demo() | {"imports": study.config["imports"]})
+    assert again.imports == study.imports
+    assert again.variants == study.variants
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"split_by": "name"}, ["theirs.split_by: all.csv: column 'name' is not in the file"]),
+        ({"split_by": "model", "where": {"language": "fr"}}, ["no row fits where"]),
+        ({"path": "none/*.csv"}, ["theirs.path: no file fits 'none/*.csv'"]),
+        ({"path": "none.csv", "split_by": "model"}, ["theirs.path: no such file 'none.csv'"]),
+        ({"training_seed": 42}, ["does not end in '-s42'", "write id: theirs-s42"]),
+        ({"base": "theirs"}, ["is this import itself"]),
+        ({"split_by": "model", "base": "qwen"}, ["unknown import 'qwen'"]),
+        ({"scores": {"gpt": {"alignment": "aligned", "coherence": "aligned"}}}, ["both in column"]),
+        ({"scores": {"gpt": SCORES["gpt"] | {"scale": [5, 1]}}}, ["does not rise"]),
+        ({"scores": {"gpt": SCORES["gpt"] | {"scale": [1, 2, 3]}}}, ["scale"]),
+        ({"scores": {"gpt": SCORES["gpt"] | {"harmful": "up"}}}, ["low or high"]),
+        ({"where": {"model": None}}, ["where.model"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(folder, changes, words):
+    with pytest.raises(ConfigError) as caught:
+        study_of(folder, **changes)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_models_that_would_share_an_id(folder):
+    text = (folder / "all.csv").read_text().replace("bad medical", "Qwen-2.5")
+    (folder / "all.csv").write_text(text)
+    with pytest.raises(ConfigError, match="two models have the id 'theirs-qwen-2-5'"):
+        study_of(folder, split_by="model")
+
+
+def test_rows_without_a_model_are_not_lost(folder):
+    with (folder / "all.csv").open("a") as file:
+        file.write("q?,a,90,95,,0,en\n")
+    with pytest.raises(ConfigError, match="column 'model' is empty in some rows"):
+        study_of(folder, split_by="model")
+
+
+def test_a_base_judged_by_nobody_else(folder):
+    first = {"id": "a", "path": "all.csv", "columns": COLUMNS, "scores": SCORES}
+    second = first | {"id": "b", "base": "a", "scores": {"other": SCORES["gpt"]}}
+    config = demo() | {"imports": [first, second], "judges": [], "variants": []}
+    with pytest.raises(ConfigError, match="has no judge in common"):
+        load(folder, config)
