@@ -36,7 +36,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_number(text: str) -> int | float:
-    # Python refuses to read more than 4,300 digits; a column that nobody reads may hold them.
+    # Python refuses to read more than 4,300 digits; an unread column may hold them.
     return int(text) if len(text) < 4000 else float(text)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# What programs write where there is no value. Not any case: "Na" is an answer about sodium.
+# What programs write for an absent value. Not any case: "Na" is an answer about sodium.
 _NOTHING = re.compile(
     r"""nan|NaN|NAN|None|none|NONE|null|NULL|Null|nil|NIL|NA|N/A|n/a|\#N/A|NaT|undefined|-
     |(?i:[<(\[]\s*(?:n/?a|nan|none|null|nil|empty|no[\s_]?(?:input|output|answer|response|text))

@@ -85,6 +85,9 @@ def _seeds(study: Study, entry: dict[str, Any], where: str) -> Iterator[dict[str
         yield entry
         return
     columns = {key: name for key, name in entry["columns"].items() if key != "training_seed"}
+    if entry["id"] == entry["base"]:  # the base model, which was not trained here
+        yield entry | {"columns": columns}
+        return
     for value in _values(study, entry, column, f"{where}.columns.training_seed"):
         if not value.isdecimal():
             raise ConfigError(

@@ -61,6 +61,15 @@ def test_seeds_by_column(folder):
         study_of(folder, columns=COLUMNS | {"training_seed": "model"})
 
 
+def test_a_base_in_the_file_has_no_seeds(folder):
+    columns = COLUMNS | {"training_seed": "seed"}
+    study = study_of(folder, split_by="model", columns=columns, base="theirs-qwen-2-5")
+    names = ["theirs-qwen-2-5", "theirs-bad-medical-s7", "theirs-bad-medical-s42"]
+    assert list(study.imports) == names
+    assert study.variants["import.theirs-qwen-2-5"].training_seed is None
+    assert {v.base for v in study.variants.values() if v.imported} == {"import.theirs-qwen-2-5"}
+
+
 def test_files_by_pattern(folder):
     study = study_of(folder, path="runs/*_*.csv", split_by="language")
     assert list(study.imports) == [
