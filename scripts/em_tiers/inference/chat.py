@@ -10,21 +10,46 @@ by a model whose answer is shown to a judge, must not close the turn.
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from em_tiers.errors import UserError
 from em_tiers.placeholders import check_complete
+from em_tiers.thinking import (
+    KNOWN_MARKS,
+    THINK,
+    THINKING,
+    Marks,
+    marks_in_template,
+    split_thinking,
+    thinking_switch,
+)
 
 Message = dict[str, str]
-THINKING = ("none", "off", "on")
 
-# Llama 3 templates print today's date unless one is given, and then every prompt (and so every
-# request hash) would change over night. Other templates ignore the variable.
-FIXED_DATE = "26 Jul 2024"
+# Many templates print today's date, and then every prompt (and so every request hash) would change
+# over night. Llama 3 takes it from `date_string`; Mistral, Granite and gpt-oss ask the clock.
+FIXED_DAY = datetime(2024, 7, 26)
+FIXED_DATE = FIXED_DAY.strftime("%d %b %Y")
 
-_THINK_BLOCK = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
+
+class TemplateError(UserError):
+    """Messages that a chat template cannot carry. `problem` is one word of PROBLEMS."""
+
+    def __init__(self, problem: str, message: str):
+        super().__init__(f"chat template: {message}")
+        self.problem = problem
+
+
+PROBLEMS = {
+    "refused": "the template refuses the messages, often a system message",
+    "message_dropped": "the text of a message is not in the prompt",
+    "prompt_differs": "the prompt of training is not the prompt of sampling",
+    "answer_dropped": "a part of the answer would not be learnt",
+    "no_end_token": "no special token ends the assistant's turn",
+}
 
 
 def load_tokenizer(model_dir: Path | str, chat_template: Path | str | None = None) -> Any:
@@ -54,28 +79,72 @@ def load_tokenizer(model_dir: Path | str, chat_template: Path | str | None = Non
     return tokenizer
 
 
-def check_thinking(tokenizer: Any, thinking: str) -> None:
-    """Raise UserError where the thinking policy is unknown or the template cannot carry it out."""
-    template = tokenizer.chat_template
+def check_thinking(tokenizer: Any, thinking: str, marks: Marks | None = None) -> None:
+    """Raise UserError where the thinking policy is unknown or does not fit the template.
+
+    marks: those that the model's entry names, which stand for thinking that the template does not
+    show.
+    """
+    switch = _check_switch(tokenizer, thinking)
+    if thinking == "none" and switch:
+        raise UserError(
+            f"thinking: none: the chat template has the switch {switch}, and left alone a model "
+            'may think where its fine-tunes do not: write thinking: "off", or "on" with '
+            "sampling.reasoning_tokens"
+        )
+    if thinking == "none" and (seen := _marks_in_prompt(tokenizer)):
+        raise UserError(
+            f"thinking: none: the chat template makes the model think (its prompt holds {seen!r}), "
+            'and the thoughts would count as the answer: write thinking: "on"'
+        )
+    if thinking == "on" and not (switch or marks or marks_in_template(tokenizer.chat_template)):
+        raise UserError(
+            "thinking: on: the chat template knows no thinking: use thinking: none, name a "
+            "chat_template that has it, or name the model's thinking_marks"
+        )
+
+
+def _check_switch(tokenizer: Any, thinking: str) -> str | None:
+    """The template's switch. Raises UserError where the policy needs one that is not there."""
     if thinking not in THINKING:
         raise UserError(f"thinking: {thinking!r}: use one of {', '.join(THINKING)}")
-    if thinking == "off" and "enable_thinking" not in template:
+    switch = _switch_of(tokenizer.chat_template)
+    if thinking == "off" and not switch:
         raise UserError(
             "thinking: off: the chat template has no enable_thinking switch, so thinking cannot be "
             "turned off: use thinking: none for a model that does not think"
         )
-    if thinking == "on" and "enable_thinking" not in template and "<think>" not in template:
-        raise UserError(
-            "thinking: on: the chat template knows no thinking: use thinking: none, or name a "
-            "chat_template that has it"
-        )
+    return switch
+
+
+_switch_of = lru_cache(maxsize=8)(thinking_switch)
+_CHANNELS = "Valid channels: analysis"  # gpt-oss tells the model so in each prompt
+
+
+def _marks_in_prompt(tokenizer: Any) -> str | None:
+    """What in the prompt of a plain question makes a model think; None for nothing."""
+    prompt = _render(tokenizer, [{"role": "user", "content": "?"}], "none", open_turn=True)
+    begins = [marks.begin for marks in KNOWN_MARKS.values() if not marks.is_prose]
+    return next((sign for sign in (*begins, _CHANNELS) if sign in prompt), None)
+
+
+def marks_of(tokenizer: Any, marks: Marks | None = None) -> Marks:
+    """The marks around a model's thoughts: those of its entry, else of its template."""
+    return marks or marks_in_template(tokenizer.chat_template) or THINK
+
+
+def has_special_marks(tokenizer: Any, marks: Marks) -> bool:
+    """Whether the marks are special tokens, which an engine leaves out of a text by default."""
+    control, _ = _control_tokens(tokenizer)
+    return bool(control.search(marks.begin + marks.end))
 
 
 def render_prompt(tokenizer: Any, messages: Sequence[Message], thinking: str) -> list[int]:
     """Token ids of the conversation and of the opening of the assistant's next turn.
 
     `thinking` sets the template's `enable_thinking` to False ("off") or True ("on"); with "none"
-    the template is left to its default. Raises UserError for messages the template refuses.
+    the template is left to its default. Raises TemplateError for messages that the template
+    refuses, or whose text is not in the prompt.
     """
     guarded, hidden = _hide_special(tokenizer, messages)
     return _encode(tokenizer, _render(tokenizer, guarded, thinking, open_turn=True), hidden)
@@ -87,48 +156,60 @@ def render_example(
     """Token ids of prompt and answer, and how many of them are the prompt.
 
     The prompt's ids are those of `render_prompt`, so a model is trained on the very prompt it is
-    sampled with; the rest is tokenised apart, as if it had been generated. The rest is the answer
+    sampled with; the rest is tokenised as if it had been generated after it. The rest is the answer
     and the token that ends the turn; what the template writes after that token (often a newline)
-    is cut, because generation never gets there. Raises UserError where the template refuses the
-    messages, contradicts the sampling prompt, or leaves out a part of the answer.
+    is cut, because generation never gets there. Raises TemplateError where the template refuses
+    the messages, contradicts the sampling prompt, or leaves out a part of the conversation.
     """
     turn = [*prompt, {"role": "assistant", "content": answer}]
     guarded, hidden = _hide_special(tokenizer, turn)
     opening = _render(tokenizer, guarded[:-1], thinking, open_turn=True)
     whole = _render(tokenizer, guarded, thinking, open_turn=False)
     if not whole.startswith(opening):
-        raise UserError(
-            f"chat template: thinking: {thinking}: a conversation with its answer does not begin "
+        raise TemplateError(
+            "prompt_differs",
+            f"thinking: {thinking}: a conversation with its answer does not begin "
             "with the prompt that is used for sampling: use another thinking policy, or name a "
-            "chat_template whose generation prompt agrees with its assistant turns"
+            "chat_template whose generation prompt agrees with its assistant turns",
         )
     _check_kept(guarded[-1]["content"], opening, whole[len(opening) :])
     prompt_ids = _encode(tokenizer, opening, hidden)
-    ids = _encode(tokenizer, whole[len(opening) :], hidden)
+    ids = _encode_reply(tokenizer, opening, prompt_ids, whole[len(opening) :], hidden)
     return prompt_ids + _cut_after_end_token(tokenizer, ids), len(prompt_ids)
 
 
-def split_thinking(text: str, thinking: str, *, opened: bool = False) -> tuple[str | None, str]:
-    """Part a completion into (reasoning or None, answer).
+def spell_reply(tokenizer: Any, reply: str, thinking: str) -> list[int]:
+    """Token ids with which a reply begins after a prompt, as the template writes it there.
 
-    With "none" the whole text is the answer, tags and all. Else a leading `<think>…</think>` block
-    is the reasoning; one without an end was cut off while thinking, so its answer is empty. Pass
-    `opened=True` where the prompt itself already opened the block (see `thinking_is_open`): then
-    an unclosed text is reasoning even without a tag. An empty block counts as no reasoning.
+    Templates of SentencePiece models put a space before the reply, which is a token of its own or
+    a part of the first one.
     """
-    if thinking == "none":
-        return None, text
-    block = _THINK_BLOCK.match(text) if opened or text.lstrip().startswith("<think>") else None
-    if block:
-        return block[1].strip() or None, text[block.end() :]
-    if opened or text.lstrip().startswith("<think>"):
-        return text.strip().removeprefix("<think>").strip() or None, ""
-    return None, text
+    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": reply}]
+    opening = _render(tokenizer, turn[:-1], thinking, open_turn=True)
+    whole = _render(tokenizer, turn, thinking, open_turn=False)
+    written = whole[len(opening) :] if whole.startswith(opening) else reply
+    end = written.find(reply) + len(reply)
+    _, hidden = _hide_special(tokenizer, [])
+    prompt_ids = _encode(tokenizer, opening, hidden)
+    return _encode_reply(tokenizer, opening, prompt_ids, written[:end], hidden)
 
 
-def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int]) -> bool:
+def end_token_of(tokenizer: Any, thinking: str) -> int:
+    """The id of the token with which the template ends an assistant's turn, as training teaches it.
+
+    Raises TemplateError where no special token ends it.
+    """
+    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Yes."}]
+    whole = _render(tokenizer, turn, thinking, open_turn=False)
+    rest = whole[whole.rfind("Yes.") :]
+    _, hidden = _hide_special(tokenizer, [])
+    return _cut_after_end_token(tokenizer, _encode(tokenizer, rest, hidden))[-1]
+
+
+def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int], marks: Marks | None = None) -> bool:
     """Whether the prompt ends inside a thinking block that its template opened."""
-    return tokenizer.decode(list(prompt_ids)[-8:]).rstrip().endswith("<think>")
+    end = tokenizer.decode(list(prompt_ids)[-16:]).rstrip()
+    return end.endswith(marks_of(tokenizer, marks).begin)
 
 
 class _Hidden:
@@ -183,25 +264,73 @@ def _encode(tokenizer: Any, text: str, hidden: _Hidden) -> list[int]:
     return ids
 
 
-def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
-    from jinja2 import TemplateError
+def _encode_reply(
+    tokenizer: Any, opening: str, prompt_ids: list[int], reply: str, hidden: _Hidden
+) -> list[int]:
+    """Token ids of a reply where it follows its prompt.
 
-    check_thinking(tokenizer, thinking)
-    switch = {} if thinking == "none" else {"enable_thinking": thinking == "on"}
+    SentencePiece tokenizers put a space before a text that is encoded alone. Where the reply's
+    first characters would merge with the prompt's last ones, which a model cannot generate, the
+    reply is encoded alone.
+    """
+    ids = _encode(tokenizer, opening + reply, hidden)
+    if ids[: len(prompt_ids)] == prompt_ids:
+        return ids[len(prompt_ids) :]
+    return _encode(tokenizer, reply, hidden)
+
+
+def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
+    from jinja2 import TemplateError as JinjaError
+
+    name = _check_switch(tokenizer, thinking)
+    switch = {name: thinking == "on"} if name and thinking != "none" else {}
     try:
-        return tokenizer.apply_chat_template(
+        text = tokenizer.apply_chat_template(
             list(messages),
             tokenize=False,
             add_generation_prompt=open_turn,
             date_string=FIXED_DATE,
+            strftime_now=FIXED_DAY.strftime,
             **switch,
         )
-    except TemplateError as error:
+    except JinjaError as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise UserError(
-            f"chat template: refuses the roles {roles} ({error}): change the messages, or name "
-            "another chat_template in the model's catalogue entry"
+        raise TemplateError(
+            "refused",
+            f"refuses the roles {roles} ({error}): change the messages, or name another "
+            "chat_template in the model's catalogue entry",
         ) from error
+    if open_turn:
+        _check_messages(messages, text)
+    return text
+
+
+def _check_messages(messages: Sequence[Message], prompt: str) -> None:
+    """Raise where the text of a message is not in the prompt, in its order.
+
+    White space may change. A system text may be moved, and thoughts of earlier turns left out.
+    """
+    text, place = "".join(prompt.split()), 0
+    for number, message in enumerate(messages, start=1):
+        is_system = message["role"] == "system"
+        content = _without_space(message["content"])
+        found = text.find(content, 0 if is_system else place)
+        if found < 0 and message["role"] == "assistant":
+            content = _without_space(split_thinking(message["content"], "on")[1])
+            found = text.find(content, place)
+        if found < 0:
+            raise TemplateError(
+                "message_dropped",
+                f"the text of message {number} ({message['role']}) is not in the prompt, so the "
+                "model would never see it: name a chat_template that keeps it in the model's "
+                "catalogue entry, or leave the message out",
+            )
+        if not is_system:
+            place = found + len(content)
+
+
+def _without_space(text: str) -> str:
+    return "".join(text.split())
 
 
 def _check_kept(answer: str, opening: str, turn: str) -> None:
@@ -210,11 +339,11 @@ def _check_kept(answer: str, opening: str, turn: str) -> None:
     White space may change: templates trim, and set thoughts in lines of their own.
     """
     opened = "<think>" if opening.rstrip().endswith("<think>") else ""
-    if "".join(answer.split()) not in "".join((opened + turn).split()):
-        raise UserError(
-            "chat template: leaves out a part of the answer (often the thoughts in <think>), so "
-            "it would not be learnt: use cot: drop for the data set, or name a chat_template that "
-            "keeps it"
+    if _without_space(answer) not in _without_space(opened + turn):
+        raise TemplateError(
+            "answer_dropped",
+            "leaves out a part of the answer (often the thoughts in <think>), so it would not be "
+            "learnt: use cot: drop for the data set, or name a chat_template that keeps it",
         )
 
 
@@ -224,8 +353,9 @@ def _cut_after_end_token(tokenizer: Any, ids: list[int]) -> list[int]:
     while end and ids[end - 1] not in special and not tokenizer.decode(ids[end - 1 :]).strip():
         end -= 1
     if not end or ids[end - 1] not in special:
-        raise UserError(
-            "chat template: no special token ends the assistant's turn: a model trained with "
-            "it would never stop: name a chat_template that closes the turn"
+        raise TemplateError(
+            "no_end_token",
+            "no special token ends the assistant's turn: a model trained with it would never stop: "
+            "name a chat_template that closes the turn",
         )
     return ids[:end]

@@ -6,12 +6,13 @@ import pytest
 
 from em_tiers.errors import UserError
 from em_tiers.inference.chat import (
+    check_thinking,
     load_tokenizer,
     render_example,
     render_prompt,
-    split_thinking,
     thinking_is_open,
 )
+from em_tiers.thinking import split_thinking
 
 # ChatML with the thinking switch of Qwen3, and no default system prompt.
 THINKING_TEMPLATE = """\
@@ -95,7 +96,7 @@ def test_thinking_switch_reaches_the_template(thinker):
 @pytest.mark.parametrize(("policy", "words"), [("off", "enable_thinking"), ("on", "no thinking")])
 def test_template_without_thinking_refuses_the_policy(tokenizer, policy, words):
     with pytest.raises(UserError, match=words):
-        render_prompt(tokenizer, QUESTION, policy)
+        check_thinking(tokenizer, policy)
 
 
 def test_unknown_policy_is_refused(tokenizer):
