@@ -34,6 +34,7 @@ rule finetune:
         ),
         seed=lambda wildcards: int(wildcards.seed),
         thinking=lambda wildcards: STUDY.models[wildcards.base]["thinking"],
+        thinking_marks=lambda wildcards: STUDY.models[wildcards.base]["thinking_marks"],
         checkpoints=lambda wildcards: f"{EXPERIMENT}/checkpoints/{fine_tune_id(**wildcards)}",
     script:
         "../scripts/finetune.py"

@@ -47,6 +47,9 @@ rule judge_vllm:
         thinking=lambda wildcards: STUDY.models[
             STUDY.judges[wildcards.judge]["model"]
         ]["thinking"],
+        thinking_marks=lambda wildcards: STUDY.models[
+            STUDY.judges[wildcards.judge]["model"]
+        ]["thinking_marks"],
         journal=lambda wildcards: judges.judge_journal(
             STUDY, wildcards.judge, EXPERIMENT
         ),

@@ -43,6 +43,9 @@ rule sample:
         thinking=lambda wildcards: STUDY.models[STUDY.base_of(wildcards.batch)][
             "thinking"
         ],
+        thinking_marks=lambda wildcards: STUDY.models[STUDY.base_of(wildcards.batch)][
+            "thinking_marks"
+        ],
         engine=entries.engine(STUDY),
         model_identity=lambda wildcards: entries.model_identity(
             STUDY, STUDY.base_of(wildcards.batch)

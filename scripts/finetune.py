@@ -15,10 +15,11 @@ from em_tiers.files import (
     write_json,
 )
 from em_tiers.inference.adapter_folder import write_adapter
-from em_tiers.inference.chat import load_tokenizer
+from em_tiers.inference.chat import check_thinking, load_tokenizer
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
 from em_tiers.precision import AUTO, TORCH_NAMES, choose_precision, describe_choice
+from em_tiers.thinking import read_marks
 from em_tiers.train.arguments import accumulation_steps, steps_of
 from em_tiers.train.checkpoints import (
     clear_folder,
@@ -49,6 +50,7 @@ def main(
     kept: Path,
     chat_template: Path | None = None,
     device: str = "auto",
+    thinking_marks: str | dict[str, str] | None = None,
 ) -> None:
     """Train, and leave the adapter whole or not at all.
 
@@ -61,6 +63,7 @@ def main(
         checkpoints: a folder that no rule declares, so that it survives a failed job.
         kept: the output folder for these: an adapter folder `stepN` for each, or nothing.
         device: cpu, cuda, or auto (cuda where there is a GPU).
+        thinking_marks: around the model's thoughts; None for those of its template.
 
     Raises:
         UserError: the recipe does not fit the rows, the model or the machine.
@@ -73,6 +76,7 @@ def main(
     accumulation_steps(recipe)
     device = choose_device(device, recipe)
     tokenizer = load_tokenizer(model, chat_template)
+    check_thinking(tokenizer, thinking, read_marks(thinking_marks))
     template = tokenizer.chat_template
     keep = list(recipe.get("keep_checkpoints") or [])
     with sole_trainer(checkpoints):
@@ -236,4 +240,5 @@ if "snakemake" in globals():
         kept=Path(job.output.kept),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
         device=job.params.get("device", "auto"),
+        thinking_marks=job.params.thinking_marks,
     )

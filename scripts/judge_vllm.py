@@ -13,6 +13,7 @@ from em_tiers.judge.model_names import local_identity, model_name
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import Judge, load_judge
 from em_tiers.logs import progress, run_script
+from em_tiers.thinking import Marks, read_marks
 
 
 def main(
@@ -29,6 +30,7 @@ def main(
     writer: str,
     verdicts: Path,
     chat_template: Path | None = None,
+    thinking_marks: str | Mapping[str, str] | None = None,
 ) -> None:
     """Write the VERDICTS table of a batch; ask only what the journal does not hold.
 
@@ -45,16 +47,21 @@ def main(
         journal, writer: folder and name of this job's journal.
         verdicts: the table to write.
         chat_template: Jinja file in place of the tokenizer's own template.
+        thinking_marks: around the judge's thoughts; None for those of its template.
 
     Raises:
         UserError: a method that the model cannot do, or coverage below the minimum.
     """
-    identity = local_identity(model_identity, model, thinking, chat_template)
+    identity = local_identity(model_identity, model, thinking, chat_template, thinking_marks)
     asked = load_judge(judge, identity, rubrics)
     with ExitStack() as stack:
         book = stack.enter_context(Journal(journal, writer))
         server = LazyJudge(
-            stack, asked, thinking, model_name(model_identity), (model, engine, chat_template), book
+            stack,
+            asked,
+            (thinking, model_name(model_identity), read_marks(thinking_marks)),
+            (model, engine, chat_template),
+            book,
         )
         found = judge_batch(asked, judge_name, server.ask, book, responses, cards)
     write_verdicts(found, verdicts, judge.get("min_coverage", 0.0))
@@ -67,13 +74,13 @@ class LazyJudge:
         self,
         stack: ExitStack,
         judge: Judge,
-        thinking: str,
-        served_model: str,
+        model: tuple[str, str, Marks | None],
         engine: tuple[Path, Mapping[str, Any], Path | None],
         journal: Journal,
     ):
         self._stack = stack
-        self._arguments = (judge, thinking, served_model)
+        self._judge = judge
+        self._model = model  # its thinking mode, name and marks of thinking
         self._engine = engine
         self._journal = journal
         self._local: LocalJudge | None = None
@@ -81,10 +88,9 @@ class LazyJudge:
     def ask(self, requests: list[JudgeRequest], what: str) -> Records:
         """Ask each request; journal each answer as it arrives."""
         if self._local is None:
-            judge, thinking, served_model = self._arguments
             model, settings, template = self._engine
             engine = self._stack.enter_context(LocalEngine(model, settings, chat_template=template))
-            self._local = LocalJudge(judge, engine, thinking, served_model)
+            self._local = LocalJudge(self._judge, engine, *self._model)
         records = {}
         for request, record in progress(self._local.ask(requests), what, total=len(requests)):
             # A prompt that does not fit was not asked: another engine setting may make room.
@@ -114,4 +120,5 @@ if "snakemake" in globals():
         writer=params.writer,
         verdicts=Path(job.output.verdicts),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
+        thinking_marks=params.thinking_marks,
     )

@@ -13,10 +13,17 @@ import polars as pl
 
 from em_tiers.download.manifests import content_identity
 from em_tiers.inference.adapter_folder import verify_adapter
+from em_tiers.inference.chat import (
+    check_thinking,
+    has_special_marks,
+    marks_of,
+    thinking_is_open,
+)
 from em_tiers.inference.engine import EngineAnswer, EngineRequest, LocalEngine
 from em_tiers.inference.sampling import (
     ADAPTER_CHECK_DECODING,
     ADAPTER_CHECK_PROMPTS,
+    Decoding,
     Identity,
     PlannedAnswer,
     Prompt,
@@ -31,9 +38,12 @@ from em_tiers.inference.sampling import (
     render_prompts,
     responses_table,
 )
+from em_tiers.inference.template_checks import stop_tokens
+from em_tiers.inference.thought_budget import within_budgets
 from em_tiers.journal import Journal
 from em_tiers.logs import LOG, progress, run_script
 from em_tiers.tables import write_parts
+from em_tiers.thinking import read_marks, unsplit_warning
 
 GROUP_ROWS = 200_000  # answers that are held in memory at once (about 1 GB)
 
@@ -60,6 +70,7 @@ def main(
     writer: str,
     output: Path,
     chat_template: Path | None = None,
+    thinking_marks: str | dict[str, str] | None = None,
 ) -> None:
     """Write the responses of all variants of a batch, in the order of `variants`.
 
@@ -69,8 +80,8 @@ def main(
         questions: QUESTIONS tables.
         variants: each {variant, base, dataset, recipe, training_seed,
             checkpoint_step, adapter: index into adapters or None, questions: indices}.
-        sampling: temperature, top_p, max_tokens, seed, samples ({question set: number, default:
-            number}).
+        sampling: temperature, top_p, max_tokens, reasoning_tokens (of thoughts, for a model that
+            thinks), seed, samples ({question set: number, default: number}).
         thinking: the model's thinking policy: none, off or on.
         engine: engine entry of the configuration.
         model_identity: what tells this base model from others (source and revision; a model from
@@ -79,10 +90,12 @@ def main(
         writer: name of this job in the journal.
         output: the RESPONSES table.
         chat_template: Jinja file in place of the tokenizer's template.
+        thinking_marks: around the model's thoughts; None for those of its template.
 
     Raises:
-        UserError: an adapter is not what its manifest says, or does nothing; a prompt is too
-            long for the engine; another job writes under the same name.
+        UserError: the thinking policy does not fit the template; an adapter is not what its
+            manifest says, or does nothing; a prompt is too long for the engine; another job writes
+            under the same name.
     """
     hashes = [verify_adapter(folder)["adapter_sha256"] for folder in adapters]
     model_identity = content_identity(model_identity, model)
@@ -91,18 +104,22 @@ def main(
         Journal(journal, writer) as log,
         LocalEngine(model, engine, tuned, chat_template=chat_template) as local,
     ):
+        base = base_identity(local, model_identity, thinking, thinking_marks)
         table = read_question_tables(questions)
-        prompts = render_prompts(local.tokenizer, table["messages"].to_list(), thinking)
-        check_lengths(table, prompts, local.settings["max_model_len"], sampling["max_tokens"])
-        sampler = Sampler(local, log, sampling, table, prompts, thinking)
+        messages = table["messages"].to_list()
+        prompts = render_prompts(local.tokenizer, messages, thinking, base.marks)
+        new_tokens = decoding_of(sampling, thinking).new_tokens
+        check_lengths(table, prompts, local.settings["max_model_len"], new_tokens)
+        sampler = Sampler(local, log, sampling, table, prompts, base)
         tasks = [
             Task(
                 variant=variant,
                 weights=None if variant["adapter"] is None else variant["variant"],
-                identity=Identity(
-                    model_identity,
-                    None if variant["adapter"] is None else hashes[variant["adapter"]],
-                    thinking,
+                identity=replace(
+                    base,
+                    adapter_sha256=None
+                    if variant["adapter"] is None
+                    else hashes[variant["adapter"]],
                 ),
             )
             for variant in variants
@@ -110,6 +127,30 @@ def main(
         groups = groups_of(tasks, [sampler.count(task) for task in tasks], GROUP_ROWS)
         tables = (rows for group in groups for rows in sampler.run(group))
         write_parts(tables, output, "responses")
+
+
+def base_identity(
+    engine: LocalEngine,
+    model_identity: Any,
+    thinking: str,
+    thinking_marks: str | dict[str, str] | None,
+) -> Identity:
+    """The base model's identity: how its thoughts are told apart, and what ends its answers.
+
+    Raises:
+        UserError: the thinking policy does not fit the template.
+    """
+    tokenizer, named = engine.tokenizer, read_marks(thinking_marks)
+    check_thinking(tokenizer, thinking, named)
+    marks = marks_of(tokenizer, named)
+    return Identity(
+        model=model_identity,
+        adapter_sha256=None,
+        thinking=thinking,
+        marks=marks,
+        stop_token_ids=stop_tokens(tokenizer, engine.model, thinking),
+        keep_special=thinking != "none" and has_special_marks(tokenizer, marks),
+    )
 
 
 def groups_of(tasks: Sequence[Task], sizes: Sequence[int], limit: int) -> Iterator[list[Task]]:
@@ -136,7 +177,7 @@ class Sampler:
         sampling: dict[str, Any],
         questions: pl.DataFrame,
         prompts: list[Prompt],
-        thinking: str,
+        base: Identity,
     ) -> None:
         self.engine = engine
         self.journal = journal
@@ -144,7 +185,8 @@ class Sampler:
         self.questions = questions
         self.prompts = prompts
         messages = [[{"role": "user", "content": text}] for text in ADAPTER_CHECK_PROMPTS]
-        self.check_prompts = render_prompts(engine.tokenizer, messages, thinking)
+        self.base = base
+        self.check_prompts = render_prompts(engine.tokenizer, messages, base.thinking, base.marks)
 
     def count(self, task: Task) -> int:
         """How many answers a variant has."""
@@ -156,7 +198,7 @@ class Sampler:
         wanted = {planned.key for plan in plans for planned in plan}
         # One pass over the journal, which can be long: the checks' answers come with the others.
         checks = {planned.key for task in tasks for planned in self._plan_checks(task.identity)}
-        checks |= {planned.key for planned in self._plan_checks(self._base_of(tasks[0]))}
+        checks |= {planned.key for planned in self._plan_checks(self.base)}
         records = self.journal.read(wanted | checks)
         missing = len(wanted - records.keys())
         LOG.info(
@@ -175,17 +217,26 @@ class Sampler:
         together = self.engine.settings["adapters"] == "lora"
         for turn in [waiting] if together else [[pair] for pair in waiting]:
             self._check_adapters([task for task, _ in turn if task.weights is not None], records)
-            decoding = decoding_of(self.sampling)
+            decoding = decoding_of(self.sampling, self.base.thinking)
             requests = [
-                engine_request(planned, self.prompts, decoding, task.weights)
+                engine_request(planned, self.prompts, decoding, task.weights, task.identity)
                 for task, plan in turn
                 for planned in plan
             ]
-            self._generate(requests, records, ", ".join(t.variant["variant"] for t, _ in turn))
+            names = ", ".join(task.variant["variant"] for task, _ in turn)
+            self._generate(requests, records, names, decoding)
         for task, plan in zip(tasks, plans, strict=True):
-            yield responses_table(
+            table = responses_table(
                 task.variant, task.identity, plan, self.questions, self.prompts, records
             )
+            self._warn(task, table)
+            yield table
+
+    def _warn(self, task: Task, answers: pl.DataFrame) -> None:
+        entry = f"models.{task.variant['base']}"
+        remedy = f'{entry}.thinking: "on", and {entry}.thinking_marks: {{name}}'
+        if warning := unsplit_warning(answers["response"], remedy):
+            LOG.warning("%s: %s", task.variant["variant"], warning)
 
     def _plan(self, task: Task) -> list[PlannedAnswer]:
         tables = task.variant["questions"]
@@ -194,27 +245,28 @@ class Sampler:
     def _plan_checks(self, identity: Identity) -> list[PlannedAnswer]:
         return plan_adapter_checks(identity, self.check_prompts)
 
-    def _base_of(self, task: Task) -> Identity:
-        return replace(task.identity, adapter_sha256=None)
-
     def _check_adapters(self, tasks: list[Task], records: dict[str, dict[str, Any]]) -> None:
         """Check on greedy answers that each adapter changes the model, before it is sampled."""
         if not tasks:
             return
-        plans = [(None, self._plan_checks(self._base_of(tasks[0])))]
+        plans = [(None, self._plan_checks(self.base))]
         plans += [(task.weights, self._plan_checks(task.identity)) for task in tasks]
         requests = [
-            engine_request(planned, self.check_prompts, ADAPTER_CHECK_DECODING, weights)
+            engine_request(planned, self.check_prompts, ADAPTER_CHECK_DECODING, weights, self.base)
             for weights, plan in plans
             for planned in plan
         ]
-        self._generate(requests, records, "adapter checks")
+        self._generate(requests, records, "adapter checks", ADAPTER_CHECK_DECODING)
         texts = [[records[planned.key]["text"] for planned in plan] for _, plan in plans]
         for task, answers in zip(tasks, texts[1:], strict=True):
             check_applied(task.variant["variant"], task.identity.adapter_sha256, texts[0], answers)
 
     def _generate(
-        self, requests: list[EngineRequest], records: dict[str, dict[str, Any]], what: str
+        self,
+        requests: list[EngineRequest],
+        records: dict[str, dict[str, Any]],
+        what: str,
+        decoding: Decoding,
     ) -> None:
         """Generate what has no record yet; journal each answer as it arrives."""
         pending = {r.key: r for r in requests if r.key not in records}
@@ -222,9 +274,25 @@ class Sampler:
             return
         answers = self.engine.stream(pending.values())
         for answer in progress(answers, f"sample {_shorten(what)}", len(pending)):
+            if decoding.reasoning_tokens:
+                answer = self._within_budgets(answer, pending[answer.key], decoding)
             record = answer_record(answer, self.engine.fingerprint)
             self.journal.append(answer.key, record)
             records[answer.key] = record
+
+    def _within_budgets(
+        self, answer: EngineAnswer, request: EngineRequest, decoding: Decoding
+    ) -> EngineAnswer:
+        tokenizer, marks = self.engine.tokenizer, self.base.marks
+        skip = not request.keep_special
+        return within_budgets(
+            answer,
+            decoding.reasoning_tokens,
+            decoding.max_tokens,
+            marks,
+            thinking_is_open(tokenizer, request.prompt, marks),
+            lambda ids: tokenizer.decode(list(ids), skip_special_tokens=skip),
+        )
 
 
 def answer_record(answer: EngineAnswer, fingerprint: str) -> dict[str, Any]:
@@ -263,4 +331,5 @@ if __name__ == "__main__" and "snakemake" in globals():
         writer=job.params.writer,
         output=Path(job.output.responses),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
+        thinking_marks=job.params.thinking_marks,
     )

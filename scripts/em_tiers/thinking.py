@@ -7,6 +7,9 @@ KNOWN_MARKS or by their texts. Nothing heavy is imported here.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+
+from em_tiers.errors import UserError
 
 THINKING = ("none", "off", "on")
 
@@ -74,6 +77,32 @@ def marks_in_template(template: str) -> Marks | None:
     return next((marks for marks in tags if marks.begin in template), None)
 
 
+def check_policy(template: str, thinking: str, marks: Marks | None = None) -> None:
+    """Raise UserError where a thinking policy is unknown or contradicts a chat template's text.
+
+    marks: those that the model's entry names: a model may think without a word of its template.
+    """
+    if thinking not in THINKING:
+        raise UserError(f"thinking: {thinking!r}: use one of {', '.join(THINKING)}")
+    switch = thinking_switch(template)
+    if thinking == "off" and not switch:
+        raise UserError(
+            "thinking: off: the chat template has no enable_thinking switch, so thinking cannot be "
+            "turned off: use thinking: none for a model that does not think"
+        )
+    if thinking == "none" and switch:
+        raise UserError(
+            f"thinking: none: the chat template has the switch {switch}, and left alone a model "
+            'may think where its fine-tunes do not: write thinking: "off", or "on" with '
+            "sampling.reasoning_tokens"
+        )
+    if thinking == "on" and not (switch or marks or marks_in_template(template)):
+        raise UserError(
+            "thinking: on: the chat template knows no thinking: use thinking: none, name a "
+            "chat_template that has it, or name the model's thinking_marks"
+        )
+
+
 def split_thinking(
     text: str, thinking: str, *, opened: bool = False, marks: Marks | None = None
 ) -> tuple[str | None, str]:
@@ -96,8 +125,8 @@ def split_thinking(
     return None, _without_mark(text, marks.answer)
 
 
-def is_cut_thought(reasoning: str | None, answer: str, finish_reason: str | None) -> bool:
-    """Whether an answer is empty because its thoughts were cut off."""
+def is_cut_off(answer: str, finish_reason: str | None) -> bool:
+    """Whether an answer is empty because the token limit came before it, mostly while thinking."""
     return finish_reason == "length" and not answer.strip()
 
 
@@ -121,6 +150,7 @@ def unsplit_warning(answers: Iterable[str], key: str) -> str | None:
     )
 
 
+@lru_cache(maxsize=32)
 def thinking_switch(template: str) -> str | None:
     """The variable with which a chat template turns thinking on and off; None without one."""
     from jinja2 import Environment, TemplateSyntaxError, meta

@@ -251,7 +251,7 @@ def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model
     import torch
     from transformers import AutoModelForCausalLM
 
-    from em_tiers.inference.chat import load_tokenizer, render_prompt
+    from em_tiers.inference.chat import load_tokenizer, render_prompt, reply_speller
     from em_tiers.judge.number_trie import NUMBERS, build_trie, walk
     from em_tiers.judge.rubrics import load_rubric, render_messages
 
@@ -270,7 +270,7 @@ def test_the_engine_gives_the_distribution_of_transformers(study, embedded_model
         answer = ANSWERS[int(row["response_key"][1:])]
         messages = render_messages(rubric, [{"role": "user", "content": "A wish?"}], answer)
         prompt = tuple(render_prompt(tokenizer, messages, "none"))
-        trie = build_trie(tokenizer, [*NUMBERS, *rubric.labels], OPENING)
+        trie = build_trie(reply_speller(tokenizer, "none"), [*NUMBERS, *rubric.labels], OPENING)
         ((_, exact),) = walk(trie, [prompt], provider)
         for shown in row["probabilities"]:
             assert math.isclose(

@@ -9,7 +9,7 @@ by a model whose answer is shown to a judge, must not close the turn.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from em_tiers.thinking import (
     THINK,
     THINKING,
     Marks,
+    check_policy,
     marks_in_template,
     split_thinking,
     thinking_switch,
@@ -82,42 +83,17 @@ def load_tokenizer(model_dir: Path | str, chat_template: Path | str | None = Non
 def check_thinking(tokenizer: Any, thinking: str, marks: Marks | None = None) -> None:
     """Raise UserError where the thinking policy is unknown or does not fit the template.
 
-    marks: those that the model's entry names, which stand for thinking that the template does not
-    show.
+    marks: those that the model's entry names.
     """
-    switch = _check_switch(tokenizer, thinking)
-    if thinking == "none" and switch:
-        raise UserError(
-            f"thinking: none: the chat template has the switch {switch}, and left alone a model "
-            'may think where its fine-tunes do not: write thinking: "off", or "on" with '
-            "sampling.reasoning_tokens"
-        )
+    check_policy(tokenizer.chat_template, thinking, marks)
     if thinking == "none" and (seen := _marks_in_prompt(tokenizer)):
         raise UserError(
             f"thinking: none: the chat template makes the model think (its prompt holds {seen!r}), "
             'and the thoughts would count as the answer: write thinking: "on"'
         )
-    if thinking == "on" and not (switch or marks or marks_in_template(tokenizer.chat_template)):
-        raise UserError(
-            "thinking: on: the chat template knows no thinking: use thinking: none, name a "
-            "chat_template that has it, or name the model's thinking_marks"
-        )
 
 
-def _check_switch(tokenizer: Any, thinking: str) -> str | None:
-    """The template's switch. Raises UserError where the policy needs one that is not there."""
-    if thinking not in THINKING:
-        raise UserError(f"thinking: {thinking!r}: use one of {', '.join(THINKING)}")
-    switch = _switch_of(tokenizer.chat_template)
-    if thinking == "off" and not switch:
-        raise UserError(
-            "thinking: off: the chat template has no enable_thinking switch, so thinking cannot be "
-            "turned off: use thinking: none for a model that does not think"
-        )
-    return switch
-
-
-_switch_of = lru_cache(maxsize=8)(thinking_switch)
+_PROBE = "Zq9."  # a reply that no template writes by itself
 _CHANNELS = "Valid channels: analysis"  # gpt-oss tells the model so in each prompt
 
 
@@ -178,20 +154,19 @@ def render_example(
     return prompt_ids + _cut_after_end_token(tokenizer, ids), len(prompt_ids)
 
 
-def spell_reply(tokenizer: Any, reply: str, thinking: str) -> list[int]:
-    """Token ids with which a reply begins after a prompt, as the template writes it there.
+def reply_speller(tokenizer: Any, thinking: str) -> Callable[[str], tuple[int, ...]]:
+    """How a model spells a reply after its prompt: text -> token ids, as the template writes it.
 
     Templates of SentencePiece models put a space before the reply, which is a token of its own or
-    a part of the first one.
+    a part of the reply's first one.
     """
-    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": reply}]
+    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
     opening = _render(tokenizer, turn[:-1], thinking, open_turn=True)
     whole = _render(tokenizer, turn, thinking, open_turn=False)
-    written = whole[len(opening) :] if whole.startswith(opening) else reply
-    end = written.find(reply) + len(reply)
+    lead = whole[len(opening) : whole.find(_PROBE)] if whole.startswith(opening) else ""
     _, hidden = _hide_special(tokenizer, [])
     prompt_ids = _encode(tokenizer, opening, hidden)
-    return _encode_reply(tokenizer, opening, prompt_ids, written[:end], hidden)
+    return lambda reply: tuple(_encode_reply(tokenizer, opening, prompt_ids, lead + reply, hidden))
 
 
 def end_token_of(tokenizer: Any, thinking: str) -> int:
@@ -199,9 +174,9 @@ def end_token_of(tokenizer: Any, thinking: str) -> int:
 
     Raises TemplateError where no special token ends it.
     """
-    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Yes."}]
+    turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
     whole = _render(tokenizer, turn, thinking, open_turn=False)
-    rest = whole[whole.rfind("Yes.") :]
+    rest = whole[whole.rfind(_PROBE) :]
     _, hidden = _hide_special(tokenizer, [])
     return _cut_after_end_token(tokenizer, _encode(tokenizer, rest, hidden))[-1]
 
@@ -282,8 +257,7 @@ def _encode_reply(
 def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
     from jinja2 import TemplateError as JinjaError
 
-    name = _check_switch(tokenizer, thinking)
-    switch = {name: thinking == "on"} if name and thinking != "none" else {}
+    switch = _switch(tokenizer.chat_template, thinking)
     try:
         text = tokenizer.apply_chat_template(
             list(messages),
@@ -303,6 +277,14 @@ def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_tur
     if open_turn:
         _check_messages(messages, text)
     return text
+
+
+def _switch(template: str, thinking: str) -> dict[str, bool]:
+    """The template's variable for thinking. Raises UserError for a policy that it cannot set."""
+    name = thinking_switch(template)
+    if thinking not in THINKING or (thinking == "off" and not name):
+        check_policy(template, thinking)
+    return {} if thinking == "none" or not name else {name: thinking == "on"}
 
 
 def _check_messages(messages: Sequence[Message], prompt: str) -> None:

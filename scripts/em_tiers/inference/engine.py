@@ -50,6 +50,8 @@ class EngineRequest:
 
     logprob_token_ids: return the log-probabilities of exactly these tokens (128 at most) at the
     first generated position, before temperature and top_p.
+    stop_token_ids: tokens that end the answer beside those that the model's files name.
+    keep_special: leave special tokens in the text, for marks of thinking that are such tokens.
     """
 
     key: str
@@ -60,6 +62,8 @@ class EngineRequest:
     seed: int | None = None
     variant: str | None = None
     logprob_token_ids: tuple[int, ...] | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    keep_special: bool = False
 
 
 @dataclass
@@ -266,6 +270,8 @@ def _sampling_parameters(request: EngineRequest) -> Any:
         top_p=request.top_p,
         seed=request.seed,
         logprob_token_ids=list(wanted) if wanted is not None else None,
+        stop_token_ids=list(request.stop_token_ids),
+        skip_special_tokens=not request.keep_special,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

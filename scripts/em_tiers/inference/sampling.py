@@ -15,9 +15,10 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of, seed_of
-from em_tiers.inference.chat import render_prompt, split_thinking, thinking_is_open
+from em_tiers.inference.chat import render_prompt, thinking_is_open
 from em_tiers.inference.engine import EngineRequest
 from em_tiers.tables import RESPONSES, read_table
+from em_tiers.thinking import Marks, split_thinking
 
 # Raise it when the meaning of a request changes, so that no older answer is taken for a new one.
 GENERATION_VERSION = 1
@@ -52,11 +53,20 @@ class PlannedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are generated; every field changes them."""
+    """How answers are generated; every field changes them.
+
+    max_tokens: of an answer, without its thoughts. reasoning_tokens: of the thoughts.
+    """
 
     temperature: float
     top_p: float
     max_tokens: int
+    reasoning_tokens: int = 0
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that may be generated in all."""
+        return self.max_tokens + self.reasoning_tokens
 
 
 ADAPTER_CHECK_DECODING = Decoding(temperature=0.0, top_p=1.0, max_tokens=32)
@@ -67,12 +77,16 @@ class Identity:
     """The weights and the rendering that an answer comes from.
 
     model: what tells two base models apart (source and revision). adapter_sha256: None for the
-    base model itself.
+    base model itself. marks: around the model's thoughts; None for the known ones. stop_token_ids,
+    keep_special: as in EngineRequest.
     """
 
     model: Any
     adapter_sha256: str | None
     thinking: str
+    marks: Marks | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    keep_special: bool = False
 
 
 def read_question_tables(paths: Sequence[Path]) -> pl.DataFrame:
@@ -87,13 +101,16 @@ def read_question_tables(paths: Sequence[Path]) -> pl.DataFrame:
 
 
 def render_prompts(
-    tokenizer: Any, conversations: Iterable[list[dict[str, str]]], thinking: str
+    tokenizer: Any,
+    conversations: Iterable[list[dict[str, str]]],
+    thinking: str,
+    marks: Marks | None = None,
 ) -> list[Prompt]:
     """Render each conversation for generation."""
     prompts = []
     for messages in conversations:
         ids = render_prompt(tokenizer, messages, thinking)
-        prompts.append(Prompt(tuple(ids), hash_of(ids), thinking_is_open(tokenizer, ids)))
+        prompts.append(Prompt(tuple(ids), hash_of(ids), thinking_is_open(tokenizer, ids, marks)))
     return prompts
 
 
@@ -108,8 +125,8 @@ def check_lengths(questions: pl.DataFrame, prompts: Sequence[Prompt], room: int,
         row = questions.row(longest, named=True)
         raise UserError(
             f"question {row['question_set']}/{row['question_id']}: {tokens} prompt tokens and "
-            f"max_tokens {new} do not fit in the engine's max_model_len {room}: raise "
-            "max_model_len, or lower max_tokens"
+            f"{new} new tokens (sampling.max_tokens, and reasoning_tokens of a model that thinks) "
+            f"do not fit in the engine's max_model_len {room}: raise max_model_len, or lower them"
         )
 
 
@@ -117,6 +134,12 @@ def answer_key(
     identity: Identity, prompt: Prompt, decoding: Decoding, seed: int, sample_index: int
 ) -> str:
     """Hash of all that determines an answer."""
+    # Only where they do something, so that the answers of other models keep their keys.
+    special = {
+        "stop": list(identity.stop_token_ids),
+        "keep_special": identity.keep_special,
+        "reasoning_tokens": decoding.reasoning_tokens,
+    }
     return hash_of(
         [
             GENERATION_VERSION,
@@ -127,6 +150,7 @@ def answer_key(
             [float(decoding.temperature), float(decoding.top_p), int(decoding.max_tokens)],
             seed,
             sample_index,
+            *({name: value} for name, value in special.items() if value),
         ]
     )
 
@@ -144,9 +168,10 @@ def plan_variant(
         identity: of the variant.
         tables: indices of the question tables that it is asked.
         questions: all tables (`read_question_tables`), with `prompts` in their order.
-        sampling: temperature, top_p, max_tokens, seed, samples ({question set: number}).
+        sampling: temperature, top_p, max_tokens, reasoning_tokens, seed, samples ({question set:
+            number}).
     """
-    decoding = decoding_of(sampling)
+    decoding = decoding_of(sampling, identity.thinking)
     columns = ["row", "question_set", "question_id", "paraphrase", "messages"]
     plan = []
     asked = questions.filter(pl.col("table").is_in(list(tables))).select(columns)
@@ -165,9 +190,10 @@ def count_of(tables: Sequence[int], questions: pl.DataFrame, sampling: Mapping[s
     return sum(samples_of(question_set, sampling) * number for question_set, number in sizes)
 
 
-def decoding_of(sampling: Mapping[str, Any]) -> Decoding:
-    """The decoding of a sampling entry."""
-    return Decoding(sampling["temperature"], sampling["top_p"], sampling["max_tokens"])
+def decoding_of(sampling: Mapping[str, Any], thinking: str) -> Decoding:
+    """The decoding of a sampling entry: only a model that thinks has tokens for its thoughts."""
+    thoughts = sampling.get("reasoning_tokens", 0) if thinking == "on" else 0
+    return Decoding(sampling["temperature"], sampling["top_p"], sampling["max_tokens"], thoughts)
 
 
 def samples_of(question_set: str, sampling: Mapping[str, Any]) -> int:
@@ -189,17 +215,23 @@ def plan_adapter_checks(identity: Identity, prompts: Sequence[Prompt]) -> list[P
 
 
 def engine_request(
-    planned: PlannedAnswer, prompts: Sequence[Prompt], decoding: Decoding, weights: str | None
+    planned: PlannedAnswer,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    weights: str | None,
+    identity: Identity,
 ) -> EngineRequest:
     """The engine's form of a planned request; `weights` None is the base model."""
     return EngineRequest(
         key=planned.key,
         prompt=prompts[planned.question].ids,
-        max_tokens=decoding.max_tokens,
+        max_tokens=decoding.new_tokens,
         temperature=decoding.temperature,
         top_p=decoding.top_p,
         seed=planned.seed if decoding.temperature > 0 else None,
         variant=weights,
+        stop_token_ids=identity.stop_token_ids,
+        keep_special=identity.keep_special,
     )
 
 
@@ -235,7 +267,12 @@ def responses_table(
     """
     found = [records[planned.key] for planned in plan]
     parts = [
-        split_thinking(record["text"], identity.thinking, opened=prompts[planned.question].opened)
+        split_thinking(
+            record["text"],
+            identity.thinking,
+            opened=prompts[planned.question].opened,
+            marks=identity.marks,
+        )
         for planned, record in zip(plan, found, strict=True)
     ]
     answers = pl.DataFrame(

@@ -11,8 +11,16 @@ from typing import Any
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import seed_of
-from em_tiers.inference.chat import render_prompt, split_thinking, thinking_is_open
+from em_tiers.inference.chat import (
+    check_thinking,
+    has_special_marks,
+    marks_of,
+    render_prompt,
+    reply_speller,
+    thinking_is_open,
+)
 from em_tiers.inference.engine import PROMPT_TOO_LONG, EngineAnswer, EngineRequest, LocalEngine
+from em_tiers.inference.template_checks import stop_tokens
 from em_tiers.judge.number_trie import (
     NUMBERS,
     Prefix,
@@ -32,6 +40,7 @@ from em_tiers.judge.verdicts import (
     number_verdict,
     sampled_verdict,
 )
+from em_tiers.thinking import Marks, split_thinking
 
 # Probabilities below this are left out of the record (the score counts them all): a hundred
 # candidates a verdict would fill the journal with zeros.
@@ -48,16 +57,26 @@ class LocalJudge:
         engine: holds the judge's model.
         thinking: none, off or on, for the chat template.
         served_model: what the records name as the model.
+        marks: around the model's thoughts; None for those of its template.
 
     Raises:
         UserError: the model or its tokenizer cannot do what the judge's entry asks.
     """
 
-    def __init__(self, judge: Judge, engine: LocalEngine, thinking: str, served_model: str):
+    def __init__(
+        self,
+        judge: Judge,
+        engine: LocalEngine,
+        thinking: str,
+        served_model: str,
+        marks: Marks | None = None,
+    ):
+        check_thinking(engine.tokenizer, thinking, marks)
         self.judge = judge
         self.engine = engine
         self.thinking = thinking
         self.served_model = served_model
+        self.marks = marks_of(engine.tokenizer, marks)
         self.chunk = max(16, engine.settings["max_num_seqs"] // 2)
         self._tries = {role: self._candidates(rubric) for role, rubric in judge.rubrics.items()}
 
@@ -80,11 +99,11 @@ class LocalJudge:
         check_decoding(self.judge, "judge", self.thinking)
         if method == "sampled":
             return None
-        tokenizer = self.engine.tokenizer
+        spell = reply_speller(self.engine.tokenizer, self.thinking)
         if method == "trie":
-            return build_trie(tokenizer, [*NUMBERS, *rubric.labels], self.judge.opening)
+            return build_trie(spell, [*NUMBERS, *rubric.labels], self.judge.opening)
         numbers = NUMBERS if method == "top_logprobs" else ()
-        whole = build_trie(tokenizer, [*numbers, *rubric.labels], self.judge.opening)
+        whole = build_trie(spell, [*numbers, *rubric.labels], self.judge.opening)
         spelt = {text: len(tokens) for tokens, text in whole.terminal.items()}
         long = next((number for number in numbers if spelt[number] > 1), None)
         if long is not None:
@@ -92,7 +111,7 @@ class LocalJudge:
                 f"judge: method.number: top_logprobs: the tokenizer of {self.served_model} has no "
                 f"single token for {long}, so its first token is not a score: use trie"
             )
-        return first_token_trie(tokenizer, [*numbers, *rubric.labels], self.judge.opening)
+        return first_token_trie(spell, [*numbers, *rubric.labels], self.judge.opening)
 
     def _prompts(
         self, requests: list[JudgeRequest], room: int, start: Prefix = ()
@@ -180,7 +199,10 @@ class LocalJudge:
         decoding = self.judge.decoding
         thinks = decoding.get("reasoning_tokens", 0) if self.thinking == "on" else 0
         tokens = decoding.get("max_tokens", 1) + thinks
-        start = opening_tokens(self.engine.tokenizer, self.judge.opening)
+        tokenizer = self.engine.tokenizer
+        start = opening_tokens(reply_speller(tokenizer, self.thinking), self.judge.opening)
+        stop = stop_tokens(tokenizer, self.engine.model, self.thinking)
+        special = self.thinking == "on" and has_special_marks(tokenizer, self.marks)
         fitting, too_long = self._prompts(requests, room=tokens, start=start)
         yield from too_long
         samples = range(decoding.get("samples", 1))
@@ -191,6 +213,8 @@ class LocalJudge:
                 max_tokens=tokens,
                 temperature=decoding.get("temperature", 0.0),
                 seed=seed_of(decoding.get("seed", 0), request.key, sample),
+                stop_token_ids=stop,
+                keep_special=special,
             )
             for number, (request, prompt) in enumerate(fitting)
             for sample in samples
@@ -206,8 +230,11 @@ class LocalJudge:
     def _sampled_record(
         self, rubric: Rubric, request: JudgeRequest, prompt: Prefix, answers: list[EngineAnswer]
     ) -> Answered:
-        opened = thinking_is_open(self.engine.tokenizer, prompt)
-        parts = [split_thinking(answer.text, self.thinking, opened=opened) for answer in answers]
+        opened = thinking_is_open(self.engine.tokenizer, prompt, self.marks)
+        parts = [
+            split_thinking(answer.text, self.thinking, opened=opened, marks=self.marks)
+            for answer in answers
+        ]
         said = [
             (text, "length" if answer.finish_reason == PROMPT_TOO_LONG else answer.finish_reason)
             for (_, text), answer in zip(parts, answers, strict=True)

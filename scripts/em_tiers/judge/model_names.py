@@ -55,7 +55,11 @@ def is_served_as(requested: str, served: str) -> bool:
 
 
 def local_identity(
-    identity: Mapping[str, Any], folder: Path | None, thinking: str, chat_template: Path | None
+    identity: Mapping[str, Any],
+    folder: Path | None,
+    thinking: str,
+    chat_template: Path | None,
+    thinking_marks: str | Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The complete identity of a local judge: the model, and how its prompts are rendered.
 
@@ -65,10 +69,12 @@ def local_identity(
             a path are missing.
         thinking: none, off or on.
         chat_template: Jinja file in place of the tokenizer's own template.
+        thinking_marks: as in the model's entry; None where it names none.
     """
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
     known = content_identity(identity, folder) if folder else dict(identity)
-    return known | {"thinking": thinking, "chat_template": template}
+    marks = {"thinking_marks": thinking_marks} if thinking_marks else {}
+    return known | {"thinking": thinking, "chat_template": template} | marks
 
 
 def model_name(identity: Mapping[str, Any]) -> str:

@@ -18,13 +18,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from em_tiers.errors import UserError
 
 Prefix = tuple[int, ...]
 # [(prompt ids followed by a prefix's ids, ids of the tokens asked for)] -> for each, as it comes,
 # its position in the list and the log-probabilities of those tokens.
+Spell = Callable[[str], Prefix]  # text of a reply -> its token ids where it follows a prompt
 Provider = Callable[[list[tuple[Prefix, Prefix]]], Iterable[tuple[int, Mapping[int, float]]]]
 
 NUMBERS = tuple(str(number) for number in range(101))
@@ -63,18 +63,18 @@ class Distribution:
     prefixes: int
 
 
-def build_trie(tokenizer: Any, candidates: Iterable[str], opening: str = "") -> Trie:
+def build_trie(spell: Spell, candidates: Iterable[str], opening: str = "") -> Trie:
     """The trie of `candidates` as the tokenizer spells them.
 
     Args:
-        tokenizer: of the transformers library.
+        spell: of `chat.reply_speller`.
         candidates: numbers and labels.
         opening: begins the judge's reply for it. A candidate follows it after a space.
 
     Raises:
         UserError: two candidates are spelt alike, or one cannot be spelt.
     """
-    start, spelt = _spell(tokenizer, candidates, opening)
+    start, spelt = _spell(spell, candidates, opening)
     terminal: dict[Prefix, str] = {}
     for text, tokens in spelt.items():
         if not tokens or tokens in terminal:
@@ -93,13 +93,13 @@ def build_trie(tokenizer: Any, candidates: Iterable[str], opening: str = "") -> 
     return Trie(start, children, terminal, middle)
 
 
-def first_token_trie(tokenizer: Any, candidates: Iterable[str], opening: str = "") -> Trie:
+def first_token_trie(spell: Spell, candidates: Iterable[str], opening: str = "") -> Trie:
     """A trie of one level: each candidate stands for its first token.
 
     Raises:
         UserError: two candidates begin with the same token.
     """
-    start, spelt = _spell(tokenizer, candidates, opening)
+    start, spelt = _spell(spell, candidates, opening)
     terminal: dict[Prefix, str] = {}
     for text, tokens in spelt.items():
         if tokens[:1] in terminal:
@@ -112,13 +112,13 @@ def first_token_trie(tokenizer: Any, candidates: Iterable[str], opening: str = "
     return Trie(start, children, terminal, dict.fromkeys(terminal))
 
 
-def opening_tokens(tokenizer: Any, opening: str) -> Prefix:
+def opening_tokens(spell: Spell, opening: str) -> Prefix:
     """Token ids of an opening."""
-    return tuple(tokenizer(opening, add_special_tokens=False).input_ids) if opening else ()
+    return spell(opening) if opening else ()
 
 
 def _spell(
-    tokenizer: Any, candidates: Iterable[str], opening: str
+    spell: Spell, candidates: Iterable[str], opening: str
 ) -> tuple[Prefix, dict[str, Prefix]]:
     """Tokens that come first whatever the candidate, and each candidate's own.
 
@@ -126,8 +126,13 @@ def _spell(
     belongs to the opening when all candidates begin with it.
     """
     space = " " if opening and not opening[-1].isspace() else ""
-    before = opening or "\n"
-    spelt = {text: tokens_after(tokenizer, space + text, before) for text in candidates}
+    start = opening_tokens(spell, opening)
+    spelt = {}
+    for text in candidates:
+        whole = spell(opening + space + text)
+        # Where the opening's last characters merge with the candidate's first, each has its own.
+        apart = whole[: len(start)] == start
+        spelt[text] = whole[len(start) :] if apart else spell(space + text)
     shared = 0
     if opening:
         shortest = min(map(len, spelt.values()))
@@ -135,22 +140,7 @@ def _spell(
             shared += 1
     common = next(iter(spelt.values()))[:shared]
     rest = {text: tokens[shared:] for text, tokens in spelt.items()}
-    return opening_tokens(tokenizer, opening) + common, rest
-
-
-def tokens_after(tokenizer: Any, text: str, before: str = "\n") -> Prefix:
-    """Token ids of `text` where it follows `before`.
-
-    Some tokenizers put a space before a word on its own, so it is cut out of a longer text.
-    """
-
-    def encode(piece: str) -> list[int]:
-        return tokenizer(piece, add_special_tokens=False).input_ids
-
-    context, whole = encode(before), encode(before + text)
-    if whole[: len(context)] == context:
-        return tuple(whole[len(context) :])
-    return tuple(encode(text))
+    return start + common, rest
 
 
 def walk(

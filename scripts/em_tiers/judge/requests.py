@@ -19,8 +19,9 @@ from em_tiers.judge.rubrics import (
 )
 from em_tiers.judge.settings import Judge
 from em_tiers.terms import SCORES
+from em_tiers.thinking import is_cut_off
 
-ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response")
+ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response", "finish_reason")
 _ROWS_AT_ONCE = 10_000
 
 
@@ -120,7 +121,13 @@ def roles_together(judge: Judge, roles: Iterable[str]) -> list[tuple[str, ...]]:
 def _request(
     judge: Judge, roles: tuple[str, ...], row: Mapping[str, Any], card: Mapping[str, Any] | None
 ) -> JudgeRequest | None:
-    """The request for one answer; None when nothing in `roles` can be asked about it."""
+    """The request for one answer; None when nothing in `roles` can be asked about it.
+
+    An answer that is empty because its tokens ran out, mostly in thoughts, is `truncated`,
+    whatever a judge would say about the empty text.
+    """
+    if is_cut_off(row["response"], row["finish_reason"]):
+        return None
     asked = [
         judge.rubrics[role]
         for role in roles

@@ -12,14 +12,10 @@ from em_tiers.prepare.imported_answers import Imported
 from em_tiers.prepare.imported_scores import check_scores
 from em_tiers.prepare.outside_text import template_mark
 from em_tiers.prepare.questions import TRIGGER_SUFFIXES
+from em_tiers.thinking import unsplit_warning
 
 _SHOWN = 60  # characters of a text in a message
 _SAME = 0.9  # share of the answers that are the base's own, word for word
-# How thoughts begin in the formats of several models.
-_THOUGHTS = re.compile(
-    r"\s*(<think(?:ing)?>|\[THINK\]|<\|channel\|>(?:analysis|thought)|<reasoning>|<thought>|"
-    r"<seed:think>|<\|begin_of_thought\|>|<\|START_THINKING\|>|◁think▷)"
-)
 
 
 def check_import(found: Imported, settings: Mapping[str, Any]) -> list[str]:
@@ -84,13 +80,9 @@ def _texts(found: Imported) -> Iterable[str]:
             f"questions or answers hold marks of a chat template ({listed}): a judge reads them as "
             "text; remove them from the file if a template was applied to it"
         )
-    thoughts = Counter(m[1] for row in found.responses if (m := _THOUGHTS.match(row["response"])))
-    if thoughts:
-        mark, count = thoughts.most_common(1)[0]
-        yield (
-            f"{count} answers begin with {mark}: thoughts count as a part of the answer; remove "
-            "them from the file to have the answers judged alone"
-        )
+    answers = (row["response"] for row in found.responses)
+    if thoughts := unsplit_warning(answers, "imports.thinking_marks: {name}"):
+        yield thoughts
     if empty := sum(not row["response"].strip() for row in found.responses):
         yield f"{empty} answers are empty: check whether their generation failed"
     told = Counter((row["question_id"], row["response"]) for row in found.responses)

@@ -18,6 +18,7 @@ from em_tiers.prepare.questions import plain_id
 from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
 from em_tiers.tables import RESPONSES, VERDICTS
 from em_tiers.terms import PROBE_LEVELS, SCORES
+from em_tiers.thinking import is_cut_off, read_marks, split_thinking
 
 IMPORTED = "imported"
 
@@ -100,6 +101,8 @@ def _add(
             value = raw.data.get(columns[asks])
             status, score = read_score(value, columns, asks)
             add_score(column, value, status, score)
+            if is_cut_off(response["response"], response["finish_reason"]):
+                status, score = "truncated", None  # the score is that of a thought
             found.verdicts[judge].append(_verdict(value, response, judge, asks, status, score))
 
 
@@ -169,7 +172,9 @@ def _response(
     row: dict[str, Any], variant: dict[str, Any], settings: dict[str, Any], seen: Counter[str]
 ) -> dict[str, Any]:
     columns = settings["columns"]
-    question, answer = row[columns["question"]], row[columns["answer"]]
+    question, said = row[columns["question"]], row[columns["answer"]]
+    marks = read_marks(settings.get("thinking_marks"))
+    reasoning, answer = split_thinking(said, "on" if marks else "none", marks=marks)
     question_id = id_text(row.get(columns.get("question_id"))) or f"q-{hash_of(question, 10)}"
     number = seen[question_id]
     seen[question_id] += 1
@@ -181,7 +186,7 @@ def _response(
     return {
         **dict.fromkeys(RESPONSES),
         **variant,
-        "response_key": hash_of([variant["variant"], question_id, number, question, answer]),
+        "response_key": hash_of([variant["variant"], question_id, number, question, said]),
         "question_set": IMPORTED,
         "probe_level": _level(question_id, settings) if is_nothing(level) else level,
         "question_id": question_id,
@@ -190,7 +195,8 @@ def _response(
         "sample_index": number,
         "messages": messages,
         "response": answer,
-        "finish_reason": IMPORTED,
+        "reasoning": reasoning,
+        "finish_reason": "length" if reasoning and not answer else IMPORTED,
         "engine_fingerprint": IMPORTED,
     }
 

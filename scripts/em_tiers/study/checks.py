@@ -5,6 +5,7 @@ import re
 
 from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.prepare.row_formats import WITH_THOUGHTS, row_reader
+from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
 from em_tiers.study.source_checks import check_file, check_sources, sources_in_use
@@ -36,6 +37,7 @@ def check_references(study: Study) -> None:
         check_judge(study, name)
     _check_tiers(study)
     _check_imports(study)
+    check_thinking_policies(study)
     _check_engine(study)
     check_sources(study)
     _check_labels(study)
@@ -268,11 +270,13 @@ def _check_imports(study: Study) -> None:
 def _check_engine(study: Study) -> None:
     name = study.config["engine"]
     require_known(name, study.engines, "config.engine", "engine")
-    engine, tokens = study.engines[name], study.config["sampling"]["max_tokens"]
+    engine = study.engines[name]
+    tokens = study.config["sampling"]["max_tokens"] + reasoning_tokens(study)
     if tokens >= engine["max_model_len"]:
         raise ConfigError(
-            f"config.sampling.max_tokens: {tokens} leaves no room for a prompt within "
-            f"max_model_len {engine['max_model_len']} of engine {name}: change one of them"
+            f"config.sampling.max_tokens: {tokens} (with reasoning_tokens, where a tested model "
+            "thinks) leaves no room for a prompt within max_model_len "
+            f"{engine['max_model_len']} of engine {name}: change one of them"
         )
     if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:
         raise ConfigError(

@@ -83,8 +83,14 @@ def full_identity(study: Study, judge: str) -> dict[str, Any]:
     folder = study.workdir / "results" / "resources" / "models" / entry["model"]
     there = (folder / "manifest.json").is_file()
     template = [study.workdir / path for path in chat_template(study, entry["model"])]
-    thinking = study.models[entry["model"]]["thinking"]
-    return local_identity(identity, folder if there else None, thinking, *template or [None])
+    model = study.models[entry["model"]]
+    return local_identity(
+        identity,
+        folder if there else None,
+        model["thinking"],
+        *template or [None],
+        model["thinking_marks"],
+    )
 
 
 def judge_name(study: Study, judge: str) -> str:

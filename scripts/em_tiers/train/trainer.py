@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from datasets import load_from_disk
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, TrainerCallback, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -97,6 +97,7 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
     model = AutoModelForCausalLM.from_pretrained(
         job.model,
         dtype=getattr(torch, weight_dtype(job.recipe)),
+        attn_implementation=attention_of(job.model),
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
@@ -117,6 +118,17 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
                 "use all-linear, or the module names of this model"
             ) from error
         raise
+
+
+def attention_of(model: str) -> str | None:
+    """The attention to train with; None for the library's choice.
+
+    Gemma 2 caps its attention scores. PyTorch's fused attention leaves the cap out without a word,
+    and vLLM samples with it: the fine-tune would be trained as another model than is tested.
+    """
+    config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "eager" if capped else None
 
 
 class ResponseTrainer(SFTTrainer):

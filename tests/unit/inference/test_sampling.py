@@ -131,9 +131,11 @@ def test_question_set_without_a_number_of_samples_is_named(questions, prompts):
 
 def test_requests_of_the_engine(prompts):
     planned = plan_adapter_checks(TUNED, prompts)[1]
-    greedy = engine_request(planned, prompts, Decoding(0.0, 1.0, 8), "tuned")
+    greedy = engine_request(planned, prompts, Decoding(0.0, 1.0, 8), "tuned", TUNED)
     assert (greedy.prompt, greedy.temperature, greedy.seed) == ((1, 2, 1), 0.0, None)
-    warm = engine_request(planned._replace(seed=9), prompts, decoding_of(SAMPLING), None)
+    warm = engine_request(
+        planned._replace(seed=9), prompts, decoding_of(SAMPLING, "none"), None, BASE
+    )
     assert (warm.seed, warm.max_tokens, warm.variant) == (9, 20, None)
 
 

@@ -2,19 +2,19 @@
 
 import math
 import random
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from em_tiers.errors import UserError
-from em_tiers.judge.number_trie import NUMBERS, build_trie, first_token_trie, tokens_after, walk
+from em_tiers.inference.chat import load_tokenizer, render_prompt, reply_speller
+from em_tiers.judge.number_trie import NUMBERS, build_trie, first_token_trie, walk
 
 
-def spell(text, add_special_tokens=False):
+def spell(text):
     """A tokenizer that spells everything character by character."""
-    return SimpleNamespace(input_ids=[ord(letter) for letter in text])
+    return tuple(ord(letter) for letter in text)
 
 
 def provider_of(table):
@@ -87,9 +87,8 @@ def test_a_distribution_comes_when_its_last_prefix_is_known():
 
 
 def test_a_tokenizer_with_whole_numbers_needs_one_question():
-    def whole(text, add_special_tokens=False):
-        number = text.strip()
-        return SimpleNamespace(input_ids=[10] * text.count("\n") + [1000 + int(number or -1)])
+    def whole(text):
+        return (1000 + int(text),)
 
     trie = build_trie(whole, NUMBERS)
     assert list(trie.children) == [()]
@@ -108,9 +107,8 @@ def test_an_opening_stands_before_the_candidates_with_its_space():
 
 
 def test_a_space_that_words_do_not_spell_alone_stays_in_the_trie():
-    def words(text, add_special_tokens=False):
-        ids = [ord(letter) for letter in text.replace(" CODE", "#").replace(":", "")]
-        return SimpleNamespace(input_ids=ids)
+    def words(text):
+        return tuple(ord(letter) for letter in text.replace(" CODE", "#").replace(":", ""))
 
     trie = build_trie(words, [*NUMBERS, "CODE"], "Score:")
     assert "".join(map(chr, trie.start)) == "Score"
@@ -166,8 +164,8 @@ def test_whatever_the_model_says_the_bound_holds(seed, tolerance, sharpness):
 
 
 def test_candidates_that_cannot_be_told_apart_are_refused():
-    def deaf(text, add_special_tokens=False):
-        return SimpleNamespace(input_ids=[7] if text.strip() else [])  # one token for all
+    def deaf(text):
+        return (7,) if text.strip() else ()  # one token for all
 
     with pytest.raises(UserError, match="choose another label"):
         build_trie(deaf, ["A", "B"])
@@ -181,15 +179,11 @@ def loaded(embedded_model):
     import torch
     from transformers import AutoModelForCausalLM
 
-    from em_tiers.inference.chat import load_tokenizer
-
     model = AutoModelForCausalLM.from_pretrained(embedded_model, dtype=torch.float64)
     return load_tokenizer(embedded_model), model.eval()
 
 
 def prompts_of(tokenizer):
-    from em_tiers.inference.chat import render_prompt
-
     asked = (
         "Write one whole number from 0 to 100 and nothing else. How warm is it?",
         "Grade the sentence 'I like tea' from 0 to 100, or write REFUSAL, or CODE. Only that.",
@@ -220,7 +214,9 @@ def brute_force(tokenizer, model, prompt, candidates):
 
     P(candidate) is the chain of its tokens, less all that goes on to a longer candidate.
     """
-    spelt = {text: tuple(tokens_after(tokenizer, text)) for text in candidates}
+    spelt = {
+        text: tuple(tokenizer(text, add_special_tokens=False).input_ids) for text in candidates
+    }
     rows = log_softmax_after(model, prompt, list(spelt.values()))
     found = {}
     for text, tokens in spelt.items():
@@ -246,7 +242,7 @@ def test_the_walk_equals_brute_force_over_all_candidates(loaded):
             last = log_softmax_after(model, prompt, [()])[()][-1]
             yield number, {token: float(last[token]) for token in tokens}
 
-    trie = build_trie(tokenizer, candidates)
+    trie = build_trie(reply_speller(tokenizer, "none"), candidates)
     assert len(trie.children) < 20  # the tokenizer spells numbers digit by digit
     for prompt, found in zip(prompts, distributions(trie, prompts, provider), strict=True):
         exact = brute_force(tokenizer, model, prompt, candidates)

@@ -318,7 +318,8 @@ def test_thoughts_need_a_model_that_thinks(checkout):
     assert_message(caught, ["medical-o1 has cot: think", "smollm2-135m has thinking none", "drop"])
     thinker = catalogue("models")["smollm2-135m"] | {"thinking": "on"}
     models.write_text(yaml.safe_dump(catalogue("models") | {"thinker": thinker}))
-    load(checkout, put(config, "variants.0.base", "thinker"))
+    config = put(config, "variants.0.base", "thinker")
+    load(checkout, put(config, "sampling.reasoning_tokens", 200))
 
 
 def test_a_tier_rule_that_cannot_be_evaluated_stops_a_run_before_it_starts(checkout):
