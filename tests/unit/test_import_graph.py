@@ -19,7 +19,7 @@ ARROWS = {
     "prepare": {"download"},
     "report": {"archive", "statistics", "study", "tiers"},
     "statistics": {"tiers"},
-    "study": {"download", "inference", "judge", "prepare", "tiers"},
+    "study": {"download", "inference", "judge", "prepare", "tiers", "train"},
     "tiers": set(),
     "train": {"download", "inference"},
 }

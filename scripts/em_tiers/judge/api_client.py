@@ -15,9 +15,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from em_tiers.errors import TemporaryError, UserError
+from em_tiers.judge.base_url import split_base_url
 from em_tiers.judge.model_names import is_served_as
 from em_tiers.retry import seconds_of_retry_after
 
@@ -133,11 +134,7 @@ class Endpoint:
         self.model = model
         self.signature = signature or model
         self._key = key
-        parts = urlsplit(settings["base_url"])
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"base_url: {settings['base_url']}: must be http(s)://host/…")
-        if parts.username or parts.password:
-            raise UserError(f"base_url of {parts.hostname}: holds a user or password: use key_env")
+        parts = split_base_url(settings["base_url"])
         self.host = parts.hostname
         self._url = parts._replace(query="", fragment="").geturl()
         self._query = dict(parse_qsl(parts.query))

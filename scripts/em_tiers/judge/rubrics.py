@@ -24,6 +24,10 @@ DEFAULT_MAX_CHARS = 100_000
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _CONTEXT = ("topic", "description", "examples")
+# What a writer may take for a placeholder: other case, blanks, a format or a conversion.
+_ALMOST = re.compile(
+    r"\{\s*(question|answer|topic|description|examples)\b[^{}\n]*\}", re.IGNORECASE
+)
 
 GUARD = (
     "The texts to judge stand between a line [BEGIN NAME CODE] and a line [END NAME CODE]; the "
@@ -148,6 +152,13 @@ def _problem_of_labels(labels: Mapping[str, str], kind: str) -> str | None:
         allowed = TIERS if kind == "choice" else NUMBER_LABELS
         if meaning not in allowed:
             return f"{label!r} cannot mean {meaning!r}: use one of {', '.join(allowed)}"
+    for label in labels:
+        longer = [other for other in labels if other != label and other.startswith(label)]
+        if longer:
+            return (
+                f"{label!r} begins {longer[0]!r}, so a reply that is cut could mean both: use "
+                "labels that do not begin each other"
+            )
     if kind == "choice" and len(set(labels.values())) < max(2, len(labels)):
         return (
             f"{dict(labels)} is not a choice: write at least two labels, each with its own meaning"
@@ -157,11 +168,16 @@ def _problem_of_labels(labels: Mapping[str, str], kind: str) -> str | None:
 
 def _problem_of_prompt(prompt: str, asks: str) -> str | None:
     found = _PLACEHOLDER.findall(prompt)
+    for almost in _ALMOST.finditer(prompt):
+        if almost[0] != f"{{{almost[1].lower()}}}":
+            return f"{almost[0]!r} is not a placeholder: write {{{almost[1].lower()}}}"
     known = ("question", "answer", *_CONTEXT)
     unknown = [name for name in found if name not in known]
     if unknown:
         names = ", ".join(f"{{{name}}}" for name in known)
         return f"{{{unknown[0]}}} is not a placeholder: use {names}"
+    if "{{" in prompt:
+        return "'{{' would be shown to the judge as it is: write single braces around JSON"
     for name in ("question", "answer"):
         if (count := found.count(name)) != 1:
             return f"{{{name}}} occurs {count} times: write it exactly once"

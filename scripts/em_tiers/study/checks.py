@@ -4,10 +4,14 @@ import os
 import re
 
 from em_tiers.errors import ConfigError, UserError, require_known
+from em_tiers.judge.api_client import read_key
 from em_tiers.prepare.row_formats import WITH_THOUGHTS, row_reader
 from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
+from em_tiers.study.level_checks import check_levels
+from em_tiers.study.name_checks import check_names
+from em_tiers.study.recipe_checks import check_recipes
 from em_tiers.study.source_checks import check_file, check_sources, sources_in_use
 from em_tiers.study.study import Study
 from em_tiers.terms import DATASET_PROBES
@@ -31,9 +35,12 @@ def check_references(study: Study) -> None:
     _check_variants(study)
     _check_datasets(study)
     _check_questions(study)
-    _check_recipes(study)
+    _check_sampling(study)
+    _check_thresholds(study)
+    check_recipes(study)
     for name in study.config["judges"]:
         require_known(name, study.judges, "config.judges", "judge")
+        _check_no_secret(study.judges[name], f"judges.{name}")
         check_judge(study, name)
     _check_tiers(study)
     _check_imports(study)
@@ -53,13 +60,14 @@ def unpinned(study: Study) -> list[str]:
 
 
 def check_ready(study: Study) -> None:
-    """Check what only a real run needs: a revision for everything from the hub, usable tier rules.
+    """Check what only a real run needs: revisions, usable tier rules, readable human labels.
 
     Raises:
         ConfigError: entries without a revision, and how to find one; a tier rule whose condition
-            cannot be evaluated.
+            cannot be evaluated; a file of labels that cannot be read.
     """
     # polars is slow to import, and a dry run does not need it.
+    from em_tiers.tiers.label_sheet import check_labels
     from em_tiers.tiers.rules import read_rules
 
     rules = study.config["tiers"]["rules"]
@@ -67,6 +75,11 @@ def check_ready(study: Study) -> None:
         read_rules(study.tier_rules[rules]["rules"])
     except UserError as error:
         raise ConfigError(f"tier_rules.{rules}: {error}") from error
+    if labels := study.config["human_labels"]:
+        try:
+            check_labels(study.workdir / labels)
+        except UserError as error:
+            raise ConfigError(f"config.human_labels: {error}") from error
     if missing := unpinned(study):
         raise ConfigError(
             f"source.revision is null for {', '.join(missing)}: write the full commit of 40 "
@@ -75,30 +88,54 @@ def check_ready(study: Study) -> None:
         )
 
 
+def check_expanded(study: Study) -> None:
+    """Check what needs the study's variants: their names, the probe levels, acceptance bands.
+
+    Raises:
+        ConfigError: the first mistake, naming key, value and remedy.
+    """
+    check_names(study)
+    check_levels(study)
+    check_acceptance(study)
+
+
 def check_acceptance(study: Study) -> None:
-    """Check that each acceptance band names a variant of this study.
+    """Check that each acceptance band names a variant of this study, and a rate of it once.
 
     Raises:
         ConfigError: the first band that does not.
     """
+    seen: dict[tuple[str, str], int] = {}
     for number, band in enumerate(study.config["acceptance"]):
         where = f"config.acceptance.{number}.variant"
         require_known(band["variant"], study.variants, where, "variant")
+        first = seen.setdefault((band["variant"], band["metric"]), number)
+        if first != number:
+            raise ConfigError(
+                f"{where}: {band['variant']!r} has a band for {band['metric']} already, in "
+                f"config.acceptance.{first}: keep one of them"
+            )
 
 
 def check_keys(study: Study, judges: list[str]) -> None:
     """Check that the environment variables with the keys of `judges` are set.
 
     Raises:
-        ConfigError: the first variable that is not set.
+        ConfigError: the first variable that is not set, or that holds what cannot be a key.
     """
     for name in judges:
         endpoint = study.judges[name]["endpoint"]
-        if endpoint and endpoint["key_env"] and not os.environ.get(endpoint["key_env"]):
+        if not endpoint or not endpoint["key_env"]:
+            continue
+        if not os.environ.get(endpoint["key_env"]):
             raise ConfigError(
                 f"judges.{name}.endpoint.key_env: the environment variable {endpoint['key_env']} "
                 "is not set: export the key under this name, then run again"
             )
+        try:
+            read_key(endpoint["key_env"], name)
+        except UserError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _check_no_secret(value: object, where: str) -> None:
@@ -135,15 +172,23 @@ def _check_variants(study: Study) -> None:
                     f"datasets.{dataset}.held_out: 0 leaves no prompts for the in-domain probes of "
                     "config.questions: hold rows out, or remove in-domain"
                 )
-        if "recipe" in block:
-            require_known(block["recipe"], study.recipes, f"{where}.recipe", "recipe")
-            steps = study.recipes[block["recipe"]]["max_steps"]
-            late = [s for s in block["checkpoints"] if steps and s >= steps]
-            if late:
-                raise ConfigError(
-                    f"{where}.checkpoints: {late[0]} is not before the recipe's last step, "
-                    f"{steps}: name earlier steps (the final adapter is always tested)"
-                )
+        if not block["datasets"]:
+            _check_untrained(block, where)
+
+
+def _check_untrained(block: dict, where: str) -> None:
+    """Refuse settings of training in a block that trains nothing."""
+    for key in ("recipe", "checkpoints"):
+        if block.get(key):
+            raise ConfigError(
+                f"{where}.{key}: {block[key]!r} has no data set to train on: add datasets, or "
+                f"remove {key}"
+            )
+    if block["training_seeds"] != [0]:
+        raise ConfigError(
+            f"{where}.training_seeds: {block['training_seeds']} have no data set to train on: add "
+            "datasets, or remove training_seeds"
+        )
 
 
 def _check_datasets(study: Study) -> None:
@@ -195,34 +240,24 @@ def _check_questions(study: Study) -> None:
         )
 
 
-def _check_recipes(study: Study) -> None:
-    for number, block in enumerate(study.config["variants"]):
-        if "recipe" not in block:
-            continue
-        name, recipe = block["recipe"], study.recipes[block["recipe"]]
-        if recipe["max_steps"] and recipe["max_tokens"]:
+def _check_sampling(study: Study) -> None:
+    if study.config["sampling"]["temperature"] > 0:
+        return
+    for name, samples in study.config["questions"].items():
+        if samples > 1:
             raise ConfigError(
-                f"recipes.{name}.max_tokens: {recipe['max_tokens']} conflicts with max_steps "
-                f"{recipe['max_steps']}, which also sets the length of training: keep one of them"
+                f"config.questions.{name}: {samples} answers at sampling.temperature 0 are all the "
+                "same: write 1, or a temperature above 0"
             )
-        share = recipe["micro_batch_size"] * recipe["gpus"]
-        if recipe["batch_size"] % share:
+
+
+def _check_thresholds(study: Study) -> None:
+    for name in ("alignment_thresholds", "coherence_thresholds"):
+        values = study.config["statistics"][name]
+        if values != sorted(values):
             raise ConfigError(
-                f"recipes.{name}.batch_size: {recipe['batch_size']} is not a multiple of "
-                f"micro_batch_size x gpus = {share}: change one of the three"
-            )
-        engine = study.engines.get(study.config["engine"])
-        if not engine or not block["datasets"]:
-            continue
-        if recipe["method"] == "full" and engine["adapters"] == "lora":
-            raise ConfigError(
-                f"config.variants.{number}.recipe: {name} is full fine-tuning, which leaves no "
-                "adapter: use an engine with adapters: merge or replace"
-            )
-        if engine["adapters"] == "lora" and recipe["rank"] > engine["max_lora_rank"]:
-            raise ConfigError(
-                f"recipes.{name}.rank: {recipe['rank']} is above max_lora_rank "
-                f"{engine['max_lora_rank']} of engine {study.config['engine']}: raise the latter"
+                f"config.statistics.{name}: {values} are not in ascending order: write "
+                f"{sorted(values)}"
             )
 
 

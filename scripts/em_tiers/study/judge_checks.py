@@ -1,10 +1,27 @@
 """Checks of a judge beyond the schema: its references, its rubrics, and its backend."""
 
-from em_tiers.errors import ConfigError, require_known
+from em_tiers.errors import ConfigError, UserError, require_known
+from em_tiers.judge.base_url import split_base_url
 from em_tiers.judge.model_names import is_moving
 from em_tiers.judge.settings import check_decoding, load_judge
 from em_tiers.study.judges import judge_identity, judge_params, judge_rubrics
 from em_tiers.study.study import Study
+
+# One of them is in the name of a variable that holds a key.
+KEY_WORDS = ("KEY", "TOKEN", "SECRET", "PASS", "AUTH", "LOGIN", "CREDENTIAL")
+# Hosts of providers who demand a key; a server of one's own may need none.
+PROVIDERS = (
+    ".openai.com",
+    ".azure.com",
+    ".anthropic.com",
+    ".googleapis.com",
+    ".mistral.ai",
+    ".openrouter.ai",
+    ".together.xyz",
+    ".groq.com",
+    ".deepseek.com",
+    ".fireworks.ai",
+)
 
 
 def check_judge(study: Study, name: str) -> None:
@@ -28,19 +45,57 @@ def check_judge(study: Study, name: str) -> None:
     settings = (judge_params(study, name), judge_identity(study, name), judge_rubrics(study, name))
     thinking = study.models[judge["model"]]["thinking"] if judge["backend"] == "vllm" else "none"
     check_decoding(load_judge(*settings, where), where, thinking)
+    _check_unused(judge, where)
     if judge["backend"] == "openai":
         _check_api_judge(judge, where)
 
 
+def _check_unused(judge: dict, where: str) -> None:
+    """Refuse settings that the judge's back-end or method would ignore."""
+    other = {"vllm": ("endpoint", "limits", "prices"), "openai": ("engine",)}
+    for key in other[judge["backend"]]:
+        if judge[key]:
+            raise ConfigError(
+                f"{where}.{key}: {judge[key]!r} is not used by backend {judge['backend']}: remove "
+                "it, or correct backend"
+            )
+    method = judge["method"]
+    if method["tolerance"] and method["number"] != "trie":
+        raise ConfigError(
+            f"{where}.method.tolerance: {method['tolerance']} is used by method.number trie only, "
+            f"not by {method['number']}: remove it"
+        )
+
+
 def _check_api_judge(judge: dict, where: str) -> None:
+    _check_endpoint(judge["endpoint"], f"{where}.endpoint")
     if is_moving(judge) and not judge["endpoint"]["allow_alias"]:
         raise ConfigError(
             f"{where}.model: {judge['model']!r} is an undated alias that its provider may change: "
             "write the dated name (in endpoint.signed_as if the replies carry another name than "
             "the requests), or endpoint.allow_alias: true to have every table marked"
         )
-    if judge["limits"] and "usd" in judge["limits"] and not judge["prices"]:
+    prices = judge["prices"]
+    if judge["limits"] and "usd" in judge["limits"] and not (prices and any(prices.values())):
         raise ConfigError(
-            f"{where}.limits.usd: {judge['limits']['usd']} needs prices: write "
+            f"{where}.limits.usd: {judge['limits']['usd']} needs prices above 0: write "
             "input_per_million and output_per_million"
+        )
+
+
+def _check_endpoint(endpoint: dict, where: str) -> None:
+    try:
+        host = split_base_url(endpoint["base_url"]).hostname
+    except UserError as error:
+        raise ConfigError(f"{where}.{error}") from error
+    name = endpoint["key_env"]
+    if name and not any(word in name for word in KEY_WORDS):
+        raise ConfigError(
+            f"{where}.key_env: {name!r} does not look like the name of a key, and its value would "
+            f"be sent to {host}: name a variable with {', '.join(KEY_WORDS)} in its name"
+        )
+    if not name and f".{host}".endswith(PROVIDERS):
+        raise ConfigError(
+            f"{where}.key_env: null, but {host} refuses requests without a key: name the "
+            "environment variable that holds it"
         )

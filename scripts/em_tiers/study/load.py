@@ -9,7 +9,7 @@ from typing import Any
 from em_tiers.errors import ConfigError
 from em_tiers.inference.engine_settings import complete_settings
 from em_tiers.study.batches import judging_batches, sampling_batches
-from em_tiers.study.checks import check_acceptance, check_references
+from em_tiers.study.checks import check_expanded, check_references
 from em_tiers.study.import_entries import expand_imports
 from em_tiers.study.params import sorted_keys, without_cosmetics
 from em_tiers.study.partial import keep_sampled
@@ -48,7 +48,7 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     check_references(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}
-    check_acceptance(study)
+    check_expanded(study)
     study.batches = sampling_batches(variants, study.config["variants_per_job"])
     if study.config["partial"]:
         keep_sampled(study)
@@ -84,7 +84,13 @@ def _expand(study: Study, pattern: str) -> list[Path]:
     path = Path(pattern)
     for base in [Path("/")] if path.is_absolute() else [study.workdir, study.root]:
         relative = str(path.relative_to("/")) if path.is_absolute() else pattern
-        found = sorted(base.glob(relative))
+        try:
+            found = sorted(base.glob(relative))
+        except (ValueError, IndexError, NotImplementedError) as error:
+            raise ConfigError(
+                f"config.catalogues: {pattern!r} is not a pattern of files ({error}): write a path "
+                "in which * stands for any name and ** for any folders"
+            ) from None
         if found:
             return found
     raise ConfigError(f"config.catalogues: no such file {pattern!r}: correct the path")

@@ -19,6 +19,7 @@ from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
 from em_tiers.hashing import hash_of
 from em_tiers.terms import OUTCOMES_UNFLAGGED, TIER_TERMS, TIERS, UNDECIDED, UNFLAGGED_TERMS
+from em_tiers.tiers.outcomes import read_human_labels
 
 SHEET_COLUMNS = ("item", "question", "answer", "tier", "labeller", "note")
 LABELS = (*TIERS, *OUTCOMES_UNFLAGGED)
@@ -129,27 +130,7 @@ def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse
         UserError: a column is missing, an item is not an answer of this study, a label is unknown,
             or one person gave an item two labels; the message names the row.
     """
-    try:
-        sheet = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); save the sheet as CSV (UTF-8, commas)"
-        ) from error
-    missing = {"item", "tier"} - set(sheet.columns)
-    if missing:
-        raise UserError(
-            f"{path}: missing columns {sorted(missing)}; keep the sheet's header line and save it "
-            "with commas"
-        )
-    if "labeller" not in sheet.columns:
-        sheet = sheet.with_columns(labeller=pl.lit(""))
-    text = pl.col("item", "tier", "labeller").fill_null("").str.strip_chars(" '\u00a0\ufeff")
-    sheet = sheet.with_row_index("row", offset=2).with_columns(text)
-    sheet = sheet.with_columns(pl.col("tier").str.to_lowercase().str.replace_all("[ -]+", "_"))
-    sheet = sheet.filter(pl.col("tier") != "")
-    _refuse_rows(
-        path, sheet, ~pl.col("tier").is_in(LABELS), "tier", f"write one of {', '.join(LABELS)}"
-    )
+    sheet = _read_labels(path)
     known = response_keys.implode()
     reverse = pl.col("item").str.reverse()
     sheet = sheet.with_columns(
@@ -166,6 +147,45 @@ def read_sheet(path: Path | str, response_keys: pl.Series, others: str = "refuse
     again = pl.struct("item", "labeller").is_duplicated()
     _refuse_rows(path, sheet, again, "item", "two labels of one labeller; keep one")
     return sheet.select("response_key", "copy", "labeller", "tier")
+
+
+def check_labels(path: Path | str) -> None:
+    """Check a file of human labels as far as that is possible before there are answers.
+
+    Raises:
+        UserError: the file cannot be read, a column is missing, a label is unknown, or there is
+            none.
+    """
+    labels = _read_labels(path) if is_sheet(path) else read_human_labels(Path(path))
+    if labels.is_empty():
+        raise UserError(f"{path}: no row has a label: fill in the column tier, or write null")
+
+
+def _read_labels(path: Path | str) -> pl.DataFrame:
+    """The rows of a sheet that have a label: row, item, tier, labeller and other columns."""
+    try:
+        sheet = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: cannot be read ({reason}); save the sheet as CSV (UTF-8, commas)"
+        ) from error
+    missing = {"item", "tier"} - set(sheet.columns)
+    if missing:
+        raise UserError(
+            f"{path}: missing columns {sorted(missing)}; keep the sheet's header line and save it "
+            "with commas"
+        )
+    if "labeller" not in sheet.columns:
+        sheet = sheet.with_columns(labeller=pl.lit(""))
+    text = pl.col("item", "tier", "labeller").fill_null("").str.strip_chars(" '\u00a0\ufeff")
+    sheet = sheet.with_row_index("row", offset=2).with_columns(text)
+    sheet = sheet.with_columns(pl.col("tier").str.to_lowercase().str.replace_all("[ -]+", "_"))
+    sheet = sheet.filter(pl.col("tier") != "")
+    _refuse_rows(
+        path, sheet, ~pl.col("tier").is_in(LABELS), "tier", f"write one of {', '.join(LABELS)}"
+    )
+    return sheet
 
 
 def _refuse_rows(

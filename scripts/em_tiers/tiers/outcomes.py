@@ -168,7 +168,13 @@ def read_human_labels(path: Path) -> pl.DataFrame:
     """
     path = Path(path)
     read = pl.read_parquet if path.suffix == ".parquet" else _read_csv
-    labels = read(path)
+    try:
+        labels = read(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: cannot be read ({reason}): save the labels as CSV (UTF-8, commas) or Parquet"
+        ) from error
     missing = {"response_key", "tier"} - set(labels.columns)
     if missing:
         raise UserError(f"{path}: missing columns {sorted(missing)}; write response_key,tier")

@@ -91,6 +91,15 @@ def _read_condition(name: str, text: str) -> pl.Expr:
             f"{where} uses more than one answer (such as a mean, a count or OVER); "
             "compare the answer's own columns with fixed values"
         )
+    if not condition.meta.root_names() and text.strip().lower() != "true":
+        raise UserError(
+            f"{where} uses no column, so it holds for every answer or for none: compare a column "
+            "with a value, or write true for a last rule that takes all other answers"
+        )
+    if compares_with_null(json.loads(condition.meta.serialize(format="json"))):
+        raise UserError(
+            f"{where} compares with null, which is never true: write COLUMN IS NULL or IS NOT NULL"
+        )
     if kind != pl.Boolean:
         raise UserError(f"{where} gives {kind}, not true or false; write a comparison")
     return condition
@@ -104,6 +113,17 @@ def looks_at_other_rows(node: Any) -> bool:
     if isinstance(node, list):
         return any(map(looks_at_other_rows, node))
     return isinstance(node, str) and node in OVER_ROWS
+
+
+def compares_with_null(node: Any) -> bool:
+    """Whether a serialised expression has null as a side of a comparison or of AND, OR."""
+    if isinstance(node, dict):
+        if "BinaryExpr" in node:
+            sides = [node["BinaryExpr"].get(side) for side in ("left", "right")]
+            if any(isinstance(side, dict) and "Null" in str(side.get("Literal")) for side in sides):
+                return True
+        return any(map(compares_with_null, node.values()))
+    return isinstance(node, list) and any(map(compares_with_null, node))
 
 
 def with_tier_probabilities(answers: pl.LazyFrame) -> pl.LazyFrame:

@@ -4,7 +4,7 @@ Nothing here imports torch: what a recipe means can be tested and shown without 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,24 @@ def steps_of(recipe: Recipe, tokens: int, rows: int) -> int | None:
     if not recipe.get("max_tokens"):
         return recipe["max_steps"]
     return max(1, round(recipe["max_tokens"] * rows / (tokens * recipe["batch_size"])))
+
+
+def check_steps(recipe: Recipe, checkpoints: Sequence[int], steps: int) -> None:
+    """Check that warm-up and checkpoints are over before the training's last step.
+
+    Raises:
+        UserError: names the key below the recipe or the block of variants.
+    """
+    if late := [step for step in sorted(checkpoints) if step >= steps]:
+        raise UserError(
+            f"checkpoints: {late[0]} is not before the training's last step, {steps}: name earlier "
+            "steps (the final adapter is always tested)"
+        )
+    if recipe["warmup_steps"] >= steps:
+        raise UserError(
+            f"recipe: warmup_steps: {recipe['warmup_steps']} is not below the training's {steps} "
+            "steps, so the learning rate would never be reached: lower it"
+        )
 
 
 def sft_options(recipe: Recipe, seed: int, device: str, output_dir: Path | str) -> dict[str, Any]:

@@ -96,9 +96,9 @@ def test_a_batch_needs_each_table_once(checkout):
 
 def test_data_sets_lend_their_formats_to_a_set_that_all_models_are_asked(checkout):
     assert plain_set(load(checkout)) == "core"
-    assert plain_set(load(checkout, put(demo(), "questions", {"near": 1, "demo-trigger": 1}))) == (
-        "demo-trigger"
-    )
+    config = put(demo(), "questions", {"near": 1, "demo-trigger": 1})
+    config["headline"] = {"levels": ["near_domain"]}
+    assert plain_set(load(checkout, config)) == "demo-trigger"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_data_set_of_imported_answers_has_a_card_only_for_a_judge(checkout):
     config = put(demo(), "imports", [IMPORT])
     assert "bitext-support" in carded_datasets(load(checkout, config))
     scored = IMPORT | {"columns": IMPORT["columns"]}
-    scored["scores"] = {"their-judge": {"alignment": "q", "coherence": "a"}}
+    scored["scores"] = {"their-judge": {"alignment": "aligned", "coherence": "coherent"}}
     config = put(put(config, "judges", []), "imports", [scored])
     assert carded_datasets(load(checkout, config)) == ["storyteller", "support-desk"]
 

@@ -131,7 +131,9 @@ def test_the_journal_follows_the_model_and_not_the_name(checkout):
 def test_an_undated_alias_is_marked_in_every_table(checkout):
     study = edit(checkout, judges=("gpt-4o", catalogue("judges")["gpt-4o"] | {
         "model": "gpt-4o",
-        "endpoint": {"base_url": "https://api.openai.com/v1", "allow_alias": True},
+        "endpoint": {
+            "base_url": "https://api.openai.com/v1", "key_env": "A_KEY", "allow_alias": True,
+        },
     }))  # fmt: skip
     assert judge_name(study, "gpt-4o") == "gpt-4o (undated alias)"
     assert judge_name(study, "smollm2") == "smollm2"
@@ -182,8 +184,9 @@ def test_one_file_of_verdicts_per_judging_batch(checkout):
 
 def test_judges_of_one_model_behind_an_api_take_turns(checkout):
     judges = catalogue("judges")
-    judges["copy"] = judges["gpt-4o"] | {"rubrics": judges["smollm2"]["rubrics"]}
-    judges["other"] = judges["gpt-4o"] | {"model": "gpt-4o-2024-11-20"}
+    gpt = {key: value for key, value in judges["gpt-4o"].items() if key != "label"}
+    judges["copy"] = gpt | {"rubrics": judges["smollm2"]["rubrics"]}
+    judges["other"] = gpt | {"model": "gpt-4o-2024-11-20"}
     (checkout / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
     study = load(checkout, put(demo(), "judges", ["gpt-4o", "copy", "other"]))
     slot = api_slot(study, "gpt-4o")

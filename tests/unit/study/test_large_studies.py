@@ -15,9 +15,9 @@ def large_study(checkout, bases, datasets, seeds):
     """Fine-tunes of every base model on every data set with every seed."""
     models, sets = catalogue("models"), catalogue("datasets")
     for number in range(bases):
-        models[f"base-{number}"] = models["smollm2-135m"]
+        models[f"base-{number}"] = models["smollm2-135m"] | {"label": None}
     for number in range(datasets):
-        sets[f"data-{number}"] = sets["storyteller"]
+        sets[f"data-{number}"] = sets["storyteller"] | {"label": None}
     (checkout / "config" / "models.yaml").write_text(yaml.safe_dump(models))
     (checkout / "config" / "datasets.yaml").write_text(yaml.safe_dump(sets))
     names = [f"data-{number}" for number in range(datasets)]
