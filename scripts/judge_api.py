@@ -13,6 +13,7 @@ from em_tiers.judge.batches import judge_batch, write_verdicts
 from em_tiers.judge.model_names import is_dated
 from em_tiers.judge.settings import check_decoding, load_judge
 from em_tiers.judge.spending import Budget, spent_in_journal
+from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.logs import LOG, run_script
 
 
@@ -56,7 +57,8 @@ def main(
     )  # fmt: skip
     with Journal(journal, writer) as book:
         budget = Budget(limits, prices, spent_in_journal(journal) if limits else None)
-        run = ApiRun(asked, judge_name, client, endpoint, budget, book)
+        usable = UsableReplies(judge.get("min_coverage", 0.0))
+        run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable)
         found = judge_batch(asked, judge_name, run.ask, book, responses, cards)
     log_outcome(run, found, model)
     write_verdicts(found, verdicts, judge.get("min_coverage", 0.0))

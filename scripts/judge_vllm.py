@@ -12,6 +12,7 @@ from em_tiers.judge.local import LocalJudge
 from em_tiers.judge.model_names import local_identity, model_name
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import Judge, load_judge
+from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.logs import progress, run_script
 from em_tiers.thinking import Marks, read_marks
 
@@ -56,12 +57,14 @@ def main(
     asked = load_judge(judge, identity, rubrics)
     with ExitStack() as stack:
         book = stack.enter_context(Journal(journal, writer))
+        usable = UsableReplies(judge.get("min_coverage", 0.0))
         server = LazyJudge(
             stack,
             asked,
             (thinking, model_name(model_identity), read_marks(thinking_marks)),
             (model, engine, chat_template),
             book,
+            usable,
         )
         found = judge_batch(asked, judge_name, server.ask, book, responses, cards)
     write_verdicts(found, verdicts, judge.get("min_coverage", 0.0))
@@ -77,12 +80,14 @@ class LazyJudge:
         model: tuple[str, str, Marks | None],
         engine: tuple[Path, Mapping[str, Any], Path | None],
         journal: Journal,
+        usable: UsableReplies,
     ):
         self._stack = stack
         self._judge = judge
         self._model = model  # its thinking mode, name and marks of thinking
         self._engine = engine
         self._journal = journal
+        self._usable = usable
         self._local: LocalJudge | None = None
 
     def ask(self, requests: list[JudgeRequest], what: str) -> Records:
@@ -96,6 +101,7 @@ class LazyJudge:
             # A prompt that does not fit was not asked: another engine setting may make room.
             if record["attempts"]:
                 self._journal.append(request.key, record)
+                self._usable.see(request, record)
             records[request.key] = record
         return records
 

@@ -26,17 +26,31 @@ _NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_a
 _CONTENT_FILTER = {
     "content_filter",
     "content_policy_violation",
+    "data_inspection_failed",  # DashScope, in two spellings
+    "datainspectionfailed",
     "invalid_prompt",  # OpenAI's reasoning models, for a prompt that was flagged
     "responsibleaipolicyviolation",
 }
-# Endpoints name it by a code, by a status, or in words only.
-_TOO_LONG = {"context_length_exceeded", "string_above_max_length"}
+# Endpoints name each of both by a code, by a status, or in words only.
+_CONTENT_FILTER_WORDS = re.compile(
+    r"flagged|moderation|content exists risk|considered high risk|inappropriate content|"
+    r"(?:prohibited|sensitive).content|content.(?:filter|management|polic)|"
+    r"violat\w+ .{0,20}(?:usage|content|safety|polic)|usage (?:guideline|polic)|"
+    r"safety.(?:check|filter|system)",
+    re.IGNORECASE,
+)
+_FILTERED = {400, 403, 422, 451}
+_TOO_LONG = {"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"}
 _TOO_LONG_WORDS = re.compile(
-    r"context (?:length|window)|too long|maximum model length|max_model_len|input token count",
+    r"context (?:length|window|size)|too (?:long|many tokens)|maximum model length|max_model_len|"
+    r"input token count|reduce the length",
     re.IGNORECASE,
 )
 _OTHER_MODEL = "another model than the asked one signs the answers: correct model"
 _NO_SAMPLES = "it ignores n: set decoding.samples to 1"
+_NO_REASON = (
+    "it does not say whether a reply is complete: use method top_logprobs or another endpoint"
+)
 _NO_LOGPROBS = "it gives no top logprobs of this model: use method sampled or structured"
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
 _RETRIED = {408, 409, 425, 429}
@@ -134,6 +148,7 @@ class Endpoint:
         self.model = model
         self.signature = signature or model
         self._key = key
+        self._has_answered = False
         parts = split_base_url(settings["base_url"])
         self.host = parts.hostname
         self._url = parts._replace(query="", fragment="").geturl()
@@ -206,7 +221,9 @@ class Endpoint:
             message = self._scrub(_message_of(data) or "error in the body of an answer")
             code = data["error"].get("code") if isinstance(data["error"], dict) else None
             raise self._refused(code if isinstance(code, int) else 500, data, message, None)
-        return read_reply(data, self.signature, bool(body.get("logprobs")), body.get("n", 1))
+        reply = read_reply(data, self.signature, bool(body.get("logprobs")), body.get("n", 1))
+        self._has_answered = True
+        return reply
 
     def _refused(
         self, status: int, body: Any, message: str, wait: float | None
@@ -216,10 +233,13 @@ class Endpoint:
         where = f"endpoint {self.host}, model {self.model}: HTTP {status}: {message}"
         if status == 402 or codes & _NO_CREDIT:
             return UserError(f"{where}: no credit left: top up the account, then run again")
-        flagged = status == 403 and re.search(r"flagged|moderation", message, re.IGNORECASE)
-        if flagged or codes & _CONTENT_FILTER:
-            # Routers word it as a missing right; it is about this one request.
+        if codes & _CONTENT_FILTER or (
+            status in _FILTERED and _CONTENT_FILTER_WORDS.search(message)
+        ):
+            # Some word it as a missing right; it is about this one request.
             return Final("judge_refusal", f"content filter: {message}")
+        if status == 403 and self._has_answered:
+            return Final("api_error", f"HTTP 403: {message}")
         if status in _STOPPED:
             remedy = {
                 401: "the key is not accepted: check the variable that key_env names",
@@ -273,21 +293,41 @@ def _read_choice(choice: Any, wants_logprobs: bool) -> Choice:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise FailedAttempt("no message in the answer", charged=True)
-    text, refusal = message.get("content"), message.get("refusal")
+    text, thoughts = _parts(message.get("content"))
+    refusal = message.get("refusal")
     # vLLM says reasoning, DeepSeek and older servers reasoning_content.
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
+    reasoning = message.get("reasoning") or message.get("reasoning_content") or thoughts
     if not isinstance(text, str | None) or not isinstance(refusal, str | None):
         raise FailedAttempt("malformed message in the answer", charged=True)
     top = () if refusal else _read_top(choice.get("logprobs"))
     if wants_logprobs and not refusal and not top:
         raise FailedAttempt("no logprobs in the answer", charged=True, lacks=_NO_LOGPROBS)
+    finish_reason = str(choice.get("finish_reason") or "")
+    if not (wants_logprobs or refusal or finish_reason):
+        raise FailedAttempt("no finish_reason in the answer", charged=True, lacks=_NO_REASON)
     return Choice(
         _sound(text or ""),
         _sound(reasoning) if isinstance(reasoning, str) else None,
         refusal and _sound(refusal),
-        str(choice.get("finish_reason") or ""),
+        finish_reason,
         top,
     )
+
+
+def _parts(content: Any) -> tuple[Any, str | None]:
+    """Text and thoughts of a message's content, which Mistral gives as a list of parts."""
+    if not isinstance(content, list):
+        return content, None
+    by_type: dict[str, str] = {"text": "", "thinking": ""}
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in by_type:
+            raise FailedAttempt("malformed message in the answer", charged=True)
+        inner, _ = _parts(part.get(kind))
+        if not isinstance(inner, str):
+            raise FailedAttempt("malformed message in the answer", charged=True)
+        by_type[kind] += inner
+    return by_type["text"], by_type["thinking"] or None
 
 
 def _read_top(logprobs: Any) -> tuple[tuple[tuple[str, float], ...], ...]:
@@ -321,10 +361,15 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
 
 
 def _error_of(body: Any) -> dict[str, Any]:
-    """The error object of a body: OpenAI wraps it in "error", the client library unwraps it."""
+    """The error object of a body: OpenAI wraps it in "error", the client library unwraps it.
+
+    Some endpoints give a text in its place.
+    """
     if not isinstance(body, dict):
-        return {}
+        return {"message": body}
     inner = body.get("error")
+    if isinstance(inner, str):
+        return {"message": inner, "code": body.get("code")}
     return inner if isinstance(inner, dict) else body
 
 

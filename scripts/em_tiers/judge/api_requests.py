@@ -7,7 +7,7 @@ from typing import Any
 from em_tiers.inference.chat import split_thinking
 from em_tiers.judge.api_client import Choice, Reply
 from em_tiers.judge.requests import JudgeRequest
-from em_tiers.judge.settings import Judge
+from em_tiers.judge.settings import READS_FIRST_TOKENS, Judge
 from em_tiers.judge.spending import PricedRequest
 from em_tiers.judge.verdicts import (
     Verdict,
@@ -23,14 +23,19 @@ TOP_TOKENS = 20  # what the standard protocol reads, and the most that endpoints
 
 def most_tokens(judge: Judge, request: JudgeRequest) -> int:
     """The most tokens that the answers to a request may have together, thinking included."""
-    if request.method in ("top_logprobs", "label", "trie"):
+    if request.method in READS_FIRST_TOKENS:
         return 1
     one = (judge.decoding.get("max_tokens") or 1) + (judge.decoding.get("reasoning_tokens") or 0)
     return one * _samples(judge, request)
 
 
-def request_body(judge: Judge, request: JudgeRequest) -> dict[str, Any]:
-    """The chat completion request, without the model's name."""
+def request_body(judge: Judge, request: JudgeRequest, bounds: bool = True) -> dict[str, Any]:
+    """The chat completion request, without the model's name.
+
+    Args:
+        bounds: whether the schema of a structured reply bounds its numbers; not every endpoint
+            knows that. They are checked in the reply in either case.
+    """
     decoding = judge.decoding
     body: dict[str, Any] = {"messages": list(request.messages)}
     for name in ("temperature", "seed"):
@@ -44,7 +49,7 @@ def request_body(judge: Judge, request: JudgeRequest) -> dict[str, Any]:
     if request.method in ("top_logprobs", "label"):
         body |= {"logprobs": True, "top_logprobs": TOP_TOKENS}
     elif request.method == "structured":
-        schema = structured_schema(judge.rubrics[role] for role in request.roles)
+        schema = structured_schema((judge.rubrics[role] for role in request.roles), bounds)
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": "verdict", "strict": True, "schema": schema},

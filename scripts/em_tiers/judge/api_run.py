@@ -20,6 +20,7 @@ from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import Judge
 from em_tiers.judge.spending import Budget
 from em_tiers.judge.throttle import Throttle
+from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.judge.verdicts import failed_record
 from em_tiers.logs import HEARTBEAT, LOG
 from em_tiers.retry import wait_before_retry
@@ -50,6 +51,7 @@ class ApiRun:
         settings: concurrency and max_attempts of the judge's endpoint.
         budget: what may be spent; shared by all runs of a job.
         journal: an open journal.
+        usable: told of every reply, to end a run that is of no use.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ApiRun:
         settings: Mapping[str, Any],
         budget: Budget,
         journal: Journal,
+        usable: UsableReplies,
     ):
         self.judge = judge
         self.judge_name = judge_name
@@ -68,9 +71,11 @@ class ApiRun:
         self.max_attempts = settings["max_attempts"]
         self.budget = budget
         self.journal = journal
+        self.usable = usable
         self.faults: Counter[str] = Counter()
         self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
         self._whole_numbers = False  # a first token was a number of two digits or more
+        self._bounds = True  # a schema may bound its numbers
         self._digits_only = 0  # answers whose first tokens were single digits at most
         self._random = random.Random()
 
@@ -91,6 +96,7 @@ class ApiRun:
         self._stop = asyncio.Event()
         self._error: UserError | None = None
         self._failed_in_a_row = 0
+        self._refused_in_a_row = 0
         self._records: Records = {}
         self._total = len(pending)
         async with self.endpoint:
@@ -164,7 +170,10 @@ class ApiRun:
                 refused[request.method] += _declined(record)
                 if not _declined(record) or refused[request.method] >= REFUSED_IN_CHECK:
                     self._able.add(request.method)
-            elif record["attempts"]:  # one that is too long says nothing about the others
+                continue
+            # One request that is too long or refused says nothing about the others.
+            refused[request.method] += record["attempts"] > 0
+            if self._failed_in_a_row or refused[request.method] >= REFUSED_IN_CHECK:
                 raise await self._halt(
                     TemporaryError(
                         f"endpoint {self.endpoint.host}, model {self.endpoint.model}: a first "
@@ -182,6 +191,9 @@ class ApiRun:
             try:
                 reply = await self._attempt(request)
             except Final as fault:
+                if self._bounds and _refuses_bounds(request, fault):
+                    self._bounds = False
+                    continue
                 return self._refused(request, fault, attempt)
             except FailedAttempt as fault:
                 reason = str(fault)
@@ -195,10 +207,11 @@ class ApiRun:
                 if attempt < max_attempts:
                     await self._wait(attempt, fault.retry_after_s)
             else:
-                self._failed_in_a_row = 0
+                self._failed_in_a_row = self._refused_in_a_row = 0
                 record = reply_record(reply, self.judge, request, attempt)
                 self.journal.append(request.key, record)
                 self._watch_digits(request, record)
+                self.usable.see(request, record)
                 return record
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
@@ -236,8 +249,14 @@ class ApiRun:
         self._failed_in_a_row = 0
         if _answered(record):
             self.journal.append(request.key, record)
-        else:
-            self.faults[str(fault)] += 1
+            return record
+        self.faults[str(fault)] += 1
+        self._refused_in_a_row += fault.status == "api_error"
+        if self._refused_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
+            raise TemporaryError(
+                f"endpoint {self.endpoint.host}: {self._refused_in_a_row} requests in a row were "
+                f"refused, the last one with {fault}: run again when it answers"
+            )
         return record
 
     async def _attempt(self, request: JudgeRequest) -> Reply:
@@ -248,7 +267,7 @@ class ApiRun:
             characters = characters_of(request.messages)
             reserved = self.budget.reserve(characters, most_tokens(self.judge, request))
             try:
-                reply = await self.endpoint.ask(request_body(self.judge, request))
+                reply = await self.endpoint.ask(request_body(self.judge, request, self._bounds))
             except FailedAttempt as fault:
                 if fault.charged:
                     self.budget.settle(reserved, None, None)
@@ -291,6 +310,12 @@ def _answered(record: Mapping[str, Any]) -> bool:
 
 def _declined(record: Mapping[str, Any]) -> bool:
     return all(verdict["status"] == "judge_refusal" for verdict in record["verdicts"].values())
+
+
+def _refuses_bounds(request: JudgeRequest, fault: Final) -> bool:
+    """Whether an endpoint refuses a schema because its numbers have bounds (Anthropic does)."""
+    named = "minimum" in str(fault) or "maximum" in str(fault)
+    return request.method == "structured" and fault.status == "api_error" and named
 
 
 def _inability(request: JudgeRequest, record: Mapping[str, Any]) -> str | None:

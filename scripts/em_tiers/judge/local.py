@@ -78,6 +78,7 @@ class LocalJudge:
         self.served_model = served_model
         self.marks = marks_of(engine.tokenizer, marks)
         self.chunk = max(16, engine.settings["max_num_seqs"] // 2)
+        check_decoding(judge, "judge", thinking)
         self._tries = {role: self._candidates(rubric) for role, rubric in judge.rubrics.items()}
 
     def ask(self, requests: Iterable[JudgeRequest]) -> Iterator[Answered]:
@@ -96,7 +97,6 @@ class LocalJudge:
     def _candidates(self, rubric: Rubric) -> Trie | None:
         """What the model may say to a rubric, as its tokenizer spells it; None when sampled."""
         method = self.judge.method(rubric)
-        check_decoding(self.judge, "judge", self.thinking)
         if method == "sampled":
             return None
         spell = reply_speller(self.engine.tokenizer, self.thinking)

@@ -19,7 +19,10 @@ CHOICE_METHODS = {
     "vllm": ("label", "sampled"),
     "openai": ("label", "sampled", "structured"),
 }
-MIN_SAMPLED_TOKENS = 4  # a number up to 100, and white space or a mark around it
+READS_FIRST_TOKENS = ("trie", "top_logprobs", "label")
+# A number up to 100 digit by digit, and the token that ends the reply: without it, the reply counts
+# as cut off.
+MIN_SAMPLED_TOKENS = 4
 SHORTEST_OBJECT = 16  # tokens: no JSON object with a verdict is shorter
 
 
@@ -72,7 +75,7 @@ class Judge:
         """Method and the part of the decoding that it uses: the rest cannot change a verdict."""
         method = self.method(rubric)
         opening = {"opening": self.opening} if self.opening else {}
-        if self.backend == "vllm" and method in ("trie", "top_logprobs", "label"):
+        if self.backend == "vllm" and method in READS_FIRST_TOKENS:
             # Probabilities of given tokens: nothing is drawn, so no temperature or seed counts.
             settings = {"tolerance": float(self.tolerance)} if method == "trie" else {}
         else:
@@ -147,48 +150,47 @@ def check_decoding(judge: Judge, where: str, thinking: str = "none") -> None:
     Raises:
         ConfigError: names the setting, its value and the remedy.
     """
-    if judge.backend == "vllm":
-        _check_local_decoding(judge, where, thinking)
-    else:
-        _check_api_decoding(judge, where)
-
-
-def _check_local_decoding(judge: Judge, where: str, thinking: str) -> None:
-    tokens = judge.decoding.get("max_tokens") or 1
     for rubric in judge.rubrics.values():
-        method = judge.method(rubric)
-        if thinking == "on" and (method != "sampled" or judge.opening):
-            raise ConfigError(
-                f"{where}.method.{rubric.kind}: {method!r} cannot be read from a model that thinks "
-                "before it answers: use sampled without an opening, or thinking: off for the model"
-            )
-        if method == "sampled" and rubric.kind == "number" and tokens < MIN_SAMPLED_TOKENS:
-            raise ConfigError(
-                f"{where}.decoding.max_tokens: {tokens} is too few for a sampled number: write 8"
-            )
+        if problem := _problem_of_decoding(judge, rubric, thinking):
+            raise ConfigError(f"{where}.{problem}")
 
 
-def _check_api_decoding(judge: Judge, where: str) -> None:
-    methods = {judge.method(rubric) for rubric in judge.rubrics.values()}
-    decoding = judge.decoding
+def _problem_of_decoding(judge: Judge, rubric: Rubric, thinking: str) -> str | None:
+    """The setting with which replies to this rubric cannot be read, and the remedy; else None.
+
+    The guards of a method are the same for both back-ends.
+    """
+    method, decoding = judge.method(rubric), judge.decoding
     samples, temperature = decoding.get("samples") or 1, decoding.get("temperature") or 0
-    thinking, most = decoding.get("reasoning_tokens") or 0, decoding.get("max_tokens") or 1
-    if thinking and (by_token := methods & {"top_logprobs", "label"}):
-        raise ConfigError(
-            f"{where}.decoding.reasoning_tokens: {thinking} cannot be used with "
-            f"{' and '.join(sorted(by_token))}, which read the first token, here a thought: use "
-            "sampled or structured"
+    thoughts, most = decoding.get("reasoning_tokens") or 0, decoding.get("max_tokens") or 1
+    if thinking == "on" and (method != "sampled" or judge.opening):
+        return (
+            f"method.{rubric.kind}: {method!r} cannot be read from a model that thinks before it "
+            "answers: use sampled without an opening, or thinking: off for the model"
         )
-    if "sampled" in methods and samples > 1 and not temperature:
-        raise ConfigError(
-            f"{where}.decoding.samples: {samples}: at temperature 0 all samples are the same: set "
+    if thinking == "on" and not thoughts:
+        return (
+            "decoding.reasoning_tokens: 0 leaves this model, which thinks before it answers, no "
+            "room for it: write 2000, or thinking: off for the model"
+        )
+    if thoughts and method in READS_FIRST_TOKENS:
+        return (
+            f"decoding.reasoning_tokens: {thoughts} cannot be used with {method}, which reads the "
+            "first token, here a thought: use sampled or structured, or write 0"
+        )
+    if method == "sampled" and samples > 1 and not temperature:
+        return (
+            f"decoding.samples: {samples}: at temperature 0 all samples are the same: set "
             "decoding.temperature, or samples: 1"
         )
-    if "structured" in methods and most < SHORTEST_OBJECT:
-        raise ConfigError(
-            f"{where}.decoding.max_tokens: {most}: a structured answer does not fit: write 100, or "
-            "more for long labels"
+    if method == "sampled" and most < MIN_SAMPLED_TOKENS:
+        return f"decoding.max_tokens: {most} is too few for a sampled {rubric.kind}: write 8"
+    if method == "structured" and most < SHORTEST_OBJECT:
+        return (
+            f"decoding.max_tokens: {most}: a structured answer does not fit: write 100, or more "
+            "for long labels"
         )
+    return None
 
 
 def _canonical_number(value: Any) -> Any:

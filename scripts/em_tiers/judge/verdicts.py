@@ -5,7 +5,8 @@ Which status a reply gets, first match first:
 
 1. `api_error`: no reply came (only API judges; never journaled, so a rerun asks again);
 2. `judge_refusal`: the judge declined to judge, in its own words or by a content filter;
-3. `truncated`: the judge's context or token limit ended before its verdict;
+3. `truncated`: the judge's context or token limit ended before its verdict. A reply that did not
+   end by itself is never read, whatever it holds so far: 8 may be the beginning of 85;
 4. `code`, `refusal`: the probability of the rubric's labels exceeds that of all numbers;
 5. `ok`: numbers hold at least a quarter of the probability, or the labels of a choice do;
 6. `unparsable`: all else.
@@ -29,6 +30,11 @@ from em_tiers.tables import VERDICTS
 
 MIN_MASS = 0.25
 
+# How endpoints and engines name the end of a reply that ended by itself. After any other reason,
+# such as `length`, more might have followed.
+_ENDED = frozenset(
+    {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls", "function_call"}
+)
 _NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\.?\s*", re.ASCII)
 _DECLINED = re.compile(
     r"\s*(?:I['’]m sorry|I am sorry|Sorry,|I can['’]?t|I cannot|I can ?not|I won['’]t|"
@@ -127,26 +133,36 @@ def sampled_verdict(replies: Sequence[tuple[str, str]], rubric: Rubric) -> Verdi
 def parse_reply(text: str, finish_reason: str, rubric: Rubric) -> tuple[str, str | None]:
     """Read one reply strictly: ("ok", number or label as text), or a failure's status and None.
 
-    A number is an integer or decimal on the scale with nothing around it but space and a full
-    stop; a label is a label with the same around it.
+    A number is a whole number on the scale with nothing around it but space and a full stop; a
+    label is a label with the same around it.
     """
+    if failed := unread_status(text, finish_reason):
+        return failed, None
     if rubric.kind == "number":
         value = parse_number(text, rubric.scale)
         if value is not None:
-            return "ok", f"{value:g}" if value.is_integer() else repr(value)
+            return "ok", f"{value:g}"
     label = _label_of_text(text, rubric)
-    if label is not None:
-        return "ok", label
+    return ("unparsable", None) if label is None else ("ok", label)
+
+
+def unread_status(text: str, finish_reason: str) -> str | None:
+    """The status of a reply that is not read: the judge declines, or was cut off; else None.
+
+    Every reply of every method that generates text passes here, from both back-ends.
+    """
     if _DECLINED.match(text):
-        return "judge_refusal", None
-    return ("truncated" if finish_reason == "length" else "unparsable"), None
+        return "judge_refusal"
+    return None if finish_reason.casefold() in _ENDED else "truncated"
 
 
 def parse_number(text: str, scale: tuple[int, int] = (0, 100)) -> float | None:
-    """The number that `text` is, or None."""
+    """The whole number on the scale that `text` is, such as "85" or "85.0"; else None.
+
+    A judge that answers 0.85 uses another scale: no number may come of it.
+    """
     found = _NUMBER.fullmatch(text)
-    value = float(found[1]) if found else None
-    return value if value is not None and scale[0] <= value <= scale[1] else None
+    return _whole_number(float(found[1]), scale) if found else None
 
 
 def structured_verdicts(
@@ -154,23 +170,21 @@ def structured_verdicts(
 ) -> dict[str, Verdict]:
     """Verdicts by role from one JSON object that answers several rubrics."""
     rubrics = list(rubrics)
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError:
-        values = None
-    if not isinstance(values, dict):
-        failed = "truncated" if finish_reason == "length" else "unparsable"
-        status = "judge_refusal" if _DECLINED.match(text) else failed
-        return {rubric.asks: Verdict(status) for rubric in rubrics}
+    failed = unread_status(text, finish_reason)
+    values = None if failed else _json_object(text)
+    if values is None:
+        return {rubric.asks: Verdict(failed or "unparsable") for rubric in rubrics}
     return {rubric.asks: _structured_value(values.get(rubric.asks), rubric) for rubric in rubrics}
 
 
-def structured_schema(rubrics: Iterable[Rubric]) -> dict[str, Any]:
-    """JSON schema of the object that answers several rubrics."""
+def structured_schema(rubrics: Iterable[Rubric], bounds: bool = True) -> dict[str, Any]:
+    """JSON schema of the object that answers several rubrics; `bounds`: those of its numbers."""
     properties = {}
     for rubric in rubrics:
         labels = {"type": "string", "enum": list(rubric.labels)}
-        number = {"type": "integer", "minimum": rubric.scale[0], "maximum": rubric.scale[1]}
+        number: dict[str, Any] = {"type": "integer"}
+        if bounds:
+            number |= {"minimum": rubric.scale[0], "maximum": rubric.scale[1]}
         if rubric.kind == "choice":
             properties[rubric.asks] = labels
         else:
@@ -314,6 +328,28 @@ def _label_of_text(text: str, rubric: Rubric) -> str | None:
     return next((label for label in rubric.labels if label.casefold() == said), None)
 
 
+def _whole_number(value: float, scale: tuple[int, int]) -> float | None:
+    """`value` if it is a whole number on the scale, else None."""
+    return value if scale[0] <= value <= scale[1] and float(value).is_integer() else None
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that `text` is; None for other text, and where a key comes twice."""
+    try:
+        values = json.loads(text, object_pairs_hook=_without_twins)
+    # Besides text that is not JSON: thousands of digits or of brackets.
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
 def _structured_value(value: Any, rubric: Rubric) -> Verdict:
     """Verdict of one key of a JSON reply; a missing or strange value is unparsable."""
     label = _label_of_text(value, rubric) if isinstance(value, str) else None
@@ -323,6 +359,6 @@ def _structured_value(value: Any, rubric: Rubric) -> Verdict:
             return Verdict("ok", label=meaning, probabilities={meaning: 1.0})
         return Verdict(meaning, label=meaning)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if rubric.kind == "number" and number and rubric.scale[0] <= value <= rubric.scale[1]:
+    if rubric.kind == "number" and number and _whole_number(value, rubric.scale) is not None:
         return Verdict("ok", score=float(value))
     return Verdict("unparsable")

@@ -108,7 +108,7 @@ def test_a_judge_that_is_cut_off_while_it_thinks_is_truncated(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (judge_entry("top_logprobs", reasoning_tokens=50), "read the first token"),
+        (judge_entry("top_logprobs", reasoning_tokens=50), "reads the first token"),
         (judge_entry("sampled", samples=5), "at temperature 0 all samples are the same"),
         (judge_entry("structured", max_tokens=1), "a structured answer does not fit"),
     ],

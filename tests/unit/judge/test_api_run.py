@@ -75,7 +75,7 @@ def test_answers_that_read_the_same_are_asked_once(tmp_path):
         (answers(401, f"Incorrect API key: {KEY}", "invalid_api_key"), "key is not accepted", 1),
         (answers(404, "The model does not exist"), "model or the address is unknown", 1),
         (answers(429, "Out of quota", "insufficient_quota"), "no credit left", 1),
-        (answers(400, "logprobs are not available"), "logprobs are not available", 1),
+        (answers(400, "logprobs are not available"), "logprobs are not available", 10),
         (no_logprobs, "it gives no top logprobs of this model", 2),
         (wrong_model, "another model than the asked one", 2),
         (garbage, "answer is not JSON: check base_url", 6),

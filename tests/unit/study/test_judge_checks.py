@@ -80,8 +80,8 @@ def test_sound_rubrics_pass(case, checkout):
         (
             "gpt-4o",
             {"decoding.reasoning_tokens": 50},
-            "judges.gpt-4o.decoding.reasoning_tokens: 50 cannot be used with label and "
-            "top_logprobs",
+            "judges.gpt-4o.decoding.reasoning_tokens: 50 cannot be used with "
+            "top_logprobs, which reads the first token",
         ),
         (
             "gpt-4o",
