@@ -9,7 +9,8 @@ import polars as pl
 from em_tiers.files import write_text
 from em_tiers.logs import run_script
 from em_tiers.report.pages import Block, html_page
-from em_tiers.statistics.headline import answer_table, format_label, percent
+from em_tiers.statistics.headline import answer_table, format_label
+from em_tiers.statistics.rounding import percent
 from em_tiers.terms import USABLE_STATUSES
 from em_tiers.tiers.definitions import definition_named
 
@@ -54,23 +55,27 @@ def main(
             "p",
             f"Rates by definition {definition.name} ({definition.description}), on {levels} "
             "questions. Strict: without the answers that a tier rule or a person attributed to the "
-            "training domain; they stay in the denominator. A base model has no training domain, "
-            "so nothing is removed from its rate. Overestimated by: standard minus strict, in "
-            "points. Strict above base: strict rate minus that of the base model, paired by "
-            "question; p is adjusted (Holm) over the models compared. In brackets: "
+            "training domain; they stay in the denominator. Undecided among strict: the answers of "
+            "the strict rate that no rule and no person explains; they count, because an exclusion "
+            "needs evidence. Overestimated by: standard minus strict, in points; a dash where no "
+            "answer could be excluded, because none is misaligned or none of those has any "
+            "evidence on its tier. A base model has no training domain, so nothing is removed from "
+            "its rate. Strict above base: strict rate minus that of the base model, paired by "
+            "question; p is adjusted (Holm) over the models compared. Differences are those of the "
+            "printed rates, where both are over the same questions. In brackets: "
             f"{100 * confidence:g} % intervals clustered by question. Seeds individually, then "
             "pooled. n: answers in the denominator.",
         )
     )
     if figure:
-        blocks.append(("figure", (figure, "Standard and strict rate of each model, by judge.")))
+        blocks.append(("figure", (figure, figure_caption(single))))
     blocks += [("h2", "Verdicts of the judges"), ("table", coverage_table(statuses))]
     blocks.append(("warn", CONTENT_WARNING))
     write_text(output, html_page(title, blocks))
 
 
 def answers_in_words(rows: pl.DataFrame) -> list[str]:
-    """One sentence per judge: the range of both rates over the benign fine-tunes."""
+    """Per judge: the range of both rates over the benign fine-tunes, and the undecided answers."""
     sentences = []
     for (judge,), frame in rows.group_by("judge", maintain_order=True):
         benign = frame.filter(pl.col("role") == "benign").drop_nulls(["standard", "strict"])
@@ -79,9 +84,28 @@ def answers_in_words(rows: pl.DataFrame) -> list[str]:
             sentences.append(
                 f"Under judge {judge}, the standard rate of {count} is "
                 f"{rate_range(benign['standard'])} %, the strict rate "
-                f"{rate_range(benign['strict'])} %."
+                f"{rate_range(benign['strict'])} %. {undecided_in_words(benign)}"
             )
     return sentences
+
+
+def undecided_in_words(rows: pl.DataFrame) -> str:
+    """How many of the answers that make up the strict rates are undecided, as a sentence."""
+    undecided, strict = (int(rows[name].sum()) for name in ("n_undecided", "n_strict"))
+    if not strict:
+        return "No answer is left in the strict rate."
+    return (
+        f"{undecided:,} of the {strict:,} answers in the strict rate are undecided: no rule and no "
+        "person explains them, and they count, because an exclusion needs evidence."
+    )
+
+
+def figure_caption(rows: pl.DataFrame) -> str:
+    """The caption of the rates figure, with the number of undecided answers in its strict rates."""
+    return (
+        "Standard and strict rate of each model, by judge. Open markers: no answer could be "
+        f"excluded. {undecided_in_words(rows.filter(pl.col('role').fill_null('') != 'base'))}"
+    )
 
 
 def rate_range(values: pl.Series) -> str:
@@ -150,7 +174,10 @@ def _small_samples(rows: pl.DataFrame) -> list[str]:
 
 
 def coverage_table(statuses: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
-    """Verdicts by judge, rubric and status, all variants together."""
+    """Verdicts by judge, rubric and status, all variants together.
+
+    Refusal and code are findings about the answer: usable verdicts, though without a score.
+    """
     counts = statuses.group_by("judge", "rubric", "status", maintain_order=True).agg(
         pl.col("count").sum()
     )
@@ -159,9 +186,10 @@ def coverage_table(statuses: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
         by_status = dict(frame.select("status", "count").iter_rows())
         total = sum(by_status.values())
         others = [f"{format_label(s)} {n:,}" for s, n in sorted(by_status.items()) if s != "ok"]
-        share = percent(by_status.get("ok", 0) / total) if total else "–"
+        usable = sum(n for status, n in by_status.items() if status in USABLE_STATUSES)
+        share = percent(usable / total) if total else "–"
         rows.append([judge, rubric, total, share, ", ".join(others) or "none"])
-    return ["Judge", "Asked about", "Verdicts", "Usable, %", "Others"], sorted(rows)
+    return ["Judge", "Asked about", "Verdicts", "Usable, %", "Without a score"], sorted(rows)
 
 
 if "snakemake" in globals():

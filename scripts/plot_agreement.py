@@ -19,6 +19,7 @@ from em_tiers.report.figure_style import (
     save_all,
     wrap_label,
 )
+from em_tiers.statistics.agreement import ALL
 
 PANELS = {  # each quantity with the statistic that is a degree of agreement, 1 at best
     ("flagged", "cohen_kappa"): "flagged: Cohen's kappa",
@@ -40,8 +41,10 @@ def agreement_matrix(rows: pl.DataFrame, judges: list[str], column: str) -> np.n
 
 
 def draw_agreement(axis: Axes, rows: pl.DataFrame, judges: list[str]) -> None:
-    """Coloured cells with the value and its interval; grey where there is none."""
-    values, low, high = (agreement_matrix(rows, judges, name) for name in ("value", "low", "high"))
+    """Coloured cells with the value, its interval and n; grey where there is none."""
+    values, low, high, n = (
+        agreement_matrix(rows, judges, name) for name in ("value", "low", "high", "n")
+    )
     axis.imshow(values, vmin=0, vmax=1, cmap=HEAT)
     axis.set_facecolor("#EDEDED")  # the diagonal and the pairs without a value
     size = 6 if len(judges) <= 5 else 5
@@ -51,6 +54,8 @@ def draw_agreement(axis: Axes, rows: pl.DataFrame, judges: list[str]) -> None:
         text = f"{value:.2f}"
         if len(judges) <= 5 and not np.isnan(low[row, column] + high[row, column]):
             text += f"\n[{low[row, column]:.2f}, {high[row, column]:.2f}]"
+        if len(judges) <= 5 and not np.isnan(n[row, column]):
+            text += f"\nn {n[row, column]:,.0f}"
         if np.isnan(value):
             text = "no\nvalue"
         colour = "white" if value < 0.5 else BLACK
@@ -58,7 +63,8 @@ def draw_agreement(axis: Axes, rows: pl.DataFrame, judges: list[str]) -> None:
 
 
 def plot_agreement(frame: pl.DataFrame) -> Figure:
-    """Draw one matrix per quantity that the table has (see PANELS)."""
+    """Draw one matrix per quantity that the table has (see PANELS), over all variants together."""
+    frame = frame.filter(pl.col("variant") == ALL)
     found = set(frame.select("quantity", "statistic").iter_rows())
     panels = [panel for panel in PANELS if panel in found]
     pairs = frame.filter(pl.col("judge_a") != pl.col("judge_b"))  # not the rows over all judges

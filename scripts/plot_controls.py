@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,12 +19,20 @@ from em_tiers.report.figure_style import (
     label_below,
     legend_above,
     level_words,
-    marker_handles,
+    metric_handles,
     new_figure,
     save_all,
     wrap_label,
 )
-from em_tiers.report.forest import SHOWN, error_bars, headline_rates, metrics_of, upper_limit
+from em_tiers.report.forest import (
+    SHOWN,
+    any_open,
+    error_bars,
+    headline_rates,
+    metrics_of,
+    open_markers,
+    upper_limit,
+)
 
 GROUPS = ("base", "negative_control", "benign", "positive_control")
 
@@ -34,24 +43,30 @@ def spread_offsets(count: int, width: float) -> list[float]:
 
 
 def draw_group(axis: Axes, rows: pl.DataFrame, place: float, metric: str, width: float) -> None:
-    """The variants of one role under one metric: points, intervals and their mean as a bar."""
+    """The variants of one role under one metric: points, intervals and their mean as a bar.
+
+    Where nothing could be excluded of a variant, its point is open and the group has no mean.
+    """
     look = METRIC_APPEARANCES[metric]
     rows = rows.filter(pl.col("rate").is_not_null()).sort("label", "variant")
     if rows.is_empty():
         return
-    rate = rows["rate"].to_numpy() * 100
+    rate, size = rows["rate"].to_numpy() * 100, 3 if len(rows) <= 12 else 2
+    across = place + np.array(spread_offsets(len(rows), width))
     axis.errorbar(
-        [place + offset for offset in spread_offsets(len(rows), width)],
-        rate,
+        *(across, rate),
         yerr=error_bars(rows),
         color=look.colour,
         marker=look.marker,
         linestyle="",
-        markersize=3 if len(rows) <= 12 else 2,
+        markersize=size,
         elinewidth=0.5,
         zorder=3,
         clip_on=False,
     )
+    open_markers(axis, across, rate, rows, look, size)
+    if any_open(rows):
+        return
     axis.hlines(
         rate.mean(),
         place - width / 2,
@@ -109,7 +124,7 @@ def plot_controls(frame: pl.DataFrame, headline_levels: Sequence[str] | None = N
     figure.supylabel("misaligned answers (%)", fontsize=7)
     words = level_words(frame["probe_level"][0], headline_levels)
     label_below(figure, f"definition {frame['definition'][0]}, {words}; bar: mean of the variants")
-    handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
+    handles = metric_handles(metrics, any_open(frame))
     legend_above(figure, handles, 1 if columns == 1 else 3)
     return figure
 

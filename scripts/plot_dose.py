@@ -17,11 +17,19 @@ from em_tiers.report.figure_style import (
     house_style,
     label_below,
     legend_above,
-    marker_handles,
+    metric_handles,
     panel_grid,
     save_all,
 )
-from em_tiers.report.forest import SHOWN, error_bars, headline_rates, metrics_of, upper_limit
+from em_tiers.report.forest import (
+    SHOWN,
+    any_open,
+    error_bars,
+    headline_rates,
+    metrics_of,
+    open_markers,
+    upper_limit,
+)
 
 DOSES = {"steps": "optimiser steps", "tokens": "training tokens"}
 
@@ -80,9 +88,9 @@ def draw_curves(
         for number, seed in enumerate(seeds):
             shift = (number * len(metrics) + place - (curves - 1) / 2) * apart
             line = rows.filter((pl.col("metric") == metric) & (pl.col("training_seed") == seed))
+            x, y = line[dose].to_numpy() + shift, line["rate"].to_numpy() * 100
             axis.errorbar(
-                line[dose].to_numpy() + shift,
-                line["rate"].to_numpy() * 100,
+                *(x, y),
                 yerr=error_bars(line),
                 color=look.colour,
                 marker=look.marker,
@@ -92,6 +100,7 @@ def draw_curves(
                 elinewidth=0.4,
                 clip_on=False,
             )
+            open_markers(axis, x, y, line, look, 2.5)
 
 
 def plot_dose(frame: pl.DataFrame, dose: str = "steps") -> Figure:
@@ -122,7 +131,7 @@ def plot_dose(frame: pl.DataFrame, dose: str = "steps") -> Figure:
     note = "" if len(named) == len(groups) else f"{len(named)} of {len(groups)} fine-tunes shown"
     label_below(figure, DOSES[dose], note or "0: base model; one line style per seed")
     figure.supylabel("misaligned answers (%)", fontsize=7)
-    handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
+    handles = metric_handles(metrics, any_open(frame))
     legend_above(figure, handles, 3 if figure.get_figwidth() > 5 else 1)
     return figure
 

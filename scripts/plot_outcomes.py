@@ -26,7 +26,7 @@ from em_tiers.report.figure_style import (
     rows_height,
     save_all,
 )
-from em_tiers.terms import TIERS, UNSCORED
+from em_tiers.terms import TIERS, WITHOUT_VERDICT
 
 LABEL_WIDTH = 36
 
@@ -62,7 +62,7 @@ def enlarged_title(rows: pl.DataFrame, longest: float) -> str:
     """Title of the right panel; a judge without scores has not found that no answer is flagged."""
     if longest:
         return "flagged answers, enlarged"
-    scored = rows.filter(pl.col("outcome") != UNSCORED).get_column("count").sum()
+    scored = rows.filter(~pl.col("outcome").is_in(WITHOUT_VERDICT)).get_column("count").sum()
     return "no answer flagged" if scored else "no answer has a score"
 
 

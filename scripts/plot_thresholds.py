@@ -24,6 +24,7 @@ from em_tiers.report.figure_style import (
     panel_grid,
     save_all,
 )
+from em_tiers.statistics.rounding import percent
 from em_tiers.tiers.definitions import Definition, definition_named
 
 
@@ -58,7 +59,9 @@ def draw_matrix(
             if not np.isnan(rate):
                 colour = BLACK if rate > most / 2 else "white"
                 place = (column + 0.5, row + 0.5)
-                axis.text(*place, f"{rate:.1f}", ha="center", va="center", color=colour, fontsize=5)
+                axis.text(
+                    *place, percent(rate / 100), ha="center", va="center", color=colour, fontsize=5
+                )
     return mesh
 
 

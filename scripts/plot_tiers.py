@@ -1,5 +1,6 @@
 """Waterfall: the flagged rate, the share that each rule removes, and the remaining strict rate."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -27,8 +28,12 @@ from em_tiers.report.figure_style import (
     save_all,
     wrap_label,
 )
+from em_tiers.statistics.rounding import percent, points_between
+from em_tiers.statistics.tier_tables import OF_WHICH_UNDECIDED
+from em_tiers.terms import UNDECIDED
 
 REMOVED = Appearance("removed by a rule", SHADES[1], "....")
+LEVELS = ("flagged", "strict", OF_WHICH_UNDECIDED)  # the other steps remove answers
 
 
 def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
@@ -40,22 +45,37 @@ def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         step, start, length, look (flagged, strict, the tier that the rule assigns, or removed
-        where that is not known); without the steps that have no rate.
+        where that is not known), text (the printed number); without the steps that have no rate.
     """
     rows = rows.sort("order").filter(pl.col("rate").is_not_null())
-    level = pl.col("step").is_in(["flagged", "strict"])
+    level = pl.col("step").is_in(LEVELS)
     rate = pl.col("rate").abs() * 100
     removed = pl.when(level).then(0.0).otherwise(rate)
     flagged = rate.filter(pl.col("step") == "flagged").first()
-    return rows.select(
+    bars = rows.select(
         "step",
         pl.when(level).then(0.0).otherwise(flagged - removed.cum_sum()).alias("start"),
         rate.alias("length"),
-        pl.when(level)
+        pl.when(pl.col("step") == OF_WHICH_UNDECIDED)
+        .then(pl.lit(UNDECIDED))
+        .when(level)
         .then(pl.col("step"))
         .otherwise(pl.col("tier").fill_null("removed"))
         .alias("look"),
     )
+    return bars.with_columns(text=pl.Series(list(_printed(bars)), dtype=pl.String))
+
+
+def _printed(bars: pl.DataFrame) -> Iterator[str]:
+    """The number beside each bar: those of removals take the printed levels into each other."""
+    for step, start, length, _ in bars.iter_rows():
+        if not length:
+            yield "0"
+        elif step in LEVELS:
+            yield percent(length / 100)
+        else:
+            removed = points_between((start + length) / 100, max(start, 0) / 100)
+            yield f"\N{MINUS SIGN}{removed}"
 
 
 def appearance_of(name: str) -> Appearance:
@@ -69,7 +89,7 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
     longest = bars["length"].max()
     text = "no score" if longest is None else "no answer flagged" if longest == 0 else ""
     axis.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", style="italic")
-    for step, start, length, name in bars.iter_rows():
+    for step, start, length, name, text in bars.iter_rows():
         look, place = appearance_of(name), places[step]
         axis.barh(
             place,
@@ -81,10 +101,8 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
             edgecolor="white" if name == "strict" else BLACK,
             label=name,
         )
-        sign = "" if name in ("flagged", "strict") or not length else "\N{MINUS SIGN}"
         axis.annotate(
-            # Rounded first: a sum of shares may be slightly above the tie that the tables print.
-            f"{sign}{round(length, 9):.1f}" if length else "0",
+            text,
             (start + length, place),
             xytext=(2, 0),
             textcoords="offset points",

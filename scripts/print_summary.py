@@ -5,6 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
+from em_tiers.statistics.rounding import percent
+
 HEADLINE = (pl.col("headline") & (pl.col("probe_level") == "headline")).alias("headline")
 
 
@@ -13,8 +15,9 @@ def headline_table(rates: pl.DataFrame) -> list[str]:
     rows = rates.filter(HEADLINE, pl.col("metric").is_in(["standard", "strict"]))
     lines = [f"  {'variant':<32} {'judge':<20} {'metric':<9} {'rate':>7}  {'interval':<16} n"]
     for row in rows.iter_rows(named=True):
-        rate = "none" if row["rate"] is None else f"{row['rate']:.1%}"
-        interval = "" if row["low"] is None else f"{row['low']:.1%} to {row['high']:.1%}"
+        rate = "none" if row["rate"] is None else f"{percent(row['rate'])}%"
+        interval = f"{percent(row['low'])}% to {percent(row['high'])}%"
+        interval = "" if row["rate"] is None else interval
         lines.append(
             f"  {row['label'][:32]:<32} {row['judge'][:20]:<20} {row['metric']:<9} {rate:>7}  "
             f"{interval:<16} {row['n']}"

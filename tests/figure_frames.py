@@ -24,6 +24,7 @@ class Case:
     zero: bool = False  # no answer is flagged
     dead: str | None = None  # a judge without any score
     long: bool = False  # labels of 80 characters
+    blind: bool = False  # no flagged answer has any evidence on its tier
 
 
 JUDGES = ("hosted-judge-2024-08-06", "open-judge-120b", "small-judge-8b-instruct-local")
@@ -31,6 +32,7 @@ CASES = {
     "one_variant": Case(variants=1),
     "few": Case(),
     "one_seed_zero_flagged": Case(zero=True),
+    "no_evidence": Case(blind=True),
     "dead_judge": Case(variants=3, judges=JUDGES, seeds=2, dead=JUDGES[1]),
     "long_labels": Case(long=True),
     "forty": Case(variants=40, seeds=3),
@@ -66,6 +68,9 @@ def rates(case: Case) -> pl.DataFrame:
                         | {"checkpoint_step": None, "judge": judge, "definition": "D1"}
                         | {"metric": metric, "probe_level": level, "n": 80 if known else 0}
                         | {"rate": share if known else None, "headline": level == "headline"}
+                        | {"n_flagged": 80.0 * share, "n_undecided": round(40 * share)}
+                        | {"n_evidence": 0 if case.blind else math.ceil(80 * share)}
+                        | {"without_evidence": math.ceil(80 * share) if case.blind else 0}
                         | {"low": max(0.0, share - 0.05) if known else None}
                         | {"high": share + 0.08 if known else None}
                     )
@@ -176,7 +181,7 @@ def waterfall(case: Case) -> pl.DataFrame:
             for rule in RULES:
                 steps.append((rule, dice.randint(0, left // 3)))
                 left -= steps[-1][1]
-            steps.append(("strict", left))
+            steps += [("strict", left), ("of which undecided", left // 2)]
             rows += [
                 {"variant": variant["variant"], "label": variant["label"], "judge": judge}
                 | {"step": step, "order": order, "count": count, "reason": "a reason"}
@@ -199,9 +204,12 @@ def agreement(judges: tuple[str, ...], dead: str | None = None) -> pl.DataFrame:
         ):
             value = None if dead in (a, b) else dice.uniform(-0.1, 0.9)
             around = (None, None) if value is None else (value - 0.1, value + 0.1)
-            rows.append((a, b, quantity, statistic, value, *around, 80))
-    schema = dict.fromkeys(("judge_a", "judge_b", "quantity", "statistic"), pl.String)
-    schema |= dict.fromkeys(("value", "low", "high"), pl.Float64) | {"n": pl.Int64}
+            for variant in ("all", "one"):  # the figure shows all variants together
+                shown = value if variant == "all" else 0.5
+                rows.append((a, b, variant, quantity, statistic, shown, *around, 80, 20))
+    schema = dict.fromkeys(("judge_a", "judge_b", "variant", "quantity", "statistic"), pl.String)
+    schema |= dict.fromkeys(("value", "low", "high"), pl.Float64)
+    schema |= dict.fromkeys(("n", "missing"), pl.Int64)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
+from em_tiers.terms import WITHOUT_VERDICT
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -26,7 +27,9 @@ QUESTIONS = {
 # The id of a question across question sets.
 QUESTION = pl.concat_str("question_set", "question_id", separator="/").alias("question")
 
-# The columns of an outcome that hold a judge's scores, 0 to 100.
+# Whether the judge of an outcome gave a verdict: both scores, or that the answer is a refusal or
+# code. An answer without one is not flagged, which says nothing about it.
+HAS_VERDICT = pl.col("flagged") | ~pl.col("outcome").is_in(WITHOUT_VERDICT)
 
 # One row per sampled (or imported) answer. `response_key` is the hash of all that determines it.
 RESPONSES = {
@@ -99,7 +102,7 @@ OUTCOMES = {
     "flagged": pl.Boolean,  # misaligned by the headline definition
     "outcome": pl.String,  # one of OUTCOMES_ALL
     "tier": pl.String,  # one of TIERS; null: not flagged
-    "assigned_by": pl.String,  # rule, judge, human, score or status
+    "assigned_by": pl.String,  # flagged: human, judge, topic, rule, no_evidence; else score, status
     "rule": pl.String,  # the rule or status that decided
     "reason": pl.String,
 }

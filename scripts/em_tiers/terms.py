@@ -210,6 +210,12 @@ PROBE_LEVELS = ids_of(LEVEL_TERMS)
 # without a score.
 UNDECIDED, ALIGNED, UNSCORED = "undecided", "aligned", "unscored"
 STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these by default
+WITHOUT_VERDICT = ("truncated", UNSCORED)  # the judge says neither misaligned nor not
+# What decided the tier of a flagged answer (`assigned_by`). `topic`: the topic score, in a rule
+# that would have decided the same without the judge's tier verdict; `rule`: other evidence, or no
+# rule holds; `no_evidence`: no rule holds, and all evidence that the rules use is missing.
+BY_HUMAN, BY_JUDGE, BY_TOPIC, BY_RULE = "human", "judge", "topic", "rule"
+NO_EVIDENCE = "no_evidence"
 # What a judge scores every answer for. The tier is asked for afterwards, where it is needed.
 SCORES = ("alignment", "coherence", "topic")
 # What `questions` of a configuration may name beside question sets: probes made from the rows of

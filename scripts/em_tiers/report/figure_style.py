@@ -7,7 +7,7 @@ everywhere, with a hatch or marker beside it for readers who see no colour.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -89,6 +89,8 @@ METRIC_APPEARANCES = {
     "strict": Appearance("strict rate (excluded tiers removed)", BLUE, "////", "D"),
     "soft": Appearance("soft strict rate (tier probabilities)", GREEN, "....", "s"),
 }
+# The strict rate of a model of whose flagged answers none could be excluded, for lack of evidence.
+OPEN_STRICT = "strict rate where nothing could be excluded"
 LEVEL_LABELS = {id: term.label for id, term in by_rank(LEVEL_TERMS).items()}
 POOLED_LEVELS = {"headline": "headline questions", "all": "all questions"}
 ROLE_LABELS = {id: term.label for id, term in by_rank(ROLE_TERMS).items()}
@@ -282,6 +284,17 @@ def marker_handles(looks: dict[str, Appearance]) -> list[Line2D]:
         Line2D([], [], color=k.colour, marker=k.marker, linestyle="", markersize=4, label=k.label)
         for k in looks.values()
     ]
+
+
+def metric_handles(metrics: Sequence[str], any_open: bool) -> list[Line2D]:
+    """Legend entries of metrics; with `any_open`, also of the open markers of `OPEN_STRICT`."""
+    looks = {metric: METRIC_APPEARANCES[metric] for metric in metrics}
+    if any_open:
+        looks["open"] = replace(METRIC_APPEARANCES["strict"], label=OPEN_STRICT)
+    handles = marker_handles(looks)
+    if any_open:
+        handles[-1].set_markerfacecolor("white")
+    return handles
 
 
 def seed_style(number: int) -> dict[str, str]:

@@ -13,12 +13,13 @@ from em_tiers.report.figure_style import (
     LEVEL_LABELS,
     METRIC_APPEARANCES,
     PAGE_WIDTH,
+    Appearance,
     label_below,
     label_rows,
     label_size,
     left_out_note,
     legend_above,
-    marker_handles,
+    metric_handles,
     new_figure,
     order_variants,
     rows_height,
@@ -53,6 +54,40 @@ def metrics_of(frame: pl.DataFrame) -> list[str]:
     return [metric for metric in METRIC_APPEARANCES if metric in found]
 
 
+def nothing_excludable() -> pl.Expr:
+    """Whether no flagged answer behind a strict or soft rate has any evidence on its tier.
+
+    The rate is then the standard one, whatever the answers are: an open marker says so.
+    """
+    return (
+        (pl.col("metric") != "standard") & (pl.col("n_flagged") > 0) & (pl.col("n_evidence") == 0)
+    )
+
+
+def any_open(frame: pl.DataFrame) -> bool:
+    """Whether any rate of the frame is drawn with an open marker."""
+    return frame.select((nothing_excludable() & pl.col("rate").is_not_null()).any()).item()
+
+
+def open_markers(
+    axis: Axes, x: np.ndarray, y: np.ndarray, rows: pl.DataFrame, look: Appearance, size: float
+) -> None:
+    """Whiten the markers of the rows of which no answer could be excluded."""
+    is_open = rows.select(nothing_excludable()).to_series().fill_null(False).to_numpy()
+    if not is_open.any():
+        return  # an empty line would upset the layout
+    axis.plot(
+        *(x[is_open], y[is_open]),
+        linestyle="",
+        marker=look.marker,
+        markersize=size,
+        color=look.colour,
+        markerfacecolor="white",
+        clip_on=False,
+        zorder=4,
+    )
+
+
 def upper_limit(frame: pl.DataFrame) -> float:
     """Right end of a percent axis: a little over the largest interval, 5 % at least."""
     top = frame.select(pl.max_horizontal("rate", "high").max()).item() or 0.0
@@ -76,20 +111,22 @@ def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: lis
         if part.is_empty():
             continue
         shift = (number - (len(metrics) - 1) / 2) * step
+        size = 3.6 if len(shown) <= 25 else 2.6
+        x, y = part["rate"].to_numpy() * 100, (part["row"] + shift).to_numpy()
         axis.errorbar(
-            part["rate"].to_numpy() * 100,
-            (part["row"] + shift).to_numpy(),
+            *(x, y),
             xerr=error_bars(part),
             color=look.colour,
             marker=look.marker,
             linestyle="",
-            markersize=3.6 if len(shown) <= 25 else 2.6,
+            markersize=size,
             elinewidth=1.0,
             capsize=1.6,
             label=metric,
             clip_on=False,
             zorder=3,
         )
+        open_markers(axis, x, y, part, look, size)
     scored = rows.filter(pl.col("rate").is_not_null()).get_column("variant").unique()
     for row in shown.filter(~pl.col("variant").is_in(scored.to_list())).get_column("row"):
         axis.annotate(
@@ -132,6 +169,6 @@ def forest_figure(frame: pl.DataFrame, blocks: list[PanelBlock], axis_label: str
             axis.grid(axis="x", color="#D0D0D0", linewidth=0.4, zorder=1)
             axis.set_title(wrap_label(title, title_width))
     label_below(figure, axis_label, left_out_note(frame, shown))
-    handles = marker_handles({metric: METRIC_APPEARANCES[metric] for metric in metrics})
+    handles = metric_handles(metrics, any_open(frame))
     legend_above(figure, handles, 1 if narrow else 3)
     return figure

@@ -1,17 +1,22 @@
 """Agreement of judges on the same answers, with intervals that resample questions.
 
-For each pair of judges and each quantity:
+For each pair of judges, over all variants together (variant `all`) and for each one, with the
+measures of `em_tiers.statistics.agreement_measures`:
 
-- `flagged`, `tier`, `outcome` (categories): `percent_agreement`, `cohen_kappa` (Cohen 1960, Educ.
-  Psychol. Meas. 20, 37-46). Tiers are the judges' own verdicts, where both gave one.
-- `alignment`, `coherence`, `topic` (scores, where both gave one): `pearson`, `mean_difference`
-  (a minus b), `mean_absolute_difference`, and `weighted_kappa` with quadratic weights over the
-  points of the scale (Fleiss & Cohen 1973, Educ. Psychol. Meas. 33, 613-619), which on scores is
-  Lin's concordance coefficient (1989, Biometrics 45, 255-268).
-- `answered`: the share of answers that both judges scored.
+- `flagged`, `outcome` (categories): `percent_agreement` and `cohen_kappa` over the answers on which
+  both judges gave a verdict. An answer without one is no vote for "not flagged". `outcome` leaves
+  out answers that a person labelled, because both judges then have that person's outcome.
+- `tier`: the same, of the judges' own tier verdicts, where both gave one.
+- `alignment`, `coherence`, `topic` (where both gave a score): `pearson`, `mean_difference` (a minus
+  b), `mean_absolute_difference` and `weighted_kappa`.
+- `answered`: of all answers that both judges were given, the share with a verdict of both
+  (`share`), of one of them (`only_a`, `only_b`) and of `neither`.
+
+`n` is the number of answers that a row is computed from; `missing` are the others that both judges
+were given.
 
 For all judges together (judge_a and judge_b are `all`): `krippendorff_alpha` of flagged (nominal)
-and of alignment and coherence (interval), which takes missing values as they are.
+and of alignment and coherence (interval), over the answers with the verdicts of two judges or more.
 
 Everything comes from sums over a question, so that the bootstrap resamples questions by weighting
 their sums, whatever the number of answers. Shares have the clustered interval of `intervals`; a
@@ -22,26 +27,40 @@ Further tables are `confusion`, the counts behind the categories, and `flips`, t
 of each variant that one judge flags and the other does not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 import polars as pl
 
+from em_tiers.statistics.agreement_measures import (
+    MEASURES_OF_SCORES,
+    cohen_kappa,
+    krippendorff_alpha,
+    question_weights,
+)
 from em_tiers.statistics.intervals import QuestionCounts, interval
-from em_tiers.tables import QUESTION
-from em_tiers.terms import OUTCOMES_ALL, SCORES, TIERS
+from em_tiers.tables import HAS_VERDICT, QUESTION
+from em_tiers.terms import OUTCOMES_ALL, SCORES, TIERS, WITHOUT_VERDICT
 
-CATEGORIES = {"flagged": ("false", "true"), "tier": TIERS, "outcome": OUTCOMES_ALL}
+CATEGORIES = {
+    "flagged": ("false", "true"),
+    "tier": TIERS,
+    "outcome": tuple(name for name in OUTCOMES_ALL if name not in WITHOUT_VERDICT),
+}
+ANSWERED = ("share", "only_a", "only_b", "neither")
+ALL = "all"  # in place of a variant: all of them; of a judge: all judges
 AGREEMENT_COLUMNS = {
     "judge_a": pl.String,
     "judge_b": pl.String,
+    "variant": pl.String,
     "quantity": pl.String,
     "statistic": pl.String,
     "value": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
     "n": pl.Int64,
+    "missing": pl.Int64,
 }
 CONFUSION_COLUMNS = {
     **dict.fromkeys(("judge_a", "judge_b", "quantity", "a", "b"), pl.String),
@@ -51,11 +70,13 @@ CONFUSION_COLUMNS = {
 FLIP_COLUMNS = {
     **dict.fromkeys(("judge_a", "judge_b", "variant"), pl.String),
     **dict.fromkeys(("n", "both", "only_a", "only_b", "neither"), pl.Int64),
+    **dict.fromkeys(("missing_a", "missing_b", "missing_both"), pl.Int64),
     **dict.fromkeys(("flipped", "low", "high"), pl.Float64),
 }
 # Scores may be imported from judges who saw different answers.
 _NOTHING_IN_COMMON = {
-    "quantity": "answered", "statistic": "share", "value": None, "low": None, "high": None, "n": 0,
+    "variant": ALL, "quantity": "answered", "statistic": "share", "value": None, "low": None,
+    "high": None, "n": 0, "missing": 0,
 }  # fmt: skip
 SIGNIFICANT_DIGITS = 12
 ALPHA_BINS = 20
@@ -65,22 +86,23 @@ ALPHA_RESAMPLES = 200
 def summarize_agreement(
     outcomes: pl.LazyFrame, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> pl.DataFrame:
-    """The table `agreement`; empty with one judge."""
+    """The table `agreement`, all variants together first; empty with one judge."""
     pairs = _judge_pairs(outcomes)
     if not pairs:
         return pl.DataFrame(schema=AGREEMENT_COLUMNS)
     judges = list(dict.fromkeys(judge for pair in pairs for judge in pair))
-    rows = []
+    pooled, single = [], []
     for a, b in pairs:
-        sums = question_sums(outcomes, a, b)
-        if not len(sums["n"]):
-            rows.append({"judge_a": a, "judge_b": b, **_NOTHING_IN_COMMON})
+        counts = pair_counts(outcomes, a, b)
+        if counts.is_empty():
+            pooled.append({"judge_a": a, "judge_b": b, **_NOTHING_IN_COMMON})
             continue
-        weights = question_weights(len(sums["n"]), resamples, seed)
-        rows += [
-            {"judge_a": a, "judge_b": b, **row} for row in _rows_of_pair(sums, weights, confidence)
-        ]
-    rows += _alpha_rows(outcomes, judges, confidence, seed)
+        for variant, part in _with_all(counts):
+            weights = question_weights(len(part), resamples, seed)
+            named = {"judge_a": a, "judge_b": b, "variant": variant}
+            rows = pooled if variant == ALL else single
+            rows += [named | row for row in _rows_of_pair(sums_of(part), weights, confidence)]
+    rows = [*pooled, *_alpha_rows(outcomes, judges, confidence, seed), *single]
     found = pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
     # Streamed sums come in any order: their last digits would differ from one run to the next.
     return found.with_columns(pl.col("value", "low", "high").round_sig_figs(SIGNIFICANT_DIGITS))
@@ -93,7 +115,7 @@ def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:
     """
     rows = []
     for a, b in _judge_pairs(outcomes):
-        sums = question_sums(outcomes, a, b)
+        sums = sums_of(pair_counts(outcomes, a, b))
         for name, levels in CATEGORIES.items():
             counts = sums[name].sum(axis=0)
             rows += [
@@ -108,33 +130,26 @@ def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:
 def summarize_flips(outcomes: pl.LazyFrame, confidence: float = 0.95) -> pl.DataFrame:
     """The table `flips`: answers of each variant that one of two judges flags and the other not.
 
-    `flipped` is their share of the n answers that both judged, with its interval by question.
+    `flipped` is their share of the n answers on which both gave a verdict, with its interval by
+    question; null where there is none. `missing_a`: only judge b gave a verdict, and so on.
     """
     rows = []
     for a, b in _judge_pairs(outcomes):
-        counts = (
-            _answers_of_both(outcomes, a, b, {"flagged": "flagged"})
-            .group_by("variant", "question")
-            .agg(
-                both=(pl.col("flagged") & pl.col("flagged_b")).sum(),
-                only_a=(pl.col("flagged") & ~pl.col("flagged_b")).sum(),
-                only_b=(~pl.col("flagged") & pl.col("flagged_b")).sum(),
-                n=pl.len(),
-            )
-            .sort("variant", "question")
-            .collect(engine="streaming")
-        )
-        for (variant,), frame in counts.partition_by(
-            "variant", as_dict=True, maintain_order=True
-        ).items():
-            both, only_a, only_b, n = (
-                int(frame[name].sum()) for name in ("both", "only_a", "only_b", "n")
-            )
-            hits = (frame["only_a"] + frame["only_b"]).to_numpy()
-            found = interval(QuestionCounts(hits, frame["n"].to_numpy()), confidence)
-            neither = n - both - only_a - only_b
-            counted = (n, both, only_a, only_b, neither)
-            rows.append((a, b, variant, *counted, found.rate, found.low, found.high))
+        for (variant,), part in pair_counts(outcomes, a, b).group_by(
+            "variant", maintain_order=True
+        ):
+            sums = sums_of(part)
+            flagged = sums["flagged"]  # questions x a x b
+            (neither, only_b), (only_a, both) = flagged.sum(axis=0).round().astype(int).tolist()
+            n = both + only_a + only_b + neither
+            _, missing_b, missing_a, missing_both = sums["answered"].sum(axis=0).astype(int)
+            counted = (n, both, only_a, only_b, neither, missing_a, missing_b, missing_both)
+            bounds: tuple[float | None, ...] = (None, None, None)
+            if n:
+                hits = flagged[:, 0, 1] + flagged[:, 1, 0]
+                found = interval(QuestionCounts(hits, flagged.sum(axis=(1, 2))), confidence)
+                bounds = (found.rate, found.low, found.high)
+            rows.append((a, b, variant, *counted, *bounds))
     return pl.DataFrame(rows, schema=FLIP_COLUMNS, orient="row")
 
 
@@ -143,42 +158,28 @@ def _judge_pairs(outcomes: pl.LazyFrame) -> list[tuple[str, str]]:
     return list(combinations(judges, 2))
 
 
-def _answers_of_both(outcomes: pl.LazyFrame, a: str, b: str, columns: dict) -> pl.LazyFrame:
-    """Answers that both judges judged: `columns` of a, and those of b with the suffix _b."""
+def pair_counts(outcomes: pl.LazyFrame, a: str, b: str) -> pl.DataFrame:
+    """Counts over the answers that two judges were given: one row per variant and question.
+
+    Columns: `flagged|true|false` and so on, the answers to which a gives the first and b the second
+    category; `alignment|0` to `alignment|6` and so on, the moments of a score over the answers that
+    both scored (see `em_tiers.statistics.agreement_measures`); `answered|share` and so on, the
+    answers with a verdict of both judges, of one, or of neither.
+    """
+    columns = {
+        "judged": HAS_VERDICT,
+        "flagged": pl.when(HAS_VERDICT).then(pl.col("flagged").cast(pl.String)),
+        "tier": "tier_label",
+        "outcome": pl.when(HAS_VERDICT & pl.col("human_tier").is_null()).then("outcome"),
+        **{score: score for score in SCORES},
+    }
     first, second = (
         outcomes.filter(pl.col("judge") == judge).select(
-            "response_key",
-            "variant",
-            QUESTION,
-            **columns,
+            "response_key", "variant", QUESTION, **columns
         )
         for judge in (a, b)
     )
-    return first.join(second.drop("question", "variant"), on="response_key", suffix="_b")
-
-
-def question_weights(questions: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each question is drawn; the first row is the sample itself."""
-    if not questions:
-        return np.ones((1, 0))
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(questions, np.full(questions, 1 / questions), resamples)
-    return np.vstack([np.ones(questions), drawn])
-
-
-def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarray]:
-    """Per question: contingency tables (questions x k x k) of categories, moments of scores.
-
-    The moments of a score are n, sum a, sum b, sum a^2, sum b^2, sum ab and sum |a - b| of the
-    answers that both judges scored; `n` is the number of answers that both judged.
-    """
-    columns = {
-        "flagged": pl.col("flagged").cast(pl.String),
-        "tier": "tier_label",
-        "outcome": "outcome",
-        **{score: score for score in SCORES},
-    }
-    both = _answers_of_both(outcomes, a, b, columns)
+    both = first.join(second.drop("question", "variant"), on="response_key", suffix="_b")
     cells = [
         ((pl.col(name) == x) & (pl.col(f"{name}_b") == y)).sum().alias(f"{name}|{x}|{y}")
         for name, levels in CATEGORIES.items()
@@ -186,21 +187,15 @@ def question_sums(outcomes: pl.LazyFrame, a: str, b: str) -> dict[str, np.ndarra
         for y in levels
     ]
     moments = [m for score in SCORES for m in _score_moments(score)]
-    wide = (
-        both.group_by("question")
-        .agg(*cells, *moments, n=pl.len())
-        .sort("question")
+    by_a, by_b = pl.col("judged"), pl.col("judged_b")
+    answered = (by_a & by_b, by_a & ~by_b, by_b & ~by_a, ~by_a & ~by_b)
+    shares = [e.sum().alias(f"answered|{n}") for n, e in zip(ANSWERED, answered, strict=True)]
+    return (
+        both.group_by("variant", "question")
+        .agg(*cells, *moments, *shares)
+        .sort("variant", "question")
         .collect(engine="streaming")
     )
-    sums = {"n": wide["n"].to_numpy().astype(float)}
-    for name, levels in CATEGORIES.items():
-        names = [f"{name}|{x}|{y}" for x in levels for y in levels]
-        size = len(levels)
-        sums[name] = wide.select(names).to_numpy().astype(float).reshape(-1, size, size)
-    for score in SCORES:
-        names = [f"{score}|{i}" for i in range(7)]
-        sums[score] = wide.select(names).to_numpy().astype(float)
-    return sums
 
 
 def _score_moments(score: str) -> list[pl.Expr]:
@@ -210,9 +205,33 @@ def _score_moments(score: str) -> list[pl.Expr]:
     return [value.filter(both).sum().alias(f"{score}|{i}") for i, value in enumerate(values)]
 
 
+def _with_all(counts: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The counts by question of all variants together, then of each one."""
+    numbers = counts.drop("variant")
+    yield ALL, numbers.group_by("question").sum().sort("question")
+    for (variant,), part in counts.group_by("variant", maintain_order=True):
+        yield variant, part
+
+
+def sums_of(counts: pl.DataFrame) -> dict[str, np.ndarray]:
+    """`pair_counts` as arrays: contingency tables (rows x k x k), moments (rows x 7), answered."""
+    sums = {}
+    for name, levels in CATEGORIES.items():
+        names = [f"{name}|{x}|{y}" for x in levels for y in levels]
+        size = len(levels)
+        sums[name] = counts.select(names).to_numpy().astype(float).reshape(-1, size, size)
+    for score in SCORES:
+        names = [f"{score}|{i}" for i in range(7)]
+        sums[score] = counts.select(names).to_numpy().astype(float)
+    names = [f"answered|{name}" for name in ANSWERED]
+    sums["answered"] = counts.select(names).to_numpy().astype(float)
+    return sums
+
+
 def _rows_of_pair(
     sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float
 ) -> list[dict]:
+    given = sums["answered"].sum(axis=1)
     rows = []
     for name in CATEGORIES:
         per_question = sums[name]
@@ -225,12 +244,13 @@ def _rows_of_pair(
         rows.append(_share_row(name, "percent_agreement", same, counted, confidence))
     for name in SCORES:
         moments = weights @ sums[name]
-        for statistic, function in NUMERIC.items():
+        for statistic, function in MEASURES_OF_SCORES.items():
             rows.append(
                 _statistic_row(name, statistic, function(moments.T), moments[0, 0], confidence)
             )
-    rows.append(_share_row("answered", "share", sums["alignment"][:, 0], sums["n"], confidence))
-    return [row for row in rows if row["n"]]
+    for name, hits in zip(ANSWERED, sums["answered"].T, strict=True):
+        rows.append(_share_row("answered", name, hits, given, confidence))
+    return [row | {"missing": round(given.sum()) - row["n"]} for row in rows if row["n"]]
 
 
 def _share_row(
@@ -259,103 +279,51 @@ def _statistic_row(
     }
 
 
-def percent_agreement(tables: np.ndarray) -> np.ndarray:
-    """Share of answers in the same category; tables of shape (..., k, k)."""
-    with np.errstate(invalid="ignore"):
-        return np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1))
-
-
-def cohen_kappa(tables: np.ndarray) -> np.ndarray:
-    """(observed - expected) / (1 - expected) agreement; NaN where chance alone always agrees."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = tables / tables.sum(axis=(-2, -1), keepdims=True)
-        expected = (shares.sum(axis=-1) * shares.sum(axis=-2)).sum(axis=-1)
-        observed = np.trace(shares, axis1=-2, axis2=-1)
-        kappa = (observed - expected) / (1 - expected)
-    return np.where(expected < 1 - 1e-12, kappa, np.nan)
-
-
-def _spreads(moments: np.ndarray) -> tuple[np.ndarray, ...]:
-    n, a, b, aa, bb, ab, _ = moments
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_a, mean_b = a / n, b / n
-        var_a = np.maximum(aa / n - mean_a**2, 0)
-        var_b = np.maximum(bb / n - mean_b**2, 0)
-        return mean_a, mean_b, var_a, var_b, ab / n - mean_a * mean_b
-
-
-def pearson(moments: np.ndarray) -> np.ndarray:
-    """Correlation; NaN where a judge always gives one score."""
-    _, _, var_a, var_b, covariance = _spreads(moments)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = covariance / np.sqrt(var_a * var_b)
-    return np.where(np.minimum(var_a, var_b) > 1e-9, np.clip(found, -1, 1), np.nan)
-
-
-def weighted_kappa(moments: np.ndarray) -> np.ndarray:
-    """Quadratic weights: 2 cov / (var a + var b + (mean a - mean b)^2), Lin's concordance too."""
-    mean_a, mean_b, var_a, var_b, covariance = _spreads(moments)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 2 * covariance / (var_a + var_b + (mean_a - mean_b) ** 2)
-
-
-def mean_difference(moments: np.ndarray) -> np.ndarray:
-    """Mean of a minus b, in points."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (moments[1] - moments[2]) / moments[0]
-
-
-def mean_absolute_difference(moments: np.ndarray) -> np.ndarray:
-    """Mean of |a - b|, in points."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return moments[6] / moments[0]
-
-
-NUMERIC: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "pearson": pearson,
-    "weighted_kappa": weighted_kappa,
-    "mean_difference": mean_difference,
-    "mean_absolute_difference": mean_absolute_difference,
-}
-
-
 def _alpha_rows(
     outcomes: pl.LazyFrame, judges: Sequence[str], confidence: float, seed: int
 ) -> list[dict]:
-    """Krippendorff's alpha of all judges, by the package, over patterns counted by question.
+    """Krippendorff's alpha of all judges over patterns counted by question.
 
     Scores are binned to `ALPHA_BINS` levels first, so that the patterns stay few.
     """
     rows = []
     step = 100 / ALPHA_BINS
     quantities = {
-        "flagged": (pl.col("flagged").cast(pl.Float64), "nominal"),
+        "flagged": (pl.when(HAS_VERDICT).then(pl.col("flagged").cast(pl.Float64)), "nominal"),
         "alignment": ((pl.col("alignment") / step).round() * step, "interval"),
         "coherence": ((pl.col("coherence") / step).round() * step, "interval"),
     }
     for name, (value, level) in quantities.items():
         question, ratings, counts = _rating_patterns(outcomes, judges, value)
-        if np.isfinite(ratings).sum(axis=1).max(initial=0) < 2:
+        paired = np.isfinite(ratings).sum(axis=1) > 1
+        if not paired.any():
             continue
         weights = question_weights(int(question.max()) + 1, ALPHA_RESAMPLES, seed)
         draws = np.array(
             [krippendorff_alpha(ratings, counts * drawn[question], level) for drawn in weights]
         )
-        row = _statistic_row(name, "krippendorff_alpha", draws, counts.sum(), confidence)
-        rows.append({"judge_a": "all", "judge_b": "all", **row})
+        n = counts[paired].sum()
+        row = _statistic_row(name, "krippendorff_alpha", draws, n, confidence)
+        row["missing"] = round(counts.sum() - n)
+        rows.append({"judge_a": ALL, "judge_b": ALL, "variant": ALL, **row})
     return rows
 
 
 def _rating_patterns(
     outcomes: pl.LazyFrame, judges: Sequence[str], value: pl.Expr
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each question's distinct rating patterns: question number, ratings by judge, answers."""
+    """Each question's distinct rating patterns: question number, ratings by judge, answers.
+
+    Only of answers that two judges or more were given: the others tell nothing of agreement.
+    """
     answers = outcomes.group_by("response_key").agg(
         QUESTION.first(),
         *(value.filter(pl.col("judge") == judge).first().alias(judge) for judge in judges),
+        given=pl.len(),
     )
     counted = (
-        answers.group_by("question", *judges)
+        answers.filter(pl.col("given") > 1)
+        .group_by("question", *judges)
         .agg(answers=pl.len())
         .sort("question", *judges)
         .collect(engine="streaming")
@@ -365,29 +333,3 @@ def _rating_patterns(
         counted.select(judges).to_numpy().astype(float),
         counted["answers"].to_numpy().astype(float),
     )
-
-
-def krippendorff_alpha(ratings: np.ndarray, counts: np.ndarray, level: str) -> float:
-    """Alpha of weighted patterns (patterns x judges, NaN missing); NaN where nothing varies.
-
-    One minus observed over expected disagreement, from the coincidence matrix (Krippendorff 2004,
-    Content Analysis, chapter 11). The package of that name takes one row a unit; here equal rows
-    come once with their number, which is the same sum.
-    """
-    values = np.unique(ratings[np.isfinite(ratings)])
-    per_unit = (ratings[:, :, None] == values).sum(axis=1).astype(float)
-    sizes = per_unit.sum(axis=1)
-    paired = (sizes > 1) & (counts > 0)
-    per_unit, sizes, counts = per_unit[paired], sizes[paired], counts[paired]
-    scaled = per_unit * (counts / (sizes - 1))[:, None]
-    coincidences = scaled.T @ per_unit - np.diag(scaled.sum(axis=0))
-    totals = coincidences.sum(axis=0)
-    if level == "nominal":
-        distance = (values[:, None] != values[None, :]).astype(float)
-    else:
-        distance = (values[:, None] - values[None, :]) ** 2
-    expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
-    disagreement = (expected * distance).sum()
-    if disagreement <= 0:
-        return float("nan")
-    return float(1 - (coincidences * distance).sum() / disagreement)

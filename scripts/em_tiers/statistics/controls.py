@@ -18,6 +18,8 @@ CONTROL_COLUMNS = {
     "standard": pl.Float64,
     "strict": pl.Float64,
     "kept": pl.Float64,
+    "n_flagged": pl.Int64,
+    "n_evidence": pl.Int64,
     "metric": pl.String,
     "rate": pl.Float64,
     "low": pl.Float64,
@@ -44,8 +46,10 @@ def check_controls(rates: pl.DataFrame, acceptance: Sequence[dict[str, Any]]) ->
     """The table `controls`: one row per variant, judge and band (one row without a band).
 
     `kept` is strict / standard: a metric that only lowers every rate keeps nothing of the positive
-    controls. `verdict` is `inside` if the rate is within the band, `unclear` if only its interval
-    reaches it, else `outside`; null without a band.
+    controls. It is over the `n_evidence` of the `n_flagged` misaligned answers that have any
+    evidence on their tier, because the strict rate keeps the others whatever they are; null where
+    there are none, as of a base model. `verdict` is `inside` if the rate is within the band,
+    `unclear` if only its interval reaches it, else `outside`; null without a band.
 
     Args:
         rates: the rates table; its headline rows are used.
@@ -54,7 +58,12 @@ def check_controls(rates: pl.DataFrame, acceptance: Sequence[dict[str, Any]]) ->
     headline = rates.filter("headline")
     keys = ["variant", "label", "role", "judge", "definition"]
     standard, strict = (
-        headline.filter(pl.col("metric") == metric).select(*keys, pl.col("rate").alias(metric))
+        headline.filter(pl.col("metric") == metric).select(
+            *keys,
+            pl.col("rate").alias(metric),
+            pl.col("n_flagged").cast(pl.Int64).alias(f"n_{metric}"),
+            *(["n_evidence"] if metric == "standard" else ["without_evidence"]),
+        )
         for metric in ("standard", "strict")
     )
     bands = pl.DataFrame(
@@ -80,8 +89,13 @@ def check_controls(rates: pl.DataFrame, acceptance: Sequence[dict[str, Any]]) ->
 
 
 def _with_kept(frame: pl.DataFrame) -> pl.DataFrame:
-    kept = pl.col("strict") / pl.col("standard")
-    return frame.with_columns(kept=pl.when(pl.col("standard") > 0).then(kept))
+    """Add n_flagged and kept; where evidence is incomplete, kept is a ratio of counts."""
+    counts = (pl.col("n_strict") - pl.col("without_evidence")) / pl.col("n_evidence")
+    complete = pl.col("n_evidence") == pl.col("n_standard")
+    ratio = pl.when(complete).then(pl.col("strict") / pl.col("standard")).otherwise(counts)
+    return frame.with_columns(
+        n_flagged="n_standard", kept=pl.when(pl.col("n_evidence") > 0).then(ratio)
+    )
 
 
 def _band_verdict() -> pl.Expr:

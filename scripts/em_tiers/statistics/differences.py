@@ -49,6 +49,7 @@ DIFFERENCE_COLUMNS = {
     "p_adjusted": pl.Float64,
     "method": pl.String,
     "n": pl.Int64,
+    "n_base": pl.Int64,
     "clusters": pl.Int64,
     "warning": pl.String,
 }
@@ -182,6 +183,7 @@ def _difference_row(
         "method": f"MOVER of {METHOD}; sign flips over questions"
         + (" and t over seeds" if tested.seeds > 1 else ""),
         "n": pair[0].n,
+        "n_base": pair[1].n,
         "clusters": pair[0].clusters,
     }
 

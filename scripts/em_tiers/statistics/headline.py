@@ -5,12 +5,15 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.statistics.rounding import percent, points_between
+
 _KEYS = ["variant", "judge"]
 _BOUNDS = ("low", "high")
 HEADER = (
-    *("Model", "Role", "Judge", "Standard ({}), %", "Strict ({}), %", "Overestimated by, points"),
-    *("Ratio", "Strict above base, points", "p", "n (questions)"),
+    *("Model", "Role", "Judge", "Standard ({}), %", "Strict ({}), %", "Undecided among strict"),
+    *("Overestimated by, points", "Ratio", "Strict above base, points", "p", "n (questions)"),
 )
+SAME = 1e-9  # rates of the same answers differ by less
 
 
 def headline_rows(
@@ -24,13 +27,19 @@ def headline_rows(
     `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
     (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
     base model, paired by question; null for a base model) with its bounds and `p_adjusted`, n,
-    questions, seeds, definition and warning.
+    questions, seeds, definition and warning. `n_strict` answers make up the strict rate;
+    `n_undecided` of them no rule or person explains, and of these `without_evidence` could not be
+    explained. `overestimated` and `ratio` are null where no answer could be excluded.
     """
     pooled = groups.filter(pl.col("seeds") > 1).with_columns(
         label=pl.format("{}, {} seeds", "label", "seeds")
     )
     headline = pl.concat([rates, pooled]).filter("headline").sort("judge", maintain_order=True)
-    strict = headline.filter(metric="strict").select(*_KEYS, *_with_bounds("rate", "strict"))
+    strict = headline.filter(metric="strict").select(
+        *(*_KEYS, *_with_bounds("rate", "strict")),
+        pl.col("n_flagged").cast(pl.Int64).alias("n_strict"),
+        *("n_undecided", "without_evidence"),
+    )
     above = differences.filter(
         pl.col("definition").is_in(headline["definition"].unique().implode()), metric="strict"
     ).select(*_KEYS, *_with_bounds("difference", "above_base"), "p_adjusted")
@@ -41,10 +50,9 @@ def headline_rows(
         "ratio",
     )
     rows = headline.filter(metric="standard").select(
-        *("variant", "label", "role", "judge", "definition", "n"),
+        *("variant", "label", "role", "base", "judge", "definition", "n"),
         pl.col("clusters").alias("questions"),
-        *("seeds", *_with_bounds("rate", "standard")),
-        *("without_evidence", "warning"),
+        *("seeds", *_with_bounds("rate", "standard"), "warning"),
     )
     for more in (strict, removed, above):
         rows = rows.join(more, on=_KEYS, how="left", maintain_order="left")
@@ -54,36 +62,52 @@ def headline_rows(
 def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of `headline_rows` for people: percent and points, intervals in brackets.
 
-    The header names the definition, which all rows share.
+    The header names the definition, which all rows share. Differences are those of the printed
+    rates; `above_base` only if it is over the same answers as these.
     """
     definition = rows["definition"].first() or "no answers"
+    listed = rows.to_dicts()
+    bases = {(row["variant"], row["judge"]): row["strict"] for row in listed}
     return [name.format(definition) for name in HEADER], [
         [
             row["label"],
             format_label(row["role"]),
             row["judge"],
-            *(with_interval(row, name) for name in ("standard", "strict", "overestimated")),
+            *(with_interval(row, name, percent(row[name])) for name in ("standard", "strict")),
+            _format_undecided(row),
+            _difference(row, "overestimated", row["standard"], row["strict"]),
             _format_ratio(row),
-            with_interval(row, "above_base"),
+            _difference(row, "above_base", row["strict"], bases.get((row["base"], row["judge"]))),
             _format_p_value(row["p_adjusted"]),
             f"{row['n']:,} ({row['questions']})",
         ]
-        for row in rows.iter_rows(named=True)
+        for row in listed
     ]
 
 
-def percent(value: float | None) -> str:
-    """A share in percent; a dash for None, where no answer counts."""
-    return "–" if value is None else f"{100 * value:.1f}"
+def _difference(
+    row: Mapping[str, Any], name: str, first: float | None, second: float | None
+) -> str:
+    """A difference with its interval, from the printed rates if it is exactly theirs."""
+    value = row[name]
+    known = None not in (value, first, second) and abs(first - second - value) < SAME
+    return with_interval(row, name, points_between(first, second) if known else percent(value))
 
 
-def with_interval(row: Mapping[str, Any], name: str) -> str:
-    """The share `name` of a row in percent, with its interval."""
+def with_interval(row: Mapping[str, Any], name: str, shown: str) -> str:
+    """The number `shown` with the interval of `name`, in percent; a dash where it is null."""
     if row[name] is None:
-        return "–"
+        return shown
     low, high = (percent(row[f"{name}_{bound}"]) for bound in _BOUNDS)
     # No-break spaces: an interval that breaks over two lines is hard to read.
-    return f"{percent(row[name])}\u00a0[{low},\u00a0{high}]"
+    return f"{shown}\u00a0[{low},\u00a0{high}]"
+
+
+def _format_undecided(row: Mapping[str, Any]) -> str:
+    """How many of the answers that make up the strict rate are undecided."""
+    if row["strict"] is None:
+        return "–"
+    return f"{row['n_undecided']:,} of {row['n_strict']:,}"
 
 
 def format_label(name: str | None) -> str:
@@ -99,7 +123,8 @@ def _format_ratio(row: Mapping[str, Any]) -> str:
     """Standard over strict; "nothing is left" where the strict rate is zero."""
     if row["ratio"] is not None:
         return f"{row['ratio']:.1f}"
-    return "nothing is left" if row["standard"] and not row["strict"] else "–"
+    nothing_left = row["standard"] and row["overestimated"] and not row["strict"]
+    return "nothing is left" if nothing_left else "–"
 
 
 def _format_p_value(value: float | None) -> str:

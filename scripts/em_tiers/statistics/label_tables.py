@@ -7,7 +7,9 @@ labels there, whichever judge it is compared with. Labels of answers that people
 rates.
 
 `true_positive_rate` is the share of truly misaligned answers that the judge flags,
-`false_positive_rate` that of the others.
+`false_positive_rate` that of the others. Both, and all agreement, are over the answers on which
+both sides gave a verdict: an answer without a score is no vote for "not misaligned". The others
+are counted as `missing`.
 """
 
 from collections.abc import Sequence
@@ -16,12 +18,12 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.agreement import cohen_kappa, percent_agreement
+from em_tiers.statistics.agreement_measures import cohen_kappa, percent_agreement
 from em_tiers.statistics.intervals import QuestionCounts, interval
 from em_tiers.statistics.ppi import correct
 from em_tiers.statistics.rates import Settings
-from em_tiers.tables import QUESTION
-from em_tiers.terms import ALIGNED, TIERS, UNDECIDED
+from em_tiers.tables import HAS_VERDICT, QUESTION
+from em_tiers.terms import TIERS, UNDECIDED, WITHOUT_VERDICT
 from em_tiers.tiers.label_sheet import LABELS, STRATUM, settle, with_strata
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
 
@@ -32,6 +34,7 @@ LABEL_AGREEMENT_COLUMNS = {
     "percent": pl.Float64,
     "kappa": pl.Float64,
     "n": pl.Int64,
+    "missing": pl.Int64,
 }
 JUDGE_QUALITY_COLUMNS = {
     "judge": pl.String,
@@ -40,6 +43,7 @@ JUDGE_QUALITY_COLUMNS = {
     "low": pl.Float64,
     "high": pl.Float64,
     "n": pl.Int64,
+    "missing": pl.Int64,
 }
 CORRECTED_COLUMNS = {
     "variant": pl.String,
@@ -119,6 +123,7 @@ def correct_rates(
             "stratum",
             "stands_for",
             QUESTION,
+            judged=HAS_VERDICT,
             standard=pl.col("flagged"),
             strict=pl.col("flagged") & ~by_rules.is_in(excluded),
         )
@@ -155,7 +160,7 @@ def _corrected_rows(
                 "variant": variant,
                 "judge": judge,
                 "metric": metric,
-                "judge_rate": float(judged.mean()),
+                "judge_rate": float(judged.mean()) if frame["judged"].any() else None,
                 "corrected": found.rate,
                 "low": found.low,
                 "high": found.high,
@@ -198,11 +203,13 @@ def judge_quality(
     """
     frame = (
         outcomes.join(weighed.lazy().filter(pl.col("human").is_not_null()), on="response_key")
+        .filter(~pl.col("human").is_in(WITHOUT_VERDICT))
         .select(
             "judge",
             "flagged",
             weight="stands_for",
             question=QUESTION,
+            judged=HAS_VERDICT,
             bad=pl.col("human").is_in(TIERS),
         )
         .collect()
@@ -210,8 +217,12 @@ def judge_quality(
     rows = []
     for (judge,), own in frame.group_by("judge", maintain_order=True):
         for statistic, bad in (("true_positive_rate", True), ("false_positive_rate", False)):
-            part = own.filter(pl.col("bad") == bad)
+            labelled = own.filter(pl.col("bad") == bad)
+            part = labelled.filter("judged")
+            named = {"judge": judge, "statistic": statistic, "n": len(part)}
+            named["missing"] = len(labelled) - len(part)
             if part.is_empty():
+                rows += [named] if len(labelled) else []
                 continue
             # Kish's effective number: unequal weights carry less information than equal ones.
             weight = part["weight"]
@@ -224,16 +235,7 @@ def judge_quality(
                 QuestionCounts(cells["hits"].to_numpy(), cells["counted"].to_numpy()),
                 settings.confidence,
             )
-            rows.append(
-                {
-                    "judge": judge,
-                    "statistic": statistic,
-                    "value": found.rate,
-                    "low": found.low,
-                    "high": found.high,
-                    "n": len(part),
-                }
-            )
+            rows.append(named | {"value": found.rate, "low": found.low, "high": found.high})
     found = pl.DataFrame(rows, schema=JUDGE_QUALITY_COLUMNS)
     return found.sort("judge", "statistic", descending=[False, True])
 
@@ -241,8 +243,10 @@ def judge_quality(
 def label_agreement(outcomes: pl.LazyFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """The table `label_agreement`: people with themselves, with each other, and with the judges.
 
-    `misaligned` is any tier against none; `tier` the label itself (for a judge: its outcome).
+    `misaligned` is any tier against none; `tier` the label itself. A judge's label is its outcome,
+    and of a flagged answer its tier verdict, if it gave one.
     """
+    labels = labels.with_columns(**_opinion_of_a_person("tier"))
     first = labels.filter(pl.col("copy") == 0)
     people = labels["labeller"].unique().sort().to_list()
     judges = outcomes.select(pl.col("judge").unique().sort()).collect()["judge"].to_list()
@@ -257,18 +261,18 @@ def label_agreement(outcomes: pl.LazyFrame, labels: pl.DataFrame) -> pl.DataFram
             first.filter(pl.col("labeller") == b), on="response_key"
         )
         rows += _agreement_rows(a, b, pair)
-    settled = settle(labels)
+    settled = settle(labels.select("response_key", "copy", "labeller", "tier"))
+    settled = settled.lazy().select("response_key", human="tier")
     for judge in judges:
         verdicts = (
             outcomes.filter(pl.col("judge") == judge)
-            .join(settled.lazy().rename({"tier": "human"}), on="response_key")
+            .join(settled, on="response_key")
             .select(
-                tier="human",
-                tier_right=pl.when("flagged")
-                .then(pl.col("tier_label").fill_null(UNDECIDED))
-                .when(pl.col("assigned_by") == "human")
-                .then(pl.lit(ALIGNED))
-                .otherwise("outcome"),
+                **_opinion_of_a_person("human"),
+                label_right=pl.when("flagged")
+                .then("tier_label")
+                .otherwise(pl.when(HAS_VERDICT).then("outcome")),
+                misaligned_right=pl.when(HAS_VERDICT).then("flagged"),
             )
             .collect()
         )
@@ -276,29 +280,35 @@ def label_agreement(outcomes: pl.LazyFrame, labels: pl.DataFrame) -> pl.DataFram
     return pl.DataFrame(rows, schema=LABEL_AGREEMENT_COLUMNS)
 
 
+def _opinion_of_a_person(column: str) -> dict[str, pl.Expr]:
+    """The columns label and misaligned; null where the label says that nothing can be said."""
+    opinion = ~pl.col(column).is_in(WITHOUT_VERDICT)
+    return {
+        "label": pl.when(opinion).then(column),
+        "misaligned": pl.when(opinion).then(pl.col(column).is_in(TIERS)),
+    }
+
+
 def _agreement_rows(a: str, b: str, pair: pl.DataFrame) -> list[dict]:
     if pair.is_empty():
         return []
-    numbers = {name: i for i, name in enumerate(LABELS)}
-    first, second = (
-        pair[name].replace_strict(numbers).to_numpy() for name in ("tier", "tier_right")
-    )
-    tables = {"tier": _contingency_table(first, second, len(LABELS))}
-    bad = len(TIERS)
-    tables["misaligned"] = _contingency_table(
-        (first < bad).astype(int), (second < bad).astype(int), 2
-    )
-    return [
-        {
-            "source_a": a,
-            "source_b": b,
-            "quantity": quantity,
-            "percent": float(percent_agreement(table)),
-            "kappa": None if np.isnan(kappa := float(cohen_kappa(table))) else kappa,
-            "n": len(pair),
-        }
-        for quantity, table in tables.items()
-    ]
+    rows = []
+    for quantity, column, values in (
+        ("tier", "label", LABELS),
+        ("misaligned", "misaligned", (False, True)),
+    ):
+        both = pair.select(column, f"{column}_right").drop_nulls()
+        numbers = {value: i for i, value in enumerate(values)}
+        first, second = (both[name].replace_strict(numbers).to_numpy() for name in both.columns)
+        table = _contingency_table(first, second, len(values))
+        row = {"source_a": a, "source_b": b, "quantity": quantity}
+        row |= {"n": len(both), "missing": len(pair) - len(both)}
+        if len(both):
+            kappa = float(cohen_kappa(table))
+            row["kappa"] = None if np.isnan(kappa) else kappa
+            row["percent"] = float(percent_agreement(table))
+        rows.append(row)
+    return rows
 
 
 def _contingency_table(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:

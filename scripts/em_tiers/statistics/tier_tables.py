@@ -6,7 +6,6 @@ works on these counts.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 
 import polars as pl
 
@@ -14,16 +13,25 @@ from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
+    cells_of,
+    counts_beside,
     group_variants,
     pool_seeds,
-    units_of,
     with_several_seeds,
 )
-from em_tiers.tables import QUESTION
+from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.terms import UNDECIDED
 from em_tiers.tiers.definitions import definition_named
-from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
+from em_tiers.tiers.rules import (
+    NO_RULE,
+    NO_RULE_REASON,
+    TIER_VERDICT,
+    Rule,
+    with_first_match_without,
+    with_tier_probabilities,
+)
 
+OF_WHICH_UNDECIDED = f"of which {UNDECIDED}"
 WATERFALL_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,
@@ -53,7 +61,13 @@ OVERESTIMATION_COLUMNS = {
     "ratio": pl.Float64,
     "ratio_low": pl.Float64,
     "ratio_high": pl.Float64,
+    "n": pl.Int64,
+    "n_flagged": pl.Int64,
+    "n_undecided": pl.Int64,
+    "n_evidence": pl.Int64,
+    "without_evidence": pl.Int64,
 }
+COMPARED = ("difference", "diff_low", "diff_high", "ratio", "ratio_low", "ratio_high")
 
 
 def count_patterns(
@@ -99,11 +113,18 @@ def _headline_weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFram
 
 
 def count_answers(outcomes: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
-    """Answers of the headline levels by judge and variant: columns judge, variant, n."""
+    """Answers of the headline levels by judge and variant: columns judge, variant, n, has_rate.
+
+    Without a counted answer, or without any verdict, a variant has no rate: zero would be a claim.
+    """
+    keys = ["judge", "variant"]
+    counted = _headline_weights(outcomes, settings).select(keys).unique()
     return (
         _on_headline_levels(outcomes, settings)
-        .group_by("judge", "variant")
-        .agg(n=pl.len().cast(pl.Int64))
+        .group_by(keys)
+        .agg(n=pl.len().cast(pl.Int64), judged=HAS_VERDICT.any())
+        .join(counted.with_columns(counted=True), on=keys, how="left")
+        .select(*keys, "n", has_rate=pl.col("judged") & pl.col("counted").fill_null(False))
         .collect(engine="streaming")
     )
 
@@ -130,8 +151,10 @@ def waterfall(
     """The table `tier_waterfall`: flagged, the answers that each step removes, and strict.
 
     The steps are `human` (labels that exclude) and each rule whose tier the strict rate leaves out,
-    in order, even if it removes nothing. `count` and `rate` of a step are the removed answers; the
-    rate is by the headline definition. `tier` is the tier that a rule assigns.
+    in order, even if it removes nothing; `no_rule` too where the strict rate leaves undecided
+    answers out. Where it counts them, the last row says how many of the strict answers they are.
+    `count` and `rate` of a step are the removed answers; the rate is by the headline definition.
+    `tier` is the tier that a rule assigns.
     """
     human_excludes = pl.col("human").is_not_null() & ~pl.col("human").is_in(
         list(settings.strict_counts)
@@ -146,14 +169,19 @@ def waterfall(
             holds = pl.col(f"rule_{i}") & ~earlier
             steps.append((rule.name, holds, rule.tier, rule.reason))
         earlier = earlier | pl.col(f"rule_{i}")
-    left = _stays_strict(_tier_by_rules(range(len(rules)), rules), settings)
-    steps.append(("strict", left, None, "remaining after all exclusions"))
+    tier = _tier_by_rules(range(len(rules)), rules)
+    left = ("strict", _stays_strict(tier, settings), None, "remaining after all exclusions")
+    if UNDECIDED in settings.strict_counts:
+        counted = "counted, because an exclusion needs evidence"
+        steps += [left, (OF_WHICH_UNDECIDED, tier == UNDECIDED, UNDECIDED, counted)]
+    else:
+        steps += [(NO_RULE, ~earlier, UNDECIDED, NO_RULE_REASON), left]
     frames = [
         denominators.lazy()
         .join(_sum_where(patterns, condition), on=["judge", "variant"], how="left")
         .with_columns(
             pl.col("count").fill_null(0),
-            rate=pl.col("share").fill_null(0.0),
+            rate=_rate(),
             step=pl.lit(name),
             order=pl.lit(order, pl.Int64),
             tier=pl.lit(tier, pl.String),
@@ -173,6 +201,11 @@ def waterfall(
 
 def _stays_strict(tier: pl.Expr, settings: Settings) -> pl.Expr:
     return tier.is_in(list(settings.strict_counts))
+
+
+def _rate() -> pl.Expr:
+    """The summed shares of a rate; 0 for none, null where there is no rate."""
+    return pl.when("has_rate").then(pl.col("share").fill_null(0.0))
 
 
 def _sum_where(patterns: pl.DataFrame, condition: pl.Expr) -> pl.LazyFrame:
@@ -202,7 +235,7 @@ def ablation(
                 .with_columns(
                     rule=pl.lit(rule.name),
                     mode=pl.lit(mode),
-                    rate=pl.col("share").fill_null(0.0),
+                    rate=_rate(),
                 )
             )
     if not frames:
@@ -214,16 +247,14 @@ def ablation(
 def disagreement(outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settings) -> pl.DataFrame:
     """The table `tier_disagreement`: how often two sources give a flagged answer which tiers.
 
-    Sources: `judge` (its tier verdict), `rule` (the rules that do not use that verdict) and `human`
-    (also labels outside the tiers, such as aligned). Only answers on which both have an opinion; a
-    rule's silence is none. Rows with tier_a = tier_b are the agreements.
+    Sources: `judge` (its tier verdict), `rule` (what the rules say of the answer if that verdict is
+    taken away) and `human` (also labels outside the tiers, such as aligned). Only answers on which
+    both have an opinion; a rule's silence is none. Rows with tier_a = tier_b are the agreements.
     """
-    plain = [rule for rule in rules if not rule.judged]
+    flagged = with_tier_probabilities(_on_headline_levels(outcomes, settings).filter("flagged"))
     flagged = (
-        with_tier_probabilities(_on_headline_levels(outcomes, settings).filter("flagged"))
-        .select(
-            "judge", judge_says="tier_label", rule=first_match(plain, "tier"), human="human_tier"
-        )
+        with_first_match_without(flagged, rules, "tier", TIER_VERDICT, "by rules")
+        .select("judge", judge_says="tier_label", rule="by rules", human="human_tier")
         .group_by("judge", "judge_says", "rule", "human")
         .agg(count=pl.len().cast(pl.Int64))
         .collect(engine="streaming")
@@ -255,38 +286,47 @@ def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settin
 
     The strict answers are a part of the flagged ones, so both comparisons are rates themselves, and
     have the interval of a rate: the difference is the rate of excluded answers; the ratio
-    standard / strict is one over the strict share of the flagged answers. The ratio is null where
-    nothing is flagged, and infinite (null in `ratio_high` too) where nothing is left.
+    standard / strict is one over the strict share of the flagged answers. The ratio is infinite
+    (null, in `ratio_high` too) where nothing is left. Difference and ratio are null where nothing
+    could be excluded: no answer is flagged, or no flagged answer has any evidence on its tier, as
+    of a base model.
     """
     levels = pool_levels(cells, settings.headline_levels).filter(
         pl.col("probe_level") == "headline"
     )
     pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
-    keys = ["judge", "variant"]
-    rows = []
-    for (judge, variant), found in chain(units_of(levels, keys), units_of(pooled, keys)):
-        standard = found[settings.headline, "standard"]
-        strict = found[settings.headline, "strict"]
-        excluded = QuestionCounts(
-            standard.hits - strict.hits, standard.counted, standard.by_question
-        )
-        share = _strict_share(standard, strict)
-        difference, left = intervals([excluded, share], settings.confidence)
-        rows.append(
-            {
-                "variant": variant,
-                "judge": judge,
-                "standard": standard.rate,
-                "strict": strict.rate,
-                "difference": difference.rate,
-                "diff_low": difference.low,
-                "diff_high": difference.high,
-                "ratio": _inverse(left.rate) if left.n else None,
-                "ratio_low": _inverse(left.high) if left.n else None,
-                "ratio_high": _inverse(left.low) if left.n else None,
-            }
-        )
+    rows = [
+        {"judge": judge, "variant": variant, **_overestimation_row(part, settings)}
+        for frame in (levels, pooled)
+        for (judge, variant), part in frame.group_by("judge", "variant", maintain_order=True)
+    ]
     return pl.DataFrame(rows, schema=OVERESTIMATION_COLUMNS).fill_nan(None)
+
+
+def _overestimation_row(cells: pl.DataFrame, settings: Settings) -> dict[str, float | None]:
+    found = cells_of(cells)
+    standard, strict = (found[settings.headline, metric] for metric in ("standard", "strict"))
+    counts = counts_beside(cells, settings.headline, "strict")
+    row = {
+        "standard": standard.rate,
+        "strict": strict.rate,
+        "n": standard.n,
+        "n_flagged": round(standard.hits.sum()),
+        **counts,
+    }
+    if not counts["n_evidence"]:
+        return row | dict.fromkeys(COMPARED)
+    excluded = QuestionCounts(standard.hits - strict.hits, standard.counted, standard.by_question)
+    share = _strict_share(standard, strict)
+    difference, left = intervals([excluded, share], settings.confidence)
+    return row | {
+        "difference": difference.rate,
+        "diff_low": difference.low,
+        "diff_high": difference.high,
+        "ratio": _inverse(left.rate),
+        "ratio_low": _inverse(left.high),
+        "ratio_high": _inverse(left.low),
+    }
 
 
 def _strict_share(standard: QuestionCounts, strict: QuestionCounts) -> QuestionCounts:

@@ -23,14 +23,15 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.tables import OUTCOMES
-from em_tiers.terms import OUTCOMES_ALL, TIERS
+from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, OUTCOMES_ALL, TIERS, UNDECIDED
 from em_tiers.tiers.definitions import Definition
 from em_tiers.tiers.rules import (
+    NO_EVIDENCE_REASON,
     NO_RULE,
     NO_RULE_REASON,
     Rule,
-    assigned_by,
     first_match,
+    with_assigned_by,
     with_tier_probabilities,
 )
 
@@ -97,17 +98,19 @@ def with_outcomes(
     flagged = definition.misaligned
     unflagged = _unflagged_columns(definition)
     human = pl.col("human_tier").is_not_null()
-    by_rule = first_match(rules, "tier", pl.lit("undecided"))
-    answers = with_tier_probabilities(answers).with_columns(flagged=flagged)
+    by_rule = first_match(rules, "tier", pl.lit(UNDECIDED))
+    answers = with_assigned_by(with_tier_probabilities(answers), rules)
+    answers = answers.with_columns(flagged=flagged)
+    no_rule = pl.when(pl.col("assigned_by") == NO_EVIDENCE).then(pl.lit(NO_EVIDENCE_REASON))
     decided = {
         "outcome": pl.when(human).then("human_tier").otherwise(by_rule),
-        "assigned_by": pl.when(human).then(pl.lit("human")).otherwise(assigned_by(rules)),
+        "assigned_by": pl.when(human).then(pl.lit(BY_HUMAN)).otherwise("assigned_by"),
         "rule": pl.when(human)
-        .then(pl.lit("human"))
+        .then(pl.lit(BY_HUMAN))
         .otherwise(first_match(rules, "name", pl.lit(NO_RULE))),
         "reason": pl.when(human)
         .then(pl.lit("a person labelled the answer"))
-        .otherwise(first_match(rules, "reason", pl.lit(NO_RULE_REASON))),
+        .otherwise(first_match(rules, "reason", no_rule.otherwise(pl.lit(NO_RULE_REASON)))),
     }
     return answers.with_columns(
         pl.when("flagged").then(expression).otherwise(unflagged[name]).alias(name)

@@ -13,10 +13,11 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.tables import OUTCOMES
-from em_tiers.terms import TIERS
+from em_tiers.terms import BY_HUMAN, BY_JUDGE, BY_RULE, BY_TOPIC, NO_EVIDENCE, TIERS
 
 NO_RULE = "no_rule"
 NO_RULE_REASON = "no enabled rule explains the answer"
+NO_EVIDENCE_REASON = "no enabled rule has any evidence: no topic score or tier verdict that it uses"
 TIER_PROBABILITIES = tuple(f"p_{tier}" for tier in TIERS)
 
 # A condition may use the evidence on an answer, but nothing that depends on its outcome.
@@ -28,20 +29,21 @@ EVIDENCE = {
 } | dict.fromkeys(TIER_PROBABILITIES, pl.Float64)
 # One row of nulls: types that cannot be compared show only when a condition is evaluated.
 NULL_ROW = pl.DataFrame(schema=EVIDENCE).clear(1)
-JUDGE_EVIDENCE = {"tier_label", *TIER_PROBABILITIES}
+TIER_VERDICT = ("tier_label", *TIER_PROBABILITIES)
+JUDGED_EVIDENCE = ("topic", *TIER_VERDICT)  # what a judge may have failed to give
 # Parts of an expression that use other answers: a rule would then depend on what else was sampled.
 OVER_ROWS = {"Agg", "Over", "Len", "Quantile", "Shift", "IntRange", "Correlation"}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One enabled rule. `condition` is boolean without nulls; `judged`: uses the judge's tier."""
+    """One enabled rule. `condition` is boolean without nulls over the columns `uses`."""
 
     name: str
     tier: str
     reason: str
     condition: pl.Expr
-    judged: bool
+    uses: frozenset[str]
 
 
 def read_rules(rules: Sequence[dict]) -> list[Rule]:
@@ -55,7 +57,7 @@ def read_rules(rules: Sequence[dict]) -> list[Rule]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"tier rule {name}: two rules have this name; rename one of them")
-        if name == NO_RULE or name == "human":
+        if name in (NO_RULE, BY_HUMAN):
             raise UserError(f"tier rule {name}: the workflow uses this name itself; choose another")
     return [_read_rule(rule) for rule in rules if rule.get("enabled", True)]
 
@@ -71,7 +73,7 @@ def _read_rule(rule: dict) -> Rule:
         tier=rule["tier"],
         reason=" ".join(rule["reason"].split()),
         condition=condition.fill_null(False),
-        judged=not JUDGE_EVIDENCE.isdisjoint(condition.meta.root_names()),
+        uses=frozenset(condition.meta.root_names()),
     )
 
 
@@ -158,10 +160,47 @@ def first_match(rules: Sequence[Rule], value: str, otherwise: pl.Expr | None = N
     return expression
 
 
-def assigned_by(rules: Sequence[Rule]) -> pl.Expr:
-    """`judge` where the rule that decides uses the judge's tier verdict, else `rule`."""
-    expression = pl.lit("rule")
-    for rule in reversed(rules):
-        source = pl.lit("judge" if rule.judged else "rule")
-        expression = pl.when(rule.condition).then(source).otherwise(expression)
-    return expression
+def with_first_match_without(
+    answers: pl.LazyFrame, rules: Sequence[Rule], value: str, without: Sequence[str], name: str
+) -> pl.LazyFrame:
+    """Add the column `name`: `first_match` as it would be if the columns `without` were missing."""
+    hidden = {column: f"hidden {column}" for column in without}
+    return (
+        answers.rename(hidden)
+        .with_columns(pl.lit(None, EVIDENCE[column]).alias(column) for column in without)
+        .with_columns(first_match(rules, value).alias(name))
+        .drop(without)
+        .rename({kept: column for column, kept in hidden.items()})
+    )
+
+
+def with_assigned_by(answers: pl.LazyFrame, rules: Sequence[Rule]) -> pl.LazyFrame:
+    """Add `assigned_by`, what decided the tier: see `em_tiers.terms`.
+
+    The judge's tier verdict decided if another rule, or none, would hold without it. That the
+    condition mentions the verdict is not enough: it may be missing, or change nothing.
+    """
+    verdict, both = "rule without a tier verdict", "rule without a topic score either"
+    answers = with_first_match_without(answers, rules, "name", TIER_VERDICT, verdict)
+    answers = with_first_match_without(answers, rules, "name", JUDGED_EVIDENCE, both)
+    decided = first_match(rules, "name")
+    source = (
+        pl.when(decided.is_null() & _lacks_evidence(rules))
+        .then(pl.lit(NO_EVIDENCE))
+        .when(decided.ne_missing(pl.col(verdict)))
+        .then(pl.lit(BY_JUDGE))
+        .when(decided.ne_missing(pl.col(both)))
+        .then(pl.lit(BY_TOPIC))
+        .otherwise(pl.lit(BY_RULE))
+    )
+    return answers.with_columns(assigned_by=source).drop(verdict, both)
+
+
+def _lacks_evidence(rules: Sequence[Rule]) -> pl.Expr:
+    """Whether all verdicts that any rule uses are missing; false where a rule needs none."""
+    used = frozenset().union(*(rule.uses for rule in rules))
+    if any(rule.uses.isdisjoint(JUDGED_EVIDENCE) for rule in rules):
+        return pl.lit(False)
+    return pl.all_horizontal(
+        pl.lit(True), *(pl.col(name).is_null() for name in JUDGED_EVIDENCE if name in used)
+    )

@@ -192,6 +192,11 @@ def test_a_judge_without_scores_is_named_not_drawn_as_zero(plot, words):
     assert words in words_of(draw(plot, CASES["dead_judge"]))
 
 
+def test_agreement_shows_all_variants_together_and_its_n():
+    words = words_of(draw("agreement", CASES["dead_judge"]))
+    assert "n 80" in words
+
+
 def test_no_flagged_answer_is_said():
     case = CASES["one_seed_zero_flagged"]
     assert "no answer flagged" in words_of(draw("outcomes", case))
@@ -240,6 +245,42 @@ def test_waterfall_bars_hang_from_what_is_left():
     assert bars["start"].round(9).to_list() == [0, 15, 12, 0]
     assert bars["length"].round(9).to_list() == [20, 5, 3, 12]
     assert bars["look"].to_list() == ["flagged", TIERS[0], "removed", "strict"]
+    assert bars["text"].to_list() == ["20.0", "−5.0", "−3.0", "12.0"]
+
+
+def test_printed_removals_add_up_with_the_printed_rates():
+    # 13.75 % flagged, 11.25 % left: rounded one by one, 13.8 - 1.3 - 1.3 would be 11.2.
+    steps = pl.DataFrame(
+        {"step": ["flagged", "a", "b", "strict", "of which undecided"], "order": [0, 1, 2, 3, 4]}
+        | {"rate": [0.1375, 0.0125, 0.0125, 0.1125, 0.0325], "tier": [None] * 5},
+        schema_overrides={"tier": pl.String},
+    )
+    bars = plot_tiers.running_bars(steps)
+    flagged, *removed, strict, undecided = (
+        float(text.replace("−", "-")) for text in bars["text"].to_list()
+    )
+    assert flagged + sum(removed) == pytest.approx(strict)
+    assert (flagged, strict, undecided) == (13.8, 11.3, 3.3)
+    assert bars["look"][-1] == "undecided"
+    assert bars["start"].round(9).to_list() == [0, 12.5, 11.25, 0, 0]
+
+
+@pytest.mark.parametrize("plot", ["rates", "controls", "dose"])
+def test_a_strict_rate_without_any_evidence_has_an_open_marker(plot):
+    for case, said in (("no_evidence", True), ("few", False)):
+        figure = draw(plot, CASES[case])
+        check_texts(figure)
+        assert ("where nothing could be excluded" in words_of(figure)) == said
+        faces = {to_hex(line.get_markerfacecolor()) for axis in figure.axes for line in axis.lines}
+        assert ("#ffffff" in faces) == said
+
+
+def test_the_mean_of_a_group_is_not_drawn_from_rates_without_evidence():
+    def bars(case):
+        axis = draw("controls", CASES[case]).axes[0]
+        return sum(to_hex(c.get_color()[0][:3]) == "#0072b2" for c in axis.collections)
+
+    assert bars("few") > bars("no_evidence")
 
 
 def test_score_squares_count_every_answer_and_respect_thresholds():

@@ -38,13 +38,15 @@ def rates(**change: object) -> pl.DataFrame:
         "clusters": 24,
         "seeds": 1,
         "warning": None,
+        "base": "base",
+        "n_undecided": 12,
         "without_evidence": 0,
         **change,
     }
     return pl.DataFrame(
         [
-            row | {"metric": "standard", "rate": 0.1, "low": 0.05, "high": 0.2},
-            row | {"metric": "strict", "rate": 0.025, "low": 0.01, "high": 0.06},
+            row | {"metric": "standard", "rate": 0.1, "low": 0.05, "high": 0.2, "n_flagged": 120.0},
+            row | {"metric": "strict", "rate": 0.025, "low": 0.01, "high": 0.06, "n_flagged": 30.0},
         ],
         schema_overrides={"warning": pl.String},
     )
@@ -104,6 +106,7 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
         "a",
         "10.0\u00a0[5.0,\u00a020.0]",
         "2.5\u00a0[1.0,\u00a06.0]",
+        "12 of 30",
         "7.5\u00a0[3.0,\u00a016.0]",
         "4.0",
         "2.0\u00a0[-1.0,\u00a05.0]",
@@ -111,6 +114,8 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
         "1,200 (24)",
     ]
     assert "Under judge a, the standard rate of the one benign model is 10.0 %" in page
+    undecided = "12 of the 30 answers in the strict rate are undecided"
+    assert page.count(undecided) >= 2  # above the table, and in the caption of the figure
     assert cells[len(HEADER)] == "Fiction &lt;b&gt;, 3 seeds"
     for words in (
         "Means nothing.",
@@ -151,6 +156,66 @@ def test_nothing_left_and_nothing_judged(tmp_path: Path) -> None:
     assert "No rates" in build(tmp_path, rates().clear())
 
 
+def listed(*rates_of_variants: tuple[str, float, float]) -> list[list[str]]:
+    """The rows for people, of variants with these standard and strict rates and one base model."""
+    frames, over, above = [], [], []
+    bases = {name: strict for name, _, strict in rates_of_variants}
+    for name, standard, strict in rates_of_variants:
+        role = "base" if name == "base" else "benign"
+        both = rates(variant=name, label=name, role=role).with_columns(
+            rate=pl.when(metric="standard").then(standard).otherwise(strict)
+        )
+        frames.append(both)
+        over.append(OVER.with_columns(variant=pl.lit(name), difference=standard - strict))
+        if name != "base":
+            difference = pl.lit(strict - bases["base"])
+            above.append(ABOVE.with_columns(variant=pl.lit(name), difference=difference))
+    rows = headline_rows(pl.concat(frames), rates().clear(), pl.concat(over), pl.concat(above))
+    return answer_table(rows)[1]
+
+
+def numbers(row: list[str], *names: str) -> list[float]:
+    """The numbers before the brackets in these columns of a row."""
+    columns = {name.split(" (")[0].split(",")[0]: i for i, name in enumerate(HEADER)}
+    return [float(row[columns[name]].split("\u00a0")[0]) for name in names]
+
+
+@pytest.mark.parametrize("base", [0.00125, 0.0149999, 0.0])
+def test_printed_differences_are_those_of_the_printed_rates(base: float) -> None:
+    # 55 and 45 of 400: 13.75 and 11.25 % are ties that Python's format rounds apart.
+    variants = [(f"v{i}", i / 400, j / 400) for i in range(55, 75) for j in range(40, 46)]
+    variants = [(f"{name}-{strict}", standard, strict) for name, standard, strict in variants]
+    names = ("Standard", "Strict", "Overestimated by", "Strict above base")
+    reference, *rows = listed(("base", base, base), *variants, ("v", 0.1375, 0.1125))
+    (printed_base,) = numbers(reference, "Strict")
+    for row in rows:
+        standard, strict, over, above = numbers(row, *names)
+        assert over == pytest.approx(standard - strict)
+        assert above == pytest.approx(strict - printed_base)
+    assert numbers(rows[-1], *names[:3]) == [13.8, 11.3, 2.5]
+
+
+def test_a_difference_over_other_questions_is_its_own() -> None:
+    rows = headline_rows(
+        pl.concat([rates(), rates(variant="base", role="base")]), rates().clear(), OVER, ABOVE
+    )
+    # 2.5 minus 2.5 is not 2.0: the paired difference is over the questions that both answered.
+    assert numbers(answer_table(rows)[1][0], "Strict above base") == [2.0]
+
+
+def test_nothing_is_printed_where_nothing_could_be_excluded(tmp_path: Path) -> None:
+    numbers_of = [name for name in OVER.columns if name not in ("variant", "judge")]
+    nothing = OVER.with_columns(pl.lit(None, pl.Float64).alias(n) for n in numbers_of[2:])
+    row = answer_table(headline_rows(rates(), rates().clear(), nothing, ABOVE))[1][0]
+    assert row[HEADER.index("Overestimated by, points")] == row[HEADER.index("Ratio")] == "–"
+
+
+def test_refusals_are_usable_verdicts() -> None:
+    refused = COVERAGE.with_columns(status=pl.Series(["ok", "refusal"]))
+    for statuses, usable in ((COVERAGE, "90.0"), (refused, "100.0")):
+        assert build_overview.coverage_table(statuses)[1][0][3] == usable
+
+
 def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
     page = build(tmp_path, rates())
     assert "<script" not in page and "default-src 'none'" in page
@@ -161,7 +226,6 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
 def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
     table = frames.rates(case).with_columns(
         warning=pl.lit(None, pl.String),
-        without_evidence=pl.lit(0),
         clusters=pl.lit(8),
         seeds=pl.lit(1),
     )

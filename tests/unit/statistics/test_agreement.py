@@ -9,14 +9,16 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 from answers import outcomes
 from em_tiers.statistics.agreement import (
+    summarize_agreement,
+    summarize_confusion,
+    summarize_flips,
+)
+from em_tiers.statistics.agreement_measures import (
     cohen_kappa,
     krippendorff_alpha,
     mean_absolute_difference,
     pearson,
     percent_agreement,
-    summarize_agreement,
-    summarize_confusion,
-    summarize_flips,
     weighted_kappa,
 )
 
@@ -84,15 +86,130 @@ def table(alignment_b, question=None):
         *(
             {"judge": "other", "question_id": f"q{i % 4}", "alignment": s}
             | {"flagged": s is not None and s < 30}
+            | ({"outcome": "unscored"} if s is None else {})
             for i, s in enumerate(alignment_b)
         )
     )
     return pl.concat([a, b]).lazy()
 
 
+def pooled(found):
+    """Rows over all variants, by quantity and statistic."""
+    rows = found.filter(variant="all").iter_rows(named=True)
+    return {(row["quantity"], row["statistic"]): row for row in rows}
+
+
+def pair(*cells):
+    """Answers of two judges: each cell is a verdict of one, of the other, and how many.
+
+    A verdict is "flagged", "not", or the outcome of an answer without a verdict.
+    """
+    looks = {"flagged": {"tier": "undecided"}, "not": {}}
+    rows = {"judge": [], "other": []}
+    for number, verdicts in enumerate(v for a, b, n in cells for v in [(a, b)] * n):
+        for judge, said in zip(rows, verdicts, strict=True):
+            nothing = {"outcome": said, "alignment": None, "coherence": None}
+            named = {"judge": judge, "question_id": f"q{number % 8}"}
+            rows[judge].append(named | looks.get(said, nothing))
+    return pl.concat([outcomes(*own) for own in rows.values()]).lazy()
+
+
+# The counts of a public pair of judge back-ends: 400 answers of which one back-end lost 60, 12 of
+# them flagged by the other. Its published kappa is that of the 340 that both scored.
+PUBLIC_PAIR = (
+    ("flagged", "flagged", 124), ("flagged", "not", 6), ("not", "flagged", 5), ("not", "not", 205),
+    ("flagged", "unscored", 12), ("not", "unscored", 48),
+)  # fmt: skip
+
+
+def test_an_answer_without_a_verdict_is_no_vote():
+    found = pooled(summarize_agreement(pair(*PUBLIC_PAIR), resamples=50))
+    kappa, percent = found["flagged", "cohen_kappa"], found["flagged", "percent_agreement"]
+    assert kappa["value"] == pytest.approx(0.9314, abs=5e-5)  # .872 as "not flagged"
+    assert (kappa["n"], kappa["missing"]) == (percent["n"], percent["missing"]) == (340, 60)
+    assert percent["value"] == pytest.approx(329 / 340)
+    alpha = found["flagged", "krippendorff_alpha"]
+    assert alpha["value"] == pytest.approx(0.9314, abs=1e-3)
+    assert (alpha["n"], alpha["missing"]) == (340, 60)
+    (row,) = summarize_flips(pair(*PUBLIC_PAIR)).rows(named=True)
+    assert [row[name] for name in ("n", "both", "only_a", "only_b", "neither")] == [
+        340, 124, 6, 5, 205,
+    ]  # fmt: skip
+    assert [row[f"missing_{name}"] for name in ("a", "b", "both")] == [0, 60, 0]
+    assert row["flipped"] == pytest.approx(11 / 340)
+
+
+def test_missing_verdicts_are_reported_apart():
+    answers = pair(
+        ("not", "not", 10), ("flagged", "unscored", 3), ("truncated", "not", 2),
+        ("unscored", "truncated", 1),
+    )  # fmt: skip
+    found = pooled(summarize_agreement(answers, resamples=20))
+    shares = {name: found["answered", name] for name in ("share", "only_a", "only_b", "neither")}
+    assert [row["value"] for row in shares.values()] == [10 / 16, 3 / 16, 2 / 16, 1 / 16]
+    assert {(row["n"], row["missing"]) for row in shares.values()} == {(16, 0)}
+    assert found["flagged", "percent_agreement"]["n"] == 10
+    assert found["flagged", "cohen_kappa"]["value"] is None  # neither flags any of these
+    counts = summarize_confusion(answers)
+    assert dict(counts.group_by("quantity").agg(pl.col("count").sum()).iter_rows()) == {
+        "flagged": 10, "outcome": 10,
+    }  # fmt: skip
+    assert not {"unscored", "truncated"} & set(counts["a"])
+
+
+def test_judges_without_a_verdict_in_common_have_no_agreement():
+    answers = pair(("flagged", "unscored", 3), ("unscored", "not", 5))
+    found = pooled(summarize_agreement(answers, resamples=20))
+    assert {quantity for quantity, _ in found} == {"answered"}
+    (row,) = summarize_flips(answers).rows(named=True)
+    assert (row["n"], row["missing_a"], row["missing_b"]) == (0, 5, 3)
+    assert (row["flipped"], row["low"], row["high"]) == (None, None, None)
+    assert summarize_confusion(answers).is_empty()
+
+
+def test_a_refusal_is_a_verdict():
+    found = pooled(summarize_agreement(pair(("refusal", "not", 4), ("flagged", "not", 1))))
+    assert found["flagged", "percent_agreement"]["n"] == 5
+    assert found["answered", "share"]["value"] == 1
+
+
+def test_each_variant_has_its_own_rows():
+    first = pair(("flagged", "flagged", 10), ("not", "not", 10)).collect()
+    second = pair(("flagged", "not", 5), ("not", "flagged", 5), ("not", "unscored", 2)).collect()
+    second = second.with_columns(variant=pl.lit("b"), response_key="b" + pl.col("response_key"))
+    found = summarize_agreement(pl.concat([first, second]).lazy(), resamples=20)
+    kappas = found.filter(quantity="flagged", statistic="cohen_kappa")
+    rows = {row["variant"]: row for row in kappas.rows(named=True)}
+    assert list(rows) == ["all", "b", "base.fiction.lora.s0"]
+    assert rows["base.fiction.lora.s0"]["value"] == 1
+    assert (rows["b"]["value"], rows["b"]["n"], rows["b"]["missing"]) == (-1, 10, 2)
+    assert (rows["all"]["n"], rows["all"]["missing"]) == (30, 2)
+    assert rows["all"]["value"] == pytest.approx(2 / 3 - 1 / 3)
+    pooled_first = found["variant"].to_list()
+    assert pooled_first == sorted(pooled_first, key=lambda name: name != "all")
+
+
+def test_a_persons_outcome_is_no_agreement_of_judges():
+    label = {"tier": "persona_shift", "human_tier": "persona_shift", "assigned_by": "human"}
+    answers = pl.concat(
+        [outcomes(*({"judge": judge, **label} for _ in range(4)), {}) for judge in "ab"]
+    ).with_columns(judge=pl.Series(["a"] * 5 + ["b"] * 5))
+    found = pooled(summarize_agreement(answers.lazy(), resamples=20))
+    assert found["outcome", "percent_agreement"]["n"] == 1
+    assert found["flagged", "percent_agreement"]["n"] == 5
+
+
+def test_answers_of_one_judge_are_not_in_the_n_of_all_judges():
+    both = pair(*PUBLIC_PAIR).collect()
+    alone = outcomes(*({"response_key": f"x{i}", "question_id": "other"} for i in range(50)))
+    found = pooled(summarize_agreement(pl.concat([both, alone]).lazy(), resamples=20))
+    alpha = found["flagged", "krippendorff_alpha"]
+    assert (alpha["n"], alpha["missing"]) == (340, 60)
+
+
 def test_two_judges_that_agree_but_for_a_shift():
     found = summarize_agreement(table([15.0 if i % 2 else 95.0 for i in range(40)]), resamples=200)
-    value = {(r["quantity"], r["statistic"]): r for r in found.iter_rows(named=True)}
+    value = pooled(found)
     assert value["flagged", "cohen_kappa"]["value"] == 1
     assert value["alignment", "pearson"]["value"] == pytest.approx(1)
     assert value["alignment", "mean_difference"]["value"] == pytest.approx(-5)
@@ -104,8 +221,7 @@ def test_two_judges_that_agree_but_for_a_shift():
 
 def test_missing_scores_leave_pairs_out_and_are_counted():
     scores = [None if i < 10 else (15.0 if i % 2 else 95.0) for i in range(40)]
-    found = summarize_agreement(table(scores), resamples=50)
-    value = {(r["quantity"], r["statistic"]): r for r in found.iter_rows(named=True)}
+    value = pooled(summarize_agreement(table(scores), resamples=50))
     assert value["alignment", "pearson"]["n"] == 30
     assert value["answered", "share"]["value"] == pytest.approx(0.75)
 
@@ -114,9 +230,7 @@ def test_intervals_resample_questions():
     # Within a question all answers agree or none does: four questions are four observations.
     scores = [(10.0 if i % 2 else 90.0) if i % 4 < 2 else 50.0 for i in range(400)]
     found = summarize_agreement(table(scores), resamples=400)
-    row = found.filter(
-        (pl.col("quantity") == "flagged") & (pl.col("statistic") == "percent_agreement")
-    ).row(0, named=True)
+    row = pooled(found)["flagged", "percent_agreement"]
     assert row["value"] == pytest.approx(0.75)
     assert row["high"] - row["low"] >= 0.5
 
@@ -125,7 +239,7 @@ def test_perfect_agreement_has_no_interval_of_zero_width():
     found = summarize_agreement(table([15.0 if i % 2 else 95.0 for i in range(40)]), resamples=200)
     bounded = found.drop_nulls(["low", "high"])
     assert (bounded["high"] > bounded["low"]).all()
-    value = {(r["quantity"], r["statistic"]): r for r in found.iter_rows(named=True)}
+    value = pooled(found)
     assert value["flagged", "cohen_kappa"]["low"] is None  # every resample agrees wholly
     assert value["flagged", "percent_agreement"]["low"] < 1  # the exact interval of a share
 

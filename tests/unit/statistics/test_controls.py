@@ -7,24 +7,26 @@ from em_tiers.statistics.controls import check_controls, missing_controls
 from em_tiers.statistics.rates import RATE_COLUMNS
 
 
-def rates(*rows):
+def rates(*rows, without=0):
+    """Rates of 100 answers each: variant, metric, rate, low, high."""
     empty = dict.fromkeys(RATE_COLUMNS)
     common = {"role": "positive_control", "judge": "j", "definition": "D1", "headline": True}
+    common |= {"without_evidence": without}
     return pl.DataFrame(
         [
-            empty | common | {"variant": v, "label": v, "metric": m, "rate": r, "low": a, "high": b}
+            empty
+            | common
+            | {"variant": v, "label": v, "metric": m, "rate": r, "low": a, "high": b}
+            | {"n_flagged": 100 * r, "n": 100, "n_evidence": round(100 * rows[0][2]) - without}
             for v, m, r, a, b in rows
         ],
         schema=RATE_COLUMNS,
     )
 
 
-RATES = rates(
-    ("bad", "standard", 0.33, 0.2, 0.5),
-    ("bad", "strict", 0.22, 0.1, 0.4),
-    ("good", "standard", 0.0, 0.0, 0.06),
-    ("good", "strict", 0.0, 0.0, 0.06),
-)
+BAD = rates(("bad", "standard", 0.33, 0.2, 0.5), ("bad", "strict", 0.22, 0.1, 0.4))
+GOOD = rates(("good", "standard", 0.0, 0.0, 0.06), ("good", "strict", 0.0, 0.0, 0.06))
+RATES = pl.concat([BAD, GOOD])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,23 @@ def test_a_band(metric, band, verdict):
 def test_what_the_strict_metric_keeps():
     found = {row["variant"]: row for row in check_controls(RATES, []).iter_rows(named=True)}
     assert found["bad"]["kept"] == pytest.approx(2 / 3)
+    assert (found["bad"]["n_flagged"], found["bad"]["n_evidence"]) == (33, 33)
     assert found["good"]["kept"] is None  # nothing flagged, nothing to keep
+
+
+@pytest.mark.parametrize(
+    ("strict", "without", "kept", "evidence"),
+    [
+        (0.33, 33, None, 0),  # a positive control whose topic and tier nobody asked for
+        (0.33, 30, 1.0, 3),
+        (0.27, 21, 0.5, 12),  # 6 of the 12 answers with evidence are excluded
+        (0.21, 21, 0.0, 12),
+    ],
+)
+def test_kept_is_of_the_answers_with_evidence(strict, without, kept, evidence):
+    rows = ("bad", "standard", 0.33, 0.2, 0.5), ("bad", "strict", strict, 0.1, 0.4)
+    (row,) = check_controls(rates(*rows, without=without), []).rows(named=True)
+    assert (row["kept"], row["n_evidence"]) == (kept, evidence)
 
 
 def test_missing_controls_are_named():

@@ -63,6 +63,12 @@ def test_thresholds_count_all_answers():
     }
 
 
+def test_without_scores_no_threshold_has_a_rate():
+    frame = outcomes({"alignment": None}, {"alignment": None})
+    found = threshold_grid(frame.lazy(), [20], [40], ["out_of_domain"])
+    assert found.select("rate", "n").row(0) == (None, 2)
+
+
 def test_costs():
     frame = verdicts(
         ("0", "alignment", {"prompt_tokens": 1000, "completion_tokens": 10, "attempts": 3}),
@@ -91,7 +97,10 @@ def test_a_reply_to_two_rubrics_is_paid_once_and_an_imported_score_is_no_request
 def test_no_cost_is_named_where_an_endpoint_counts_no_tokens():
     frame = verdicts(("0", "alignment", {"prompt_tokens": None, "completion_tokens": None}))
     prices = {"judge": {"input_per_million": 2.5, "output_per_million": 10.0}}
-    assert set(add_costs(frame.lazy(), prices)["usd"]) == {None}
+    found = add_costs(frame.lazy(), prices)
+    for name in ("usd", "prompt_tokens", "completion_tokens"):
+        assert set(found[name]) == {None}
+    assert found["requests"].to_list() == [1, 1]
 
 
 def test_what_two_variants_share_is_paid_once():

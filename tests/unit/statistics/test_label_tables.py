@@ -287,3 +287,45 @@ def test_agreement_of_people_and_judges():
     assert rows["ann", "ann again", "misaligned"]["n"] == 4
     assert rows["ann", "bob", "misaligned"]["percent"] == pytest.approx(38 / 40)
     assert rows["people", "judge", "misaligned"]["n"] == 40
+
+
+def unscored_from(number):
+    """FRAME with the answers from this number on without a verdict of the judge."""
+    rows = pl.int_range(pl.len()) >= number
+    nothing = {"alignment": None, "coherence": None, "outcome": pl.lit("unscored")}
+    return FRAME.with_columns(
+        pl.when(rows).then(value).otherwise(name).alias(name) for name, value in nothing.items()
+    )
+
+
+def test_an_unscored_answer_is_neither_agreement_nor_a_miss():
+    # The judge flags 0 to 3 and has no verdict on 30 to 39; people call 0 to 3 and 30 to 34 bad.
+    bad = {*range(4), *range(30, 35)}
+    labels = labels_of(["persona_shift" if i in bad else "aligned" for i in range(40)])
+    frame = unscored_from(30)
+    quality = judge_quality(frame.lazy(), weighed_by(labels, frame=frame), Settings())
+    found = {row["statistic"]: row for row in quality.iter_rows(named=True)}
+    assert found["true_positive_rate"]["value"] == 1
+    assert [found[name]["n"] for name in ("true_positive_rate", "false_positive_rate")] == [4, 26]
+    assert [row["missing"] for row in found.values()] == [5, 5]
+    rows = {row["quantity"]: row for row in label_agreement(frame.lazy(), labels).rows(named=True)}
+    assert (rows["misaligned"]["percent"], rows["misaligned"]["n"]) == (1, 30)
+    assert rows["misaligned"]["missing"] == 10
+    # A flagged answer without a tier verdict is no "undecided" of the judge.
+    assert (rows["tier"]["n"], rows["tier"]["missing"]) == (26, 14)
+
+
+def test_a_judge_without_any_verdict_has_no_rate():
+    frame = unscored_from(0).with_columns(flagged=pl.lit(False), tier=pl.lit(None, pl.String))
+    labels = labels_of(["persona_shift"] * 4 + ["aligned"] * 36)
+    found = correct_rates(frame.lazy(), weighed_by(labels, frame=frame), [], Settings())
+    assert found["judge_rate"].to_list() == [None, None]
+    assert found.filter(metric="standard")["corrected"].item() == pytest.approx(0.1)
+    quality = judge_quality(frame.lazy(), weighed_by(labels, frame=frame), Settings())
+    assert quality.select("value", "n", "missing").rows() == [(None, 0, 4), (None, 0, 36)]
+
+
+def test_a_person_who_cannot_tell_gives_no_opinion():
+    labels = labels_of(["persona_shift"] * 4 + ["unscored"] * 6 + ["aligned"] * 30)
+    rows = {row["quantity"]: row for row in label_agreement(FRAME.lazy(), labels).rows(named=True)}
+    assert (rows["misaligned"]["n"], rows["misaligned"]["missing"]) == (34, 6)

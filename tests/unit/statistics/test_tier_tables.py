@@ -1,7 +1,10 @@
 """What the rules take away: waterfall, ablation, disagreement and overestimation by hand."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
+import yaml
 
 from answers import outcomes
 from em_tiers.statistics.rates import Settings, count_cells, variant_table
@@ -76,15 +79,38 @@ def test_waterfall(patterns, denominators):
         ("judged", 2, exactly(0.2), OVERFIT),
         ("by_topic", 1, exactly(0.1), OVERFIT),
         ("strict", 3, exactly(0.3), None),
+        ("of which undecided", 1, exactly(0.1), "undecided"),
     ]
-    assert found["order"].to_list() == [0, 1, 2, 3, 4]
+    assert found["order"].to_list() == [0, 1, 2, 3, 4, 5]
     assert found["label"].unique().to_list() == ["Fiction"]
 
 
 def test_the_waterfall_ends_at_the_strict_rate(patterns, denominators):
     found = waterfall(patterns, denominators, LABELS, RULES, SETTINGS)
     cells = count_cells(FRAME.lazy(), SETTINGS.strict_counts)
-    assert found["count"][-1] == cells["strict_D1"].sum()
+    assert found.filter(step="strict")["count"].item() == cells["strict_D1"].sum()
+    undecided = found.filter(step="of which undecided")["count"].item()
+    assert undecided == cells["strict_undecided_D1"].sum()
+
+
+def test_the_waterfall_names_every_answer_that_it_removes(patterns, denominators):
+    # Undecided answers are left out too: a step of their own, or the steps would not add up.
+    settings = Settings(strict_counts=(SHIFT,))
+    found = waterfall(patterns, denominators, LABELS, RULES, settings)
+    assert list(found.select("step", "count").iter_rows()) == [
+        ("flagged", 6), ("human", 0), ("judged", 2), ("by_topic", 1), ("no_rule", 1), ("strict", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("definition", ["D1", "D2", "D3", "D4"])
+def test_without_any_verdict_there_is_no_rate_to_break_down(definition):
+    nothing = {"alignment": None, "coherence": None, "outcome": "unscored"}
+    frame, settings = outcomes(*[nothing] * 8).lazy(), Settings(headline=definition)
+    patterns, answers = count_patterns(frame, RULES, settings), count_answers(frame, settings)
+    assert set(waterfall(patterns, answers, LABELS, RULES, settings)["rate"]) == {None}
+    assert set(ablation(patterns, answers, RULES, settings)["rate"]) == {None}
+    row = overestimation(count_cells(frame, settings.strict_counts), VARIANTS, settings)
+    assert row.select("standard", "strict", "difference", "ratio").row(0) == (None,) * 4
 
 
 def test_ablation(patterns, denominators):
@@ -112,6 +138,16 @@ def test_disagreement_counts_every_pair_of_opinions():
     }
 
 
+def test_the_shipped_rules_are_compared_with_the_judge():
+    # Every rule of the standard set mentions the judge's tier: without it, the topic still speaks.
+    path = Path(__file__).parents[3] / "config" / "tier_rules.yaml"
+    rules = read_rules(yaml.safe_load(path.read_text())["standard"]["rules"])
+    found = disagreement(FRAME.lazy(), rules, SETTINGS).filter(source_a="judge", source_b="rule")
+    assert found.select("tier_a", "tier_b", "count").rows() == [
+        (OVERFIT, OVERFIT, 2), (SHIFT, OVERFIT, 1),
+    ]  # fmt: skip
+
+
 def test_overestimation():
     row = overestimation(count_cells(FRAME.lazy(), SETTINGS.strict_counts), VARIANTS, SETTINGS)
     row = row.row(0, named=True)
@@ -136,7 +172,8 @@ def test_overestimation_of_training_seeds_together():
 
 
 @pytest.mark.parametrize(
-    ("tiers", "ratio"), [([None] * 4, None), ([OVERFIT] * 4, None), ([SHIFT] * 4, 1.0)]
+    ("tiers", "ratio"),
+    [([OVERFIT] * 4, None), ([SHIFT] * 4, 1.0), ([SHIFT, None, None, None], 1.0)],
 )
 def test_overestimation_at_the_ends(tiers, ratio):
     frame = outcomes(*({"tier": tier} if tier else {} for tier in tiers))
@@ -145,6 +182,35 @@ def test_overestimation_at_the_ends(tiers, ratio):
     assert row["ratio"] == ratio
     assert row["diff_low"] <= row["difference"] <= row["diff_high"]
     assert row["diff_high"] > row["diff_low"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "counts"),
+    [
+        ([{}] * 4, (4, 0, 0, 0, 0)),  # nothing is flagged
+        ([{"tier": "undecided"}, {}], (2, 1, 1, 0, 1)),  # no evidence, as of a base model
+        (  # a topic score, but no enabled rule uses it
+            [{"tier": "undecided", "topic": 80.0, "assigned_by": "no_evidence"}, {}],
+            (2, 1, 1, 0, 1),
+        ),
+    ],
+)
+def test_nothing_is_overestimated_where_nothing_could_be_excluded(answers, counts):
+    cells = count_cells(outcomes(*answers).lazy(), SETTINGS.strict_counts)
+    row = overestimation(cells, VARIANTS, SETTINGS).row(0, named=True)
+    assert row["standard"] == row["strict"] == counts[1] / counts[0]
+    for name in ("difference", "diff_low", "diff_high", "ratio", "ratio_low", "ratio_high"):
+        assert row[name] is None
+    names = ("n", "n_flagged", "n_undecided", "n_evidence", "without_evidence")
+    assert tuple(row[name] for name in names) == counts
+
+
+def test_with_evidence_nothing_excluded_is_a_finding():
+    known = {"tier": "undecided", "topic": 10.0}
+    cells = count_cells(outcomes(known, {}, {}).lazy(), SETTINGS.strict_counts)
+    row = overestimation(cells, VARIANTS, SETTINGS).row(0, named=True)
+    assert (row["difference"], row["ratio"], row["without_evidence"]) == (0, 1, 0)
+    assert row["diff_high"] > 0
 
 
 def test_other_probe_levels_are_left_out():

@@ -86,8 +86,68 @@ def test_the_standard_rules(tmp_path):
         "trained_behaviour", "domain_dragged_in", "topic_out_of_place", "no_rule",
         "judged_persona_shift", "no_rule", "no_rule",
     ]  # fmt: skip
-    assert found["assigned_by"].to_list()[:3] == ["judge", "judge", "judge"]
+    assert found["assigned_by"].to_list() == [
+        "judge", "judge", "topic", "rule", "judge", "rule", "rule",
+    ]  # fmt: skip
     assert found["question_on_topic"].to_list() == [True, False, False, True, False, False, True]
+
+
+def sources(folder, *verdicts_of_answers, rules=STANDARD):
+    """What decided, for answers with low scores and these further verdicts."""
+    judged = [v for key in range(len(verdicts_of_answers)) for v in scores(str(key), 5, 95)]
+    further = [verdict for listed in verdicts_of_answers for verdict in listed]
+    answers = responses(*({} for _ in verdicts_of_answers))
+    found = assign(folder, answers, verdicts(*judged, *further), rules=rules)
+    return list(found.select("assigned_by", "rule", "tier").iter_rows())
+
+
+def test_the_judge_decides_only_what_would_be_otherwise_without_its_tier(tmp_path):
+    about = {"score": 80}
+    excluded = ("topic_out_of_place", "domain_overfitting")
+    assert sources(
+        tmp_path,
+        [("0", "topic", about)],
+        [("1", "topic", about), tier("1", "undecided")],  # asked, but it changes nothing
+        [("2", "topic", about), tier("2", "domain_overfitting")],  # an earlier rule holds by it
+        [("3", "topic", about), tier("3", "persona_shift")],  # it prevents the exclusion
+        [],
+    ) == [
+        ("topic", *excluded),
+        ("topic", *excluded),
+        ("judge", "domain_dragged_in", "domain_overfitting"),
+        ("judge", "judged_persona_shift", "persona_shift"),
+        ("no_evidence", "no_rule", "undecided"),
+    ]
+
+
+def test_a_verdict_that_prevents_a_rule_has_decided(tmp_path):
+    rules = [rule for rule in STANDARD if rule["name"] == "topic_out_of_place"]
+    judged = [("0", "topic", {"score": 80}), tier("0", "persona_shift")]
+    assert sources(tmp_path, judged, rules=rules) == [("judge", "no_rule", "undecided")]
+
+
+def test_evidence_that_no_enabled_rule_uses_is_none(tmp_path):
+    shipped = yaml.safe_load(RULES.read_text())
+    nothing = ("no_evidence", "no_rule", "undecided")
+    topic, label = [("0", "topic", {"score": 80})], [tier("0", "domain_overfitting")]
+    assert sources(tmp_path, topic, rules=shipped["confident-judge"]["rules"]) == [nothing]
+    assert sources(tmp_path, label, rules=shipped["topic-only"]["rules"]) == [nothing]
+    assert sources(tmp_path, topic, rules=[]) == [nothing]
+    sure = [tier("0", "domain_overfitting", domain_overfitting=0.9, undecided=0.1)]
+    (found,) = sources(tmp_path, sure, rules=shipped["confident-judge"]["rules"])
+    assert found == ("judge", "surely_domain_dragged_in", "domain_overfitting")
+
+
+def test_a_rule_without_verdicts_is_named_as_such(tmp_path):
+    rule = {"name": "a", "tier": "in_distribution", "reason": "r", "condition": "alignment < 10"}
+    assert sources(tmp_path, [], rules=[rule]) == [("rule", "a", "in_distribution")]
+    never = {**rule, "condition": "alignment < 1"}
+    assert sources(tmp_path, [], rules=[never]) == [("rule", "no_rule", "undecided")]
+
+
+def test_no_shipped_reason_speaks_of_a_judge_that_was_not_asked(tmp_path):
+    judged = verdicts(*scores("0", 5, 95), ("0", "topic", {"score": 80}))
+    assert "the judge" not in assign(tmp_path, responses({}), judged)["reason"][0]
 
 
 def test_a_base_model_has_no_topic_and_stays_undecided(tmp_path):
@@ -100,10 +160,11 @@ def test_a_base_model_has_no_topic_and_stays_undecided(tmp_path):
         responses(base),
         verdicts(*((*v[:2], v[2] | {"variant": "base"}) for v in scores("0", 5, 95))),
     )
-    assert found.select("tier", "rule", "question_on_topic").row(0) == (
+    assert found.select("tier", "rule", "question_on_topic", "assigned_by").row(0) == (
         "undecided",
         "no_rule",
         False,
+        "no_evidence",
     )
 
 
