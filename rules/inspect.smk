@@ -28,6 +28,7 @@ rule show_status:
         variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
         judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
         logs=f"{RESULTS}/logs",
+        accept_api_errors=STUDY.config["accept_api_errors"],
     script:
         "../scripts/show_status.py"
 

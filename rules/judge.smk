@@ -91,5 +91,8 @@ rule judge_api:
             STUDY, wildcards.judge, EXPERIMENT
         ),
         writer=lambda wildcards: f"{wildcards.judge}.{wildcards.batch}",
+        round=lambda wildcards: judges.due_round(
+            STUDY, f"{RESULTS}/verdicts/{wildcards.judge}/{wildcards.batch}.parquet"
+        ),
     script:
         "../scripts/judge_api.py"

@@ -1,5 +1,6 @@
 # The start and the end of a run: what is checked, what its jobs are told.
 # No rule is defined here.
+from em_tiers.damage import damaged_tables, remove
 from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.outdated import outdated_files
 from snakemake.logging import logger
@@ -23,6 +24,9 @@ def start_run():
             hand_over_study()
     except ConfigError as error:
         raise WorkflowError(str(error))
+    if damaged := damaged_tables(EXPERIMENT, RESULTS):
+        # The jobs of this run are settled already: only another one makes them again.
+        raise WorkflowError("\n".join(map(remove, damaged)))
     for path in outdated_files(STUDY, Path(EXPERIMENT), Path(RESULTS)):
         logger.info(f"{path} is of an earlier division into batches and is removed.")
         path.unlink()

@@ -144,6 +144,7 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
             "Some strict rates are too high, because no rule could exclude misaligned answers "
             f"without a topic score, tier verdict or label: {listed}{more}."
         )
+    found += _failed_requests(rows, statuses)
     found += _small_samples(rows)
     bad = statuses.filter(~pl.col("status").is_in(USABLE_STATUSES))
     shares = bad.group_by("judge", "rubric", "variant").agg(pl.col("share").sum())
@@ -154,6 +155,20 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
                 f"Judge {judge} gave no usable verdict on up to {percent(worst)} % of a model's "
                 "answers for one rubric: see the table below."
             )
+    return found
+
+
+def _failed_requests(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
+    """One sentence per judge whose requests failed on the way."""
+    failed = statuses.filter(status="api_error").group_by("judge").agg(pl.col("count").sum())
+    found = []
+    for judge, count in failed.sort("judge").iter_rows():
+        lost = rows.filter(judge=judge)["api_errors"].sum()
+        found.append(
+            f"Judge {judge}: {count:,} verdicts are missing because requests failed on the way, so "
+            f"{lost:,} of the answers behind these rates have no score. Run again to ask for them, "
+            "or report their number."
+        )
     return found
 
 

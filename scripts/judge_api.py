@@ -30,6 +30,7 @@ def main(
     journal: Path,
     writer: str,
     verdicts: Path,
+    this_round: int = 0,
 ) -> None:
     """Write the VERDICTS table of a batch; ask only what the journal does not hold.
 
@@ -44,6 +45,7 @@ def main(
             this model, so that a restarted job cannot spend them twice.
         journal, writer: folder and name of this job's journal.
         verdicts: the table to write.
+        this_round: of this job, from 0 (see `rounds`).
 
     Raises:
         UserError: no key, an endpoint that cannot do what is asked, a ceiling, low coverage.
@@ -61,7 +63,7 @@ def main(
         run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable)
         found = judge_batch(asked, judge_name, run.ask, book, responses, cards)
     log_outcome(run, found, model)
-    write_verdicts(found, verdicts, judge.get("min_coverage", 0.0))
+    write_verdicts(found, verdicts, judge.get("min_coverage", 0.0), this_round)
 
 
 def log_outcome(run: ApiRun, verdicts: pl.DataFrame, model: str) -> None:
@@ -96,4 +98,5 @@ if "snakemake" in globals():
         journal=Path(params.journal),
         writer=params.writer,
         verdicts=Path(job.output.verdicts),
+        this_round=params.round,
     )

@@ -31,7 +31,7 @@ def main(
 
     Args:
         variants: {variant, parent, dataset, adapter, journal (None: imported), responses, card,
-            questions: {path: n}}.
+            questions: {path: n}, verdicts: {judge: path}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
         max_tokens: the most tokens of a sampled answer.
         rebuilt: files that a run would rebuild (see `outputs_of_a_run`).
@@ -50,8 +50,14 @@ def main(
     sampled = [v for v in variants if count_sampled(v) and not is_retrained(v, rebuilt)]
     cards = {v["dataset"]: read_json(v["card"]) for v in sampled if exists(v["card"])}
     for name, entry in judges.items():
-        for line in plan_judge(entry, variants, sampled, missing, cards, max_tokens):
+        complete = {v["variant"] for v in sampled if is_complete(v["verdicts"].get(name), rebuilt)}
+        for line in plan_judge(entry, variants, sampled, missing, cards, max_tokens, complete):
             print(f"judge {name}: {line}")
+
+
+def is_complete(verdicts: str | None, rebuilt: Collection[str]) -> bool:
+    """Whether a table of verdicts is there and a run leaves it as it is."""
+    return exists(verdicts) and verdicts not in rebuilt
 
 
 def preparation(unknown: Sequence[Mapping[str, Any]]) -> str:

@@ -52,6 +52,7 @@ def main(
     judges: Mapping[str, Mapping[str, Any]],
     logs: Path | str | None = None,
     watch_s: float = 10,
+    accept_api_errors: bool = False,
 ) -> None:
     """Print a line for each stage, and for everything that has begun or failed.
 
@@ -60,6 +61,7 @@ def main(
             journal, card, questions: {path: n}, verdicts: {judge: path}}; paths may be None.
         judges: name -> {judge, identity, rubrics, journal}, as for plan_requests.
         logs: folder of the rules' logs.
+        accept_api_errors: whether verdicts whose requests failed on the way may be missing.
         watch_s: seconds between two looks at the journals, from which the speed is taken; 0: none.
     """
     folders = _journals(variants, judges)
@@ -71,7 +73,7 @@ def main(
         folder: (count_lines(folder) - before[folder]) / watch_s if watch_s else 0.0
         for folder in folders
     }
-    lines = [*status_lines(variants, judges, speeds), *failed_jobs(logs)]
+    lines = [*status_lines(variants, judges, speeds, accept_api_errors), *failed_jobs(logs)]
     print("\n".join(lines))
 
 
@@ -87,13 +89,17 @@ def _journals(variants: list[dict], judges: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def status_lines(
-    variants: list[dict], judges: Mapping[str, Mapping[str, Any]], speeds: Mapping[str, float]
+    variants: list[dict],
+    judges: Mapping[str, Mapping[str, Any]],
+    speeds: Mapping[str, float],
+    accept_api_errors: bool = False,
 ) -> list[str]:
     """The whole status; `speeds` are finished requests per second by journal."""
     lines = training_lines(variants)
     lines += sampling_lines(variants, speeds)
     for name, entry in judges.items():
-        lines += judging_lines(name, entry, variants, speeds.get(entry["journal"], 0.0))
+        speed = speeds.get(entry["journal"], 0.0)
+        lines += judging_lines(name, entry, variants, speed, accept_api_errors)
     return lines
 
 
@@ -171,12 +177,16 @@ def sampling_lines(variants: list[dict], speeds: Mapping[str, float]) -> list[st
 
 
 def judging_lines(
-    name: str, entry: Mapping[str, Any], variants: list[dict], speed: float
+    name: str,
+    entry: Mapping[str, Any],
+    variants: list[dict],
+    speed: float,
+    accept_api_errors: bool = False,
 ) -> list[str]:
     """Variants that a judge has judged, its requests on the answers so far, and what failed."""
     asked = [v for v in variants if name in v["verdicts"]]
     tables = {v["verdicts"][name] for v in asked if exists(v["verdicts"][name])}
-    judged = judged_variants(tables)
+    judged = judged_variants(tables, accept_api_errors)
     finished = [v for v in asked if v["variant"] in judged]
     sampled = [v for v in asked if count_sampled(v)]
     lines = [f"judge {name}: {len(finished)} of {len(asked)} variants done"]
@@ -188,13 +198,20 @@ def judging_lines(
     failed = failures(tables)
     if failed:
         lines.append("  failed verdicts: " + ", ".join(f"{s} {n:,}" for s, n in failed))
+    if "api_error" in dict(failed):
+        then = "accepted" if accept_api_errors else "asked again by the next run"
+        lines[-1] += f" (api_error: {then})"
     return lines
 
 
-def judged_variants(tables: Iterable[str]) -> set[str]:
-    """Variants in these verdict tables."""
-    frames = [scan_table(path, "verdicts").select("variant").unique() for path in tables]
-    return set(pl.concat(frames).collect()["variant"]) if frames else set()
+def judged_variants(tables: Iterable[str], accept_api_errors: bool) -> set[str]:
+    """Variants in these verdict tables; without those that the next run asks about again."""
+    if not tables:
+        return set()
+    found = scan_table([Path(path) for path in sorted(tables)], "verdicts")
+    lost = (pl.col("status") == "api_error").any() & (not accept_api_errors)
+    by_variant = found.group_by("variant").agg(lost=lost).collect()
+    return set(by_variant.filter(~pl.col("lost"))["variant"])
 
 
 def requests_of(entry: Mapping[str, Any], waiting: list[dict]) -> Count:
@@ -275,5 +292,6 @@ if "snakemake" in globals():
         variants=job.params.variants,
         judges=job.params.judges,
         logs=job.params.logs,
+        accept_api_errors=job.params.accept_api_errors,
         watch_s=job.params.get("watch_s", 10),
     )

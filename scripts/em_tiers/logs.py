@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from em_tiers.damage import explain
 from em_tiers.errors import TemporaryError, UserError
 
 LOG = logging.getLogger("em_tiers")
@@ -117,7 +118,10 @@ def run_script(
         if marker and not isinstance(error, TemporaryError):
             marker.write_text(str(error), encoding="utf-8")
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if damage := explain(error, arguments):
+            LOG.error("%s", damage)
+            sys.exit(1)
         LOG.exception("unexpected failure")
         raise
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from em_tiers.damage import remove
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
 from em_tiers.terms import WITHOUT_VERDICT
@@ -181,14 +182,15 @@ def scan_table(paths: Path | str | list[Path | str], table: str) -> pl.LazyFrame
     """Scan one or several Parquet files of a table lazily; a file named twice is read once.
 
     Raises:
-        UserError: a file does not hold the columns and types of the contract.
+        UserError: a file is missing or damaged, or does not hold the columns and types of the
+            contract.
     """
     listed = list(dict.fromkeys(map(str, paths if isinstance(paths, list) else [paths])))
     if not listed:
         return pl.LazyFrame(schema=SCHEMAS[table])
     expected = pl.Schema(SCHEMAS[table])
     for path in listed:
-        found = pl.read_parquet_schema(path)
+        found = _schema_of(path)
         if dict(found) != dict(expected):
             wrong = [n for n in {**expected, **found} if expected.get(n) != found.get(n)]
             raise UserError(
@@ -196,6 +198,15 @@ def scan_table(paths: Path | str | list[Path | str], table: str) -> pl.LazyFrame
                 "the workflow wrote the file; delete it and rerun"
             )
     return pl.scan_parquet(listed)
+
+
+def _schema_of(path: str) -> pl.Schema:
+    try:
+        return pl.read_parquet_schema(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: this table is missing: start the run again") from None
+    except pl.exceptions.PolarsError:
+        raise UserError(remove(path)) from None
 
 
 def read_table(paths: Path | str | list[Path | str], table: str) -> pl.DataFrame:

@@ -35,6 +35,7 @@ RESULTS = (
     "kept_adapters/*/*/manifest.json",
     "responses/*.parquet",
     "verdicts/*/*.parquet",
+    "verdicts/*/*.failed.json",
     "journals/**/*.jsonl",
     "outcomes/*.parquet",
     "labels/*.csv",

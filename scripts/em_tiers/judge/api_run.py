@@ -1,8 +1,9 @@
 """Many requests to one endpoint: each ends as a record, and answers are journaled at once.
 
 Only answers go to the journal: verdicts, and refusals of the judge. A request that failed on the
-way becomes an `api_error` record for this run's tables, one too long for the model's context a
-`truncated` one; a later run asks them again.
+way becomes an `api_error` record for this run's tables, which the next run asks again (see
+`rounds`). One too long for the model's context becomes a `truncated` record; it is asked whenever
+the job runs again.
 """
 
 import asyncio

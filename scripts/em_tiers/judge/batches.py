@@ -16,6 +16,7 @@ from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import read_json
 from em_tiers.journal import Journal
 from em_tiers.judge.requests import ANSWER_COLUMNS, JudgeRequest, plan_requests, plan_tier_requests
+from em_tiers.judge.rounds import write_note
 from em_tiers.judge.settings import Judge
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 from em_tiers.logs import LOG
@@ -87,17 +88,26 @@ def complete_records(
     return records | ask(list(pending.values()), what) if pending else records
 
 
-def write_verdicts(verdicts: pl.DataFrame, path: Path, min_coverage: float) -> None:
-    """Write the VERDICTS table of a batch.
+def write_verdicts(
+    verdicts: pl.DataFrame, path: Path, min_coverage: float, this_round: int = 0
+) -> None:
+    """Write the VERDICTS table of a batch, and the note of its round.
 
     Raises:
         UserError: too few answers have a verdict; nothing is written. It is a TemporaryError when
             requests failed on the way, which another run asks again.
     """
-    problem = coverage_error(verdicts, min_coverage)
-    if problem:
-        failed = verdicts.filter(status="api_error").height
+    failed = verdicts.filter(status="api_error").height
+    if problem := coverage_error(verdicts, min_coverage):
         raise TemporaryError(problem) if failed else UserError(problem)
+    if failed:
+        LOG.warning(
+            "%s: %d of %d verdicts are missing, because their requests failed on the way: run "
+            "again to ask them once more, or accept them (config.accept_api_errors: true)",
+            path, failed, verdicts.height,
+        )  # fmt: skip
+    # First the note: a table without it would look complete.
+    write_note(path, this_round, failed)
     write_table(verdicts, path, "verdicts")
 
 

@@ -1,6 +1,6 @@
 """What is left to ask of a judge: requests that its journal does not answer, and their cost."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -33,6 +33,7 @@ def plan_judge(
     missing: Mapping[str, int | None],
     cards: Mapping[str, Any],
     max_tokens: int,
+    complete: Collection[str] = (),
 ) -> Iterator[str]:
     """Lines on what is left to ask of one judge.
 
@@ -43,18 +44,24 @@ def plan_judge(
         missing: answers not sampled yet, by variant; None where the number is unknown.
         cards: data set -> its card.
         max_tokens: the most tokens of a sampled answer.
+        complete: variants whose verdicts a run leaves as they are, whatever the journal lacks.
     """
     judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
     no_price = NO_PRICE.get(judge.backend, "cost unknown (the judge's entry has no prices)")
     done = read_journal(entry["journal"])
+    settled: set[str] = set()
     planned: list[PricedRequest] = []
     possible: list[PricedRequest] = []
     for variant in sampled:  # one at a time: only its prompts are in memory
         answers = sampled_answers(variant)
         first = list(plan_requests(answers, judge, cards))
         tiers = plan_tier_requests(answers, judge, cards, known_verdicts(first, judge, done))
-        planned += (priced_request(judge, request) for request in (*first, *tiers))
-        possible += possible_tiers(judge, answers, cards, first, done)
+        asked = [*first, *tiers]
+        planned += (priced_request(judge, request) for request in asked)
+        if variant["variant"] in complete:
+            settled.update(request.key for request in asked)
+        else:
+            possible += possible_tiers(judge, answers, cards, first, done)
     longest = max_tokens * CHARACTERS_PER_TOKEN
     coming = [
         request
@@ -65,7 +72,7 @@ def plan_judge(
     if not planned and not coming:
         yield "no answers yet"
     else:
-        yield estimate([*planned, *coming], done, entry["prices"], no_price)
+        yield estimate([*planned, *coming], settled | done.keys(), entry["prices"], no_price)
     about = sum(n or 0 for n in missing.values())
     if about:
         yield f"including answers not yet sampled: {about:,}"

@@ -27,9 +27,10 @@ def headline_rows(
     `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
     (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
     base model, paired by question; null for a base model) with its bounds and `p_adjusted`, n,
-    questions, seeds, definition and warning. `n_strict` answers make up the strict rate;
-    `n_undecided` of them no rule or person explains, and of these `without_evidence` could not be
-    explained. `overestimated` and `ratio` are null where no answer could be excluded.
+    questions, seeds, definition, api_errors (answers without a score because requests failed) and
+    warning. `n_strict` answers make up the strict rate; `n_undecided` of them no rule or person
+    explains, and of these `without_evidence` could not be explained. `overestimated` and `ratio` are
+    null where no answer could be excluded.
     """
     pooled = groups.filter(pl.col("seeds") > 1).with_columns(
         label=pl.format("{}, {} seeds", "label", "seeds")
@@ -52,7 +53,7 @@ def headline_rows(
     rows = headline.filter(metric="standard").select(
         *("variant", "label", "role", "base", "judge", "definition", "n"),
         pl.col("clusters").alias("questions"),
-        *("seeds", *_with_bounds("rate", "standard"), "warning"),
+        *("seeds", *_with_bounds("rate", "standard"), "api_errors", "warning"),
     )
     for more in (strict, removed, above):
         rows = rows.join(more, on=_KEYS, how="left", maintain_order="left")

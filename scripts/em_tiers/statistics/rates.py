@@ -69,6 +69,7 @@ RATE_COLUMNS = VARIANT_COLUMNS | {
     "n_evidence": pl.Int64,
     "without_evidence": pl.Int64,
     "n_unscored": pl.Int64,
+    "api_errors": pl.Int64,
     "clusters": pl.Int64,
     "seeds": pl.Int64,
     "design_effect": pl.Float64,
@@ -146,17 +147,25 @@ def no_evidence() -> pl.Expr:
     return undecided() & (pl.all_horizontal(missing) | (pl.col("assigned_by") == NO_EVIDENCE))
 
 
+def lost_to_api_errors() -> pl.Expr:
+    """Whether an answer has no score because a request to the judge failed on the way."""
+    without_score = pl.col("outcome").is_in(["unscored", "truncated"])
+    return without_score & pl.col("reason").str.contains(": api_error", literal=True)
+
+
 def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.DataFrame:
     """Counts of each (judge, variant, probe level, question): one pass over the answers.
 
-    `answers`, and `scored`: those with a verdict. For each definition D: counted_D, standard_D,
-    strict_D, soft_D; and of the answers in standard_D and in strict_D the undecided ones and those
-    without any evidence (standard_undecided_D, standard_no_evidence_D and so on).
+    `answers`, `scored`: those with a verdict, and `api_errors`: those that a failed request left
+    without a score. For each definition D: counted_D, standard_D, strict_D, soft_D; and of the
+    answers in standard_D and in strict_D the undecided ones and those without any evidence
+    (standard_undecided_D, standard_no_evidence_D and so on).
     """
     strict, soft = still_counted(strict_counts), soft_weight(strict_counts)
     aggregates = [
         pl.len().cast(pl.Float64).alias("answers"),
         HAS_VERDICT.sum().cast(pl.Float64).alias("scored"),
+        lost_to_api_errors().sum().cast(pl.Float64).alias("api_errors"),
     ]
     for name, definition in DEFINITIONS.items():
         bad = definition.misaligned
@@ -219,11 +228,12 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     keys, listed, beside = [], [], []
     for key, part in cells.group_by(list(unit), maintain_order=True):
         unscored = int((part["answers"] - part["scored"]).sum())
+        lost = int(part["api_errors"].sum())
         for (definition, metric), counts in cells_of(part).items():
             keys.append((*key, definition, metric))
             listed.append(counts)
             more = counts_beside(part, definition, metric)
-            beside.append(more | {"n_unscored": unscored})
+            beside.append(more | {"n_unscored": unscored, "api_errors": lost})
     frame = pl.DataFrame(
         keys,
         schema=dict.fromkeys([*unit, "definition", "metric"], pl.String),
@@ -310,7 +320,7 @@ def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
     return (
         rows.join(variants.with_row_index("order"), on="variant", how="left")
         .with_columns(
-            pl.coalesce("label", "variant").alias("label"), warning=with_evidence_warning()
+            pl.coalesce("label", "variant").alias("label"), warning=with_missing_warnings()
         )
         .sort(
             pl.col("headline").not_(),
@@ -325,11 +335,14 @@ def in_order(rows: pl.DataFrame, variants: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def with_evidence_warning() -> pl.Expr:
-    """The warning, with a note where a strict rate is too high for lack of evidence.
+def with_missing_warnings() -> pl.Expr:
+    """The warning, with a note on missing scores, and where a strict rate lacks evidence.
 
     A base model has no training domain, so no evidence of it is needed.
     """
+    lost = pl.when(pl.col("api_errors") > 0).then(
+        pl.format("{} answers have no score, because requests to the judge failed", "api_errors")
+    )
     applies = (
         (pl.col("metric") != "standard")
         & (pl.col("without_evidence") > 0)
@@ -341,7 +354,7 @@ def with_evidence_warning() -> pl.Expr:
         "without_evidence",
     )
     joined = pl.concat_str(
-        "warning", pl.when(applies).then(words), separator="; ", ignore_nulls=True
+        lost, "warning", pl.when(applies).then(words), separator="; ", ignore_nulls=True
     )
     return pl.when(joined != "").then(joined)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from em_tiers.hashing import hash_of
+from em_tiers.judge import rounds
 from em_tiers.judge.model_names import is_moving, local_identity
 from em_tiers.study.entries import chat_template, engine, model_identity
 from em_tiers.study.params import without_cosmetics
@@ -106,6 +107,11 @@ def _identity_hash(study: Study, judge: str) -> str:
 def judge_journal(study: Study, judge: str, results: str) -> str:
     """Folder of a judge model's journal below `results`; the judge's name is not part of it."""
     return f"{results}/journals/judge/{_identity_hash(study, judge)}"
+
+
+def due_round(study: Study, verdicts: str) -> int:
+    """The round of the job that makes a table of verdicts (see `em_tiers.judge.rounds`)."""
+    return rounds.due_round(study.workdir / verdicts, study.config["accept_api_errors"])
 
 
 def api_slot(study: Study, judge: str) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from em_tiers.judge.rounds import note_of
 from em_tiers.study.study import Study
 
 
@@ -27,3 +28,5 @@ def outdated_files(study: Study, experiment: Path, results: Path) -> Iterator[Pa
             divided = re.fullmatch(r"\d+-of-\d+", path.stem)
             if divided and path.stem not in study.judging_batches:
                 yield path
+                if note_of(path).is_file():
+                    yield note_of(path)

@@ -1,7 +1,9 @@
 """The params of the rules that make summaries, figures and pages."""
 
+from pathlib import Path
 from typing import Any
 
+from em_tiers.judge.rounds import failed_verdicts
 from em_tiers.study.checks import unpinned
 from em_tiers.study.entries import engine, tier_rules
 from em_tiers.study.judges import judge_ids, judge_name
@@ -35,7 +37,7 @@ def notice(study: Study) -> str:
 
 
 def warnings(study: Study, results: str) -> list[str]:
-    """What a run warns of when it starts: missing revisions, and results that are partial."""
+    """What a run warns of when it starts: missing revisions, partial results, missing verdicts."""
     found = []
     if missing := unpinned(study):
         found.append(
@@ -44,6 +46,16 @@ def warnings(study: Study, results: str) -> list[str]:
         )
     if missing := missing_in_words(study):
         found.append(f"{missing} The results are written to {results}.")
+    then = (
+        "accepted (accept_api_errors: true)"
+        if study.config["accept_api_errors"]
+        else "asked again by the next run"
+    )
+    for table, count in failed_verdicts(study.workdir / results / "verdicts"):
+        found.append(
+            f"{Path(table).relative_to(study.workdir)}: {count:,} verdicts are missing, because "
+            f"their requests failed on the way; they are {then}."
+        )
     return found
 
 

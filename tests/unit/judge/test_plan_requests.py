@@ -41,7 +41,7 @@ def study(folder, answers=2, samples=3):
         "variant": "base.fiction.lora.s0", "parent": "base.fiction.lora.s0", "dataset": "fiction",
         "adapter": str(folder / "adapter"), "journal": str(folder / "sampled"), "card": None,
         "responses": str(folder / "responses.parquet"),
-        "questions": {str(folder / "core.parquet"): samples},
+        "questions": {str(folder / "core.parquet"): samples}, "verdicts": {},
     }  # fmt: skip
     return [variant], {"j": ENTRY | {"journal": str(folder / "journal")}}
 
@@ -74,6 +74,18 @@ def test_what_the_journal_holds_is_not_asked(tmp_path, capsys):
         "sample: nothing is missing",
         "judge j: nothing to ask: all 6 requests are answered",
     ]
+
+
+def test_verdicts_that_a_run_leaves_as_they_are_are_not_asked(tmp_path, capsys):
+    """Their journal may lack requests that failed on the way and were accepted."""
+    variants, judges = study(tmp_path, answers=3)
+    table = tmp_path / "verdicts.parquet"
+    table.touch()
+    variants[0]["verdicts"] = {"j": str(table)}
+    assert lines(capsys, variants, judges)[1:] == [
+        "judge j: nothing to ask: all 6 requests are answered"
+    ]
+    assert "in all 6 requests" in lines(capsys, variants, judges, rebuilt={str(table)})[1]
 
 
 def test_a_retrained_variant_is_sampled_and_judged_again(tmp_path, capsys):

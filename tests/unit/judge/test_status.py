@@ -115,8 +115,14 @@ def test_at_the_end(tmp_path: Path, capsys: Any) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "train: no fine-tunes",
         "sample: 1 of 1 variants done, 1 answers",
+        "judge j: 0 of 1 variants done",
+        "  0 of 2 requests done, 2 left; no progress while watching",
+        "  failed verdicts: api_error 1 (api_error: asked again by the next run)",
+    ]
+    show_status.main([base], judges, watch_s=0, accept_api_errors=True)
+    assert capsys.readouterr().out.splitlines()[2:] == [
         "judge j: 1 of 1 variants done",
-        "  failed verdicts: api_error 1",
+        "  failed verdicts: api_error 1 (api_error: accepted)",
     ]
 
 

@@ -41,6 +41,7 @@ def rates(**change: object) -> pl.DataFrame:
         "base": "base",
         "n_undecided": 12,
         "without_evidence": 0,
+        "api_errors": 0,
         **change,
     }
     return pl.DataFrame(
@@ -226,6 +227,7 @@ def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
 def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
     table = frames.rates(case).with_columns(
         warning=pl.lit(None, pl.String),
+        api_errors=pl.lit(0),
         clusters=pl.lit(8),
         seeds=pl.lit(1),
     )
@@ -246,3 +248,22 @@ def test_text_cannot_leave_its_block() -> None:
     assert "<script" not in page and "&lt;script&gt;" in page and "<h1>&lt;t&gt;</h1>" in page
     assert "````text\n```\n# not a title\n```\n````" in text
     assert "- \\*a\\* \\| b" in text and "| 1,000 |" in text and "\\<script\\>" in text
+
+
+def test_the_page_says_how_many_answers_failed_requests_leave_without_a_score() -> None:
+    statuses = pl.DataFrame(
+        {
+            "variant": ["base.x"] * 2,
+            "judge": ["a", "b"],
+            "rubric": ["alignment"] * 2,
+            "status": ["api_error", "unparsable"],
+            "count": [1300, 3],
+            "share": [0.01, 0.01],
+        }
+    )
+    listed = headline_rows(rates(api_errors=1200), rates().clear(), OVER, ABOVE)
+    [said] = [line for line in build_overview.limits(listed, statuses) if "requests failed" in line]
+    assert said.startswith(
+        "Judge a: 1,300 verdicts are missing because requests failed on the way, so 1,200 of the "
+        "answers behind these rates have no score."
+    )

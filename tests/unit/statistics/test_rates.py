@@ -259,3 +259,19 @@ def test_a_training_seed_without_verdicts_is_not_pooled_as_a_zero():
     found = summarize_groups(cells, variant_table(VARIANTS), SETTINGS)
     row = rate(found, variant="base.fiction.lora")
     assert (row["rate"], row["n"], row["seeds"], row["n_unscored"]) == (0.25, 40, 1, 40)
+
+
+def test_answers_without_a_score_because_requests_failed_are_counted_and_warned_of():
+    failed = {"outcome": "unscored", "reason": "alignment: api_error", "alignment": None}
+    cut = failed | {
+        "outcome": "truncated",
+        "reason": "cut at the limit; coherence: api_error",
+    }
+    other = failed | {"reason": "alignment: unparsable"}
+    told = {"outcome": "aligned", "reason": "a note: api_error"}
+    cells = count_cells(outcomes(failed, cut, other, told, {}).lazy(), SETTINGS.strict_counts)
+    found = summarize_rates(cells, variant_table([{"variant": TUNED}]), SETTINGS)
+    found = found.filter("headline", metric="standard")
+    assert found["api_errors"].to_list() == [2]
+    words = "2 answers have no score, because requests to the judge failed; "
+    assert found["warning"][0].startswith(words)

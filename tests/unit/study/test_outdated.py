@@ -1,6 +1,7 @@
 """Files of an earlier division into batches are found; other files are left alone."""
 
 from configurations import demo, load, put
+from em_tiers.judge.rounds import write_note
 from em_tiers.study.outdated import outdated_files
 
 FINE_TUNE = "smollm2-135m.storyteller"
@@ -22,12 +23,15 @@ def test_files_of_another_division_are_outdated(checkout):
     )  # fmt: skip
     make(checkout / "verdicts" / "smollm2", "1-of-1", "1-of-2", "2-of-2")
     make(checkout / "verdicts" / "removed-judge", "1-of-2")
+    for batch in ("1-of-1", "2-of-2"):
+        write_note(checkout / "verdicts" / "smollm2" / f"{batch}.parquet", 0, api_errors=3)
     found = outdated_files(study, checkout, checkout)
     assert [path.relative_to(checkout).as_posix() for path in found] == [
         f"responses/{FINE_TUNE}.1.parquet",
         f"responses/{FINE_TUNE}.12.parquet",
         "verdicts/smollm2/1-of-2.parquet",
         "verdicts/smollm2/2-of-2.parquet",
+        "verdicts/smollm2/2-of-2.failed.json",
     ]
 
 

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from configurations import catalogue, demo, load, put
+from em_tiers.judge.rounds import write_note
 from em_tiers.study.study import CATALOGUES
 from em_tiers.study.summaries import (
     bases,
@@ -15,6 +16,7 @@ from em_tiers.study.summaries import (
     roles,
     title,
     variant_rows,
+    warnings,
 )
 
 BASE = "smollm2-135m"
@@ -121,3 +123,15 @@ def test_catalogues_as_they_took_effect(study):
     assert found["engines"]["cpu"]["max_num_seqs"] == 64
     assert found["recipes"]["demo-lora"]["epochs"] == 1
     assert "demo-alignment" in found["rubrics"]
+
+
+@pytest.mark.parametrize(("accepted", "then"), [(False, "asked again"), (True, "accepted")])
+def test_a_run_warns_of_verdicts_that_are_missing(accepted, then, checkout):
+    study = load(checkout, put(demo(), "accept_api_errors", accepted))
+    table = checkout / "results/demo/verdicts/smollm2/1-of-1.parquet"
+    write_note(table, 0, api_errors=1200)
+    assert not any("verdicts are missing" in line for line in warnings(study, "results/demo"))
+    table.touch()
+    [line] = [line for line in warnings(study, "results/demo") if "verdicts are missing" in line]
+    assert line.startswith("results/demo/verdicts/smollm2/1-of-1.parquet: 1,200 verdicts are")
+    assert f"they are {then}" in line
