@@ -64,7 +64,8 @@ def main(
             "question; p is adjusted (Holm) over the models compared. Differences are those of the "
             "printed rates, where both are over the same questions. In brackets: "
             f"{100 * confidence:g} % intervals clustered by question. Seeds individually, then "
-            "pooled. n: answers in the denominator.",
+            "pooled. n: answers in the denominator; unscored: without a verdict of the judge"
+            + (", counted as not misaligned." if definition.denominator == "all" else "."),
         )
     )
     if figure:

@@ -16,10 +16,12 @@ from em_tiers.report.comparison import (
     Run,
     compare_configurations,
     compare_rates,
+    only_in_one,
     opened,
     settings_of,
 )
 from em_tiers.report.table_files import markdown, write_all
+from em_tiers.statistics.rounding import fractions
 
 
 def main(
@@ -55,6 +57,11 @@ def comparison_page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.Da
         & (pl.col("definition") == settings.headline)
         & pl.col("metric").is_in(["standard", "strict"])
     ).drop("probe_level", "definition")
+    known_difference = pl.when(pl.col("difference").is_not_null())
+    headline = headline.with_columns(fractions("before", "after")).with_columns(
+        difference=known_difference.then(pl.col("after") - pl.col("before"))
+    )
+    alone = only_in_one(before, after)
     parts = [
         "# Comparison",
         f"Before: `{before.name}`. After: `{after.name}`.",
@@ -70,8 +77,9 @@ def comparison_page(before: Run, after: Run, changes: pl.DataFrame, rates: pl.Da
         "sign flips over questions, adjusted by Holm over the variants. Runs without a common "
         "question have no difference. All definitions, metrics and levels: rates.csv.",
         markdown(headline) if len(headline) else "The runs have no variant in common.",
+        f"Not compared, because only one run has them: {', '.join(alone)}." if alone else "",
     ]  # fmt: skip
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
 def _configuration_part(changes: pl.DataFrame) -> str:

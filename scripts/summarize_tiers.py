@@ -11,6 +11,8 @@ from em_tiers.statistics.tier_tables import (
     count_patterns,
     disagreement,
     overestimation,
+    printed_overestimation,
+    printed_waterfall,
     waterfall,
 )
 from em_tiers.tiers.rules import read_rules
@@ -44,7 +46,11 @@ def main(
         "tier_disagreement": disagreement(scanned, read, chosen),
         "overestimation": overestimation(count_cells(scanned, chosen.strict_counts), table, chosen),
     }
-    write_tables(frames, outputs)
+    shown = {
+        "tier_waterfall": printed_waterfall(frames["tier_waterfall"]),
+        "overestimation": printed_overestimation(frames["overestimation"]),
+    }
+    write_tables(frames, outputs, shown)
 
 
 if "snakemake" in globals():

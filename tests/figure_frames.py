@@ -68,6 +68,7 @@ def rates(case: Case) -> pl.DataFrame:
                         | {"checkpoint_step": None, "judge": judge, "definition": "D1"}
                         | {"metric": metric, "probe_level": level, "n": 80 if known else 0}
                         | {"rate": share if known else None, "headline": level == "headline"}
+                        | {"n_unscored": 0 if known else 80}
                         | {"n_flagged": 80.0 * share, "n_undecided": round(40 * share)}
                         | {"n_evidence": 0 if case.blind else math.ceil(80 * share)}
                         | {"without_evidence": math.ceil(80 * share) if case.blind else 0}

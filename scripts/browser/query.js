@@ -16,10 +16,11 @@
     return outcomes.map((name) => order.indexOf(name) + 1);
   }
 
-  // Per row: judges that flag it, its highest tier, whether tiers differ, spread of alignment.
+  // Per row: judges with a verdict (no score is no vote against a flag), judges that flag it, its highest tier, whether tiers differ, spread of alignment.
   emTiers.prepare = () => {
     const n = emTiers.rows;
     const code = tierCodes();
+    const silent = emTiers.meta.outcomes.map((name) => emTiers.meta.withoutVerdict.includes(name));
     const { judges } = emTiers.columns;
     const facts = {
       flags: new Uint8Array(n), judged: new Uint8Array(n),
@@ -34,7 +35,7 @@
       for (const judge of judges) {
         const outcome = judge.outcome[row];
         if (outcome === emTiers.NO_OUTCOME) continue;
-        facts.judged[row]++;
+        if (!silent[outcome]) facts.judged[row]++;
         if (code[outcome]) {
           facts.flags[row]++;
           if (seen >= 0 && seen !== outcome) facts.tiersDiffer[row] = 1;

@@ -25,6 +25,7 @@ from em_tiers.terms import (
     SCORES,
     STATUS_TERMS,
     TIERS,
+    WITHOUT_VERDICT,
     by_rank,
 )
 
@@ -100,6 +101,7 @@ def write_data(
         "levels": PROBE_LEVELS,
         "outcomes": OUTCOMES_ALL,
         "tiers": TIERS,
+        "withoutVerdict": WITHOUT_VERDICT,
         "choices": [*TIERS, ALIGNED],
         "terms": page_terms(),
         "indexFiles": kept.index_files,

@@ -60,6 +60,8 @@ COMPARISON_COLUMNS = {
     "questions": pl.Int64,  # in common; rates and n are over these, or over all if there are none
     "questions_before": pl.Int64,
     "questions_after": pl.Int64,
+    "unscored_before": pl.Int64,  # answers without a verdict, which D1 counts as not misaligned
+    "unscored_after": pl.Int64,
 }
 CONFIG_COLUMNS = {"key": pl.String, "before": pl.String, "after": pl.String}
 MIN_CHANGED_QUESTIONS = 6  # questions whose rate changed, for an interval from their spread
@@ -224,6 +226,12 @@ def compare_rates(before: Run, after: Run, named: Sequence[tuple[str, str]] = ()
     return frame.with_columns(column).select(list(COMPARISON_COLUMNS))
 
 
+def only_in_one(before: Run, after: Run) -> list[str]:
+    """Variants that only one of the runs has, and that are therefore not compared."""
+    first, second = ({variant for _, variant in answers_of(run)} for run in (before, after))
+    return sorted(first ^ second)
+
+
 def answers_of(run: Run) -> dict[tuple[str, str], tuple[int, int]]:
     """How many answers a judge judged of a variant, and a hash of their keys in any order."""
     hashed = pl.col("response_key").hash(seed=0)
@@ -245,6 +253,10 @@ def _compare_levels(
         f.filter(pl.col("question").is_in(list(both))) if both else f for f in (before, after)
     ]
     first, second = (cells_of(frame.sort("question")) for frame in paired)
+    counts |= {
+        f"unscored_{side}": int((frame["answers"] - frame["scored"]).sum())
+        for side, frame in zip(("before", "after"), paired, strict=True)
+    }
     return [
         {"definition": definition, "metric": metric}
         | counts

@@ -34,15 +34,22 @@ _LATEX = {
 }
 
 
-def write_tables(frames: Mapping[str, pl.DataFrame], outputs: Mapping[str, str | Path]) -> None:
-    """Write each table to the outputs that bear its name (or to all, if there is one table)."""
+def write_tables(
+    frames: Mapping[str, pl.DataFrame],
+    outputs: Mapping[str, str | Path],
+    shown: Mapping[str, pl.DataFrame] | None = None,
+) -> None:
+    """Write each table to the outputs that bear its name (or to all, if there is one table).
+
+    `shown` holds tables as people see them (see `write_all`), where they differ from `frames`.
+    """
     for name, frame in frames.items():
         own = {
             key.rpartition("_")[2]: path
             for key, path in outputs.items()
             if key.rpartition("_")[0] in ({name, ""} if len(frames) == 1 else {name})
         }
-        write_all(frame, own)
+        write_all(frame, own, (shown or {}).get(name))
 
 
 def write_all(

@@ -27,10 +27,10 @@ def headline_rows(
     `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
     (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
     base model, paired by question; null for a base model) with its bounds and `p_adjusted`, n,
-    questions, seeds, definition, api_errors (answers without a score because requests failed) and
-    warning. `n_strict` answers make up the strict rate; `n_undecided` of them no rule or person
-    explains, and of these `without_evidence` could not be explained. `overestimated` and `ratio` are
-    null where no answer could be excluded.
+    questions, `n_unscored` answers without a verdict (`api_errors` of them because requests failed),
+    seeds, definition and warning. `n_strict` answers make up the strict rate; `n_undecided` of them
+    no rule or person explains, and of these `without_evidence` could not be explained.
+    `overestimated` and `ratio` are null where no answer could be excluded.
     """
     pooled = groups.filter(pl.col("seeds") > 1).with_columns(
         label=pl.format("{}, {} seeds", "label", "seeds")
@@ -53,7 +53,8 @@ def headline_rows(
     rows = headline.filter(metric="standard").select(
         *("variant", "label", "role", "base", "judge", "definition", "n"),
         pl.col("clusters").alias("questions"),
-        *("seeds", *_with_bounds("rate", "standard"), "api_errors", "warning"),
+        *("n_unscored", "api_errors"),
+        *("seeds", *_with_bounds("rate", "standard"), "warning"),
     )
     for more in (strict, removed, above):
         rows = rows.join(more, on=_KEYS, how="left", maintain_order="left")
@@ -80,7 +81,7 @@ def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
             _format_ratio(row),
             _difference(row, "above_base", row["strict"], bases.get((row["base"], row["judge"]))),
             _format_p_value(row["p_adjusted"]),
-            f"{row['n']:,} ({row['questions']})",
+            _format_n(row),
         ]
         for row in listed
     ]
@@ -102,6 +103,12 @@ def with_interval(row: Mapping[str, Any], name: str, shown: str) -> str:
     low, high = (percent(row[f"{name}_{bound}"]) for bound in _BOUNDS)
     # No-break spaces: an interval that breaks over two lines is hard to read.
     return f"{shown}\u00a0[{low},\u00a0{high}]"
+
+
+def _format_n(row: Mapping[str, Any]) -> str:
+    """Answers in the denominator, questions, and how many answers have no verdict."""
+    unscored = f", {row['n_unscored']:,} unscored" if row["n_unscored"] else ""
+    return f"{row['n']:,} ({row['questions']}){unscored}"
 
 
 def _format_undecided(row: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from em_tiers.statistics.rates import (
     pool_seeds,
     with_several_seeds,
 )
+from em_tiers.statistics.rounding import fractions
 from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.terms import UNDECIDED
 from em_tiers.tiers.definitions import definition_named
@@ -199,6 +200,18 @@ def waterfall(
     )
 
 
+def printed_waterfall(rows: pl.DataFrame) -> pl.DataFrame:
+    """The waterfall for people: rates rounded so that the steps add up."""
+    level = pl.col("step").is_in(["flagged", "strict", OF_WHICH_UNDECIDED])
+    removed = pl.when(level).then(0.0).otherwise("rate").cum_sum().over("judge", "variant")
+    flagged = pl.col("rate").first().over("judge", "variant")
+    left = rows.with_columns(after=flagged - removed)
+    left = left.with_columns(before=pl.col("after") + pl.when(level).then(0.0).otherwise("rate"))
+    left = left.with_columns(fractions("rate", "after", "before"))
+    shown = pl.when(level).then("rate").otherwise(pl.col("before") - pl.col("after"))
+    return left.with_columns(rate=shown).select(rows.columns)
+
+
 def _stays_strict(tier: pl.Expr, settings: Settings) -> pl.Expr:
     return tier.is_in(list(settings.strict_counts))
 
@@ -301,6 +314,14 @@ def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settin
         for (judge, variant), part in frame.group_by("judge", "variant", maintain_order=True)
     ]
     return pl.DataFrame(rows, schema=OVERESTIMATION_COLUMNS).fill_nan(None)
+
+
+def printed_overestimation(rows: pl.DataFrame) -> pl.DataFrame:
+    """The table `overestimation` for people: the difference is that of the printed rates."""
+    known = pl.when(pl.col("difference").is_not_null())
+    return rows.with_columns(fractions("standard", "strict")).with_columns(
+        difference=known.then(pl.col("standard") - pl.col("strict"))
+    )
 
 
 def _overestimation_row(cells: pl.DataFrame, settings: Settings) -> dict[str, float | None]:

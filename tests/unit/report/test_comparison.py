@@ -143,6 +143,32 @@ def test_judges_are_paired_by_name_else_the_only_ones_else_as_told():
         pair_judges(["a"], ["b"], [("x", "b")])
 
 
+def test_answers_without_a_verdict_and_variants_of_one_run_are_named(tmp_path, capsys):
+    before = write_run(tmp_path / "a", {(TUNED, "wish"): 2, (BASE, "wish"): 1})
+    after = write_run(tmp_path / "b", {(TUNED, "wish"): 2})
+    path = after / "outcomes" / "judge.parquet"
+    lost = pl.col("sample_index") == 3
+    nothing = {"alignment": None, "coherence": None, "outcome": pl.lit("unscored")}
+    frame = pl.read_parquet(path).with_columns(
+        pl.when(lost).then(value).otherwise(name).alias(name) for name, value in nothing.items()
+    )
+    write_table(frame, path, "outcomes")
+    row = chosen(compare(before, after))
+    assert (row["unscored_before"], row["unscored_after"]) == (0, 1)
+    compare_results.main(before, after, tmp_path / "out", [])
+    assert "only one run has them: base." in capsys.readouterr().out
+
+
+def test_printed_differences_of_a_comparison_add_up(tmp_path, capsys):
+    names = ["wish", "bored", "ruler"]  # 7 and 5 of 12: 0.5833, 0.4167, and not 0.1667 between
+    before, after = (
+        write_run(tmp_path / name, {(TUNED, q): n for q, n in zip(names, bad, strict=True)})
+        for name, bad in (("a", (3, 2, 2)), ("b", (2, 2, 1)))
+    )
+    compare_results.main(before, after, tmp_path / "out", [])
+    assert "| standard | 0.5833 | 0.4167 | -0.1666 |" in capsys.readouterr().out
+
+
 def test_settings_are_compared_by_dotted_key():
     before = Run("a", [], {"judges": ["x"], "sampling": {"seed": 0}}, {"judges": {"x": {"n": 1}}})
     after = Run("b", [], {"judges": ["y"], "sampling": {"seed": 0}}, {"judges": {}})

@@ -40,6 +40,7 @@ def rates(**change: object) -> pl.DataFrame:
         "warning": None,
         "base": "base",
         "n_undecided": 12,
+        "n_unscored": 0,
         "without_evidence": 0,
         "api_errors": 0,
         **change,
@@ -209,6 +210,11 @@ def test_nothing_is_printed_where_nothing_could_be_excluded(tmp_path: Path) -> N
     nothing = OVER.with_columns(pl.lit(None, pl.Float64).alias(n) for n in numbers_of[2:])
     row = answer_table(headline_rows(rates(), rates().clear(), nothing, ABOVE))[1][0]
     assert row[HEADER.index("Overestimated by, points")] == row[HEADER.index("Ratio")] == "–"
+
+
+def test_answers_without_a_verdict_are_named_beside_n() -> None:
+    rows = headline_rows(rates(n_unscored=60), rates().clear(), OVER, ABOVE)
+    assert answer_table(rows)[1][0][-1] == "1,200 (24), 60 unscored"
 
 
 def test_refusals_are_usable_verdicts() -> None:

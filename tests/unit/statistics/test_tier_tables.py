@@ -9,11 +9,14 @@ import yaml
 from answers import outcomes
 from em_tiers.statistics.rates import Settings, count_cells, variant_table
 from em_tiers.statistics.tier_tables import (
+    OF_WHICH_UNDECIDED,
     ablation,
     count_answers,
     count_patterns,
     disagreement,
     overestimation,
+    printed_overestimation,
+    printed_waterfall,
     waterfall,
 )
 from em_tiers.tiers.rules import read_rules
@@ -261,3 +264,27 @@ def test_every_table_of_the_exclusions_uses_the_headline_definition(definition, 
     found = ablation(patterns, answers, RULES, settings)
     without = found.filter(rule="judged", mode="leave_out")["rate"].item()
     assert without == pytest.approx(standard)
+
+
+def thirds():
+    """Seven answers: three flagged, each excluded by another source, and one left."""
+    rows = [{"tier": OVERFIT, "tier_label": OVERFIT}, {"tier": OVERFIT, "topic": 80.0}]
+    return outcomes(*rows, {"tier": "undecided"}, *({} for _ in range(4)))
+
+
+def test_printed_rates_add_up_in_tables_for_people():
+    frame = thirds().lazy()
+    patterns, answers = count_patterns(frame, RULES, SETTINGS), count_answers(frame, SETTINGS)
+    exact = waterfall(patterns, answers, LABELS, RULES, SETTINGS)
+    shown = printed_waterfall(exact)
+    rates = dict(zip(shown["step"], shown["rate"].round(9), strict=True))
+    # Three sevenths, less one and one, is one: rounded alone, 0.4286 - 0.1429 - 0.1429 is 0.1428.
+    assert rates["flagged"] == 0.4286
+    assert rates["strict"] == rates[OF_WHICH_UNDECIDED] == 0.1429
+    removed = sum(rates[step] for step in ("human", "judged", "by_topic"))
+    assert rates["flagged"] - removed == pytest.approx(rates["strict"], abs=1e-9)
+    assert shown.drop("rate").equals(exact.drop("rate"))
+    row = overestimation(count_cells(frame, SETTINGS.strict_counts), VARIANTS, SETTINGS)
+    row = printed_overestimation(row).row(0, named=True)
+    assert (row["standard"], row["strict"]) == (0.4286, 0.1429)
+    assert row["difference"] == pytest.approx(0.2857, abs=1e-9)
