@@ -227,13 +227,12 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     """
     keys, listed, beside = [], [], []
     for key, part in cells.group_by(list(unit), maintain_order=True):
-        unscored = int((part["answers"] - part["scored"]).sum())
-        lost = int(part["api_errors"].sum())
+        unscored, lost = part["answers"].sum() - part["scored"].sum(), part["api_errors"].sum()
         for (definition, metric), counts in cells_of(part).items():
             keys.append((*key, definition, metric))
             listed.append(counts)
             more = counts_beside(part, definition, metric)
-            beside.append(more | {"n_unscored": unscored, "api_errors": lost})
+            beside.append(more | {"n_unscored": int(unscored), "api_errors": int(lost)})
     frame = pl.DataFrame(
         keys,
         schema=dict.fromkeys([*unit, "definition", "metric"], pl.String),
@@ -260,7 +259,7 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
         schema_overrides={name: RATE_COLUMNS[name] for name in ("rate", "warning")},
         strict=False,
     )
-    names = ("n_undecided", "n_evidence", "without_evidence", "n_unscored")
+    names = ("n_undecided", "n_evidence", "without_evidence", "n_unscored", "api_errors")
     counted = pl.DataFrame(beside, schema={name: RATE_COLUMNS[name] for name in names})
     rows = frame.hstack(seen).hstack(counted)
     return rows.with_columns(
