@@ -11,7 +11,6 @@ import sys
 import pytest
 import yaml
 
-import restore_archive as restore_script
 from em_tiers.archive.restore import restore_archive
 from workdir import CASES, Run, copy_workflow
 
@@ -97,7 +96,8 @@ def test_a_fresh_checkout_has_nothing_to_do(archived, fresh):
 def test_a_changed_judge_then_runs_alone(fresh):
     path = fresh.folder / "config" / "rubrics" / "short-alignment.yaml"
     path.write_text(path.read_text().replace("Grade how kind", "Judge how kind"))
-    assert restore_script.main(None, fresh.folder, fresh.folder, fetch=True) == 0
+    fetch = [sys.executable, "scripts/restore_archive.py", "--fetch"]
+    subprocess.run(fetch, cwd=fresh.folder, check=True)
     jobs = fresh.run("-n").jobs
     assert jobs.pop("judge_vllm") == 1
     assert all(
