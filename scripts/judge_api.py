@@ -6,12 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.errors import UserError
 from em_tiers.journal import Journal
 from em_tiers.judge.api_client import Endpoint, read_key
 from em_tiers.judge.api_run import ApiRun
 from em_tiers.judge.batches import judge_batch, write_verdicts
 from em_tiers.judge.model_names import is_dated
-from em_tiers.judge.settings import check_decoding, load_judge
+from em_tiers.judge.settings import Judge, check_decoding, load_judge
+from em_tiers.judge.single_digits import SingleDigits
 from em_tiers.judge.spending import Budget, spent_in_journal
 from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.logs import LOG, run_script
@@ -63,7 +65,24 @@ def main(
         run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable)
         found = judge_batch(asked, judge_name, run.ask, book, responses, cards)
     log_outcome(run, found, model)
+    check_first_tokens(asked, found)
     write_verdicts(found, verdicts, judge.get("min_coverage", 0.0), this_round)
+
+
+def check_first_tokens(judge: Judge, verdicts: pl.DataFrame) -> None:
+    """Raise UserError where first tokens are single digits in the whole table.
+
+    The run watches what it asks; most of a table may come from the journals of earlier runs, which
+    were stopped for this very reason.
+    """
+    roles = [r.asks for r in judge.rubrics.values() if judge.method(r) == "top_logprobs"]
+    digits = SingleDigits()
+    shown = verdicts.filter(pl.col("rubric").is_in(roles), pl.col("probabilities").is_not_null())
+    for shares in shown.unique("verdict_key", maintain_order=True)["probabilities"]:
+        if digits.whole_numbers:
+            return
+        if problem := digits.problem(shares.struct.field("label")):
+            raise UserError(f"judge: model {judge.identity['model']}: {problem}")
 
 
 def log_outcome(run: ApiRun, verdicts: pl.DataFrame, model: str) -> None:

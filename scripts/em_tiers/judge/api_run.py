@@ -19,6 +19,7 @@ from em_tiers.judge.api_requests import characters_of, most_tokens, reply_record
 from em_tiers.judge.batches import Records
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import Judge
+from em_tiers.judge.single_digits import SingleDigits
 from em_tiers.judge.spending import Budget
 from em_tiers.judge.throttle import Throttle
 from em_tiers.judge.usable_replies import UsableReplies
@@ -33,10 +34,6 @@ LONGEST_RETRY_AFTER_S = 300.0
 FAILED_IN_A_ROW = 20
 # An endpoint may refuse a first request for its content, which does not show what it can do.
 REFUSED_IN_CHECK = 10
-# First tokens that are single digits and nothing longer: so many in one answer, or in so many
-# answers, are those of a tokenizer that spells numbers digit by digit.
-DIGITS_OF_ONE_ANSWER = 6
-ANSWERS_OF_DIGITS = 20
 
 
 class Stopped(Exception):
@@ -75,9 +72,8 @@ class ApiRun:
         self.usable = usable
         self.faults: Counter[str] = Counter()
         self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
-        self._whole_numbers = False  # a first token was a number of two digits or more
         self._bounds = True  # a schema may bound its numbers
-        self._digits_only = 0  # answers whose first tokens were single digits at most
+        self._digits = SingleDigits()
         self._random = random.Random()
 
     def ask(self, requests: list[JudgeRequest], what: str) -> Records:
@@ -223,25 +219,13 @@ class ApiRun:
         return failed_record(request, "api_error", reason, self.endpoint.model, max_attempts)
 
     def _watch_digits(self, request: JudgeRequest, record: Mapping[str, Any]) -> None:
-        """Raise UserError where the first token of a number is only its first digit.
-
-        Its expectation would be a score between 0 and 9 that the judge did not give.
-        """
-        if request.method != "top_logprobs" or self._whole_numbers:
-            return
-        shares = record["verdicts"][request.rubric]["probabilities"] or {}
-        numbers = {token.strip() for token in shares if token.strip().isdecimal()}
-        if any(len(number) > 1 for number in numbers):
-            self._whole_numbers = True
-            return
-        self._digits_only += bool(numbers)
-        if len(numbers) >= DIGITS_OF_ONE_ANSWER or self._digits_only >= ANSWERS_OF_DIGITS:
-            raise UserError(
-                f"endpoint {self.endpoint.host}, model {self.endpoint.model}: its answers begin "
-                f"with single digits only ({', '.join(sorted(numbers))}): this tokenizer spells "
-                "numbers digit by digit, so its first token is not a score: use method sampled or "
-                "structured, or run the model with backend vllm and method trie"
-            )
+        """Raise UserError where the first token of a number is only its first digit."""
+        if request.method == "top_logprobs":
+            shares = record["verdicts"][request.rubric]["probabilities"]
+            if problem := self._digits.problem(shares or {}):
+                raise UserError(
+                    f"endpoint {self.endpoint.host}, model {self.endpoint.model}: {problem}"
+                )
 
     def _refused(self, request: JudgeRequest, fault: Final, attempt: int) -> dict[str, Any]:
         if fault.status == "truncated":

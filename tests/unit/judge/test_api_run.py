@@ -88,7 +88,7 @@ def test_a_judge_that_cannot_do_what_it_should_fails_on_one_request(tmp_path, fa
     assert "30 of 30 requests are left" in message
     assert len(loopback.bodies) == asked
     assert read_journal(tmp_path / "journal") == {}
-    assert not (tmp_path / "verdicts" / "base.parquet").exists()
+    assert not (tmp_path / "verdicts" / "batch.parquet").exists()
 
 
 def digits(*tokens):
@@ -102,7 +102,7 @@ def digits(*tokens):
 
 
 @pytest.mark.parametrize(
-    ("first", "asked"), [(["0", "1", "3", "5", "7", "9", "I"], 1), (["7", "8", "The"], 20)]
+    ("first", "asked"), [(["0", "1", "3", "5", "7", "9", "I"], 1), (["7", "8", "The"], 10)]
 )
 def test_a_tokenizer_that_spells_numbers_digit_by_digit_is_found_out(tmp_path, first, asked):
     """The first token of 85 is 8: no score may come of it."""
@@ -110,7 +110,12 @@ def test_a_tokenizer_that_spells_numbers_digit_by_digit_is_found_out(tmp_path, f
     message = fails(loopback, tmp_path, endpoint_changes={"concurrency": 1})
     assert "spells numbers digit by digit" in message
     assert len(loopback.bodies) == asked
-    assert not (tmp_path / "verdicts" / "base.parquet").exists()
+    assert not (tmp_path / "verdicts" / "batch.parquet").exists()
+    # What the first runs journaled does not make a table in the end.
+    while len(read_journal(tmp_path / "journal")) < 30:
+        assert "spells numbers digit by digit" in fails(loopback, tmp_path)
+    assert "spells numbers digit by digit" in fails(loopback, tmp_path)
+    assert not (tmp_path / "verdicts" / "batch.parquet").exists()
 
 
 def test_a_tokenizer_that_holds_whole_numbers_is_not(tmp_path):
@@ -198,7 +203,7 @@ def test_low_coverage_fails_counts_the_reasons_and_leaves_no_table(tmp_path):
     message = fails(loopback, tmp_path, min_coverage=0.9)
     assert "short, alignment: 50.0% of 30 (15 api_error)" in message
     assert "api_error: 15 x HTTP 422: Not taken" in message
-    assert not (tmp_path / "verdicts" / "base.parquet").exists()
+    assert not (tmp_path / "verdicts" / "batch.parquet").exists()
     assert len(read_journal(tmp_path / "journal")) == 15
 
 
