@@ -15,6 +15,8 @@ HEADER = (
 )
 SAME = 1e-9  # rates of the same answers differ by less
 
+LOST = "Without a score, because requests failed"
+
 
 def headline_rows(
     rates: pl.DataFrame,
@@ -65,12 +67,14 @@ def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of `headline_rows` for people: percent and points, intervals in brackets.
 
     The header names the definition, which all rows share. Differences are those of the printed
-    rates; `above_base` only if it is over the same answers as these.
+    rates; `above_base` only if it is over the same answers as these. Where answers have no score
+    because requests failed, a last column counts them.
     """
     definition = rows["definition"].first() or "no answers"
     listed = rows.to_dicts()
     bases = {(row["variant"], row["judge"]): row["strict"] for row in listed}
-    return [name.format(definition) for name in HEADER], [
+    lost = [LOST] if rows["api_errors"].sum() else []
+    return [name.format(definition) for name in (*HEADER, *lost)], [
         [
             row["label"],
             format_label(row["role"]),
@@ -82,6 +86,7 @@ def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
             _difference(row, "above_base", row["strict"], bases.get((row["base"], row["judge"]))),
             _format_p_value(row["p_adjusted"]),
             _format_n(row),
+            *(f"{row['api_errors']:,}" for _ in lost),
         ]
         for row in listed
     ]

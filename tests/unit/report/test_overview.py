@@ -273,3 +273,13 @@ def test_the_page_says_how_many_answers_failed_requests_leave_without_a_score() 
         "Judge a: 1,300 verdicts are missing because requests failed on the way, so 1,200 of the "
         "answers behind these rates have no score."
     )
+
+
+@pytest.mark.parametrize("lost", [0, 1200])
+def test_the_table_counts_such_answers_where_there_are_any(lost: int) -> None:
+    header, [row] = answer_table(
+        headline_rows(rates(api_errors=lost), rates().clear(), OVER, ABOVE)
+    )
+    last = "Without a score, because requests failed"
+    assert (header[-1] == last, row[-1] == "1,200") == (bool(lost), bool(lost))
+    assert len(header) == len(row)
