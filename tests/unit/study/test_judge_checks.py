@@ -1,5 +1,7 @@
 """What a judge job would refuse is refused when the workflow is parsed, by the same code."""
 
+import re
+
 import pytest
 import yaml
 
@@ -108,6 +110,18 @@ def test_a_judge_that_cannot_do_what_it_is_asked(judge, changes, message, checko
 def test_a_judge_that_thinks_cannot_be_read_token_by_token(checkout):
     write(checkout, "models", put(catalogue("models"), "smollm2-135m.thinking", "on"))
     assert "cannot be read from a model that thinks" in refused(checkout)
+
+
+@pytest.mark.parametrize("kind", ["token probabilities", "text only", "structured output"])
+def test_what_the_documentation_says_to_write_passes(kind, checkout, repository):
+    page = (repository / "docs" / "adding.md").read_text(encoding="utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith("| ") and f"{kind} |" in line]
+    judges = catalogue("judges")
+    for written in re.findall(r"`([a-z]+: \{.*?\})`", row):
+        for key, value in yaml.safe_load(written).items():
+            judges = put(judges, f"gpt-4o.{key}", value)
+    write(checkout, "judges", judges)
+    assert load(checkout, put(demo(), "judges", ["gpt-4o"]))
 
 
 def write(checkout, name, content):
