@@ -62,7 +62,7 @@ def main(
     with Journal(journal, writer) as book:
         budget = Budget(limits, prices, spent_in_journal(journal) if limits else None)
         usable = UsableReplies(judge.get("min_coverage", 0.0))
-        run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable)
+        run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable, this_round > 0)
         found = judge_batch(asked, judge_name, run.ask, book, responses, cards)
     log_outcome(run, found, model)
     check_first_tokens(asked, found)

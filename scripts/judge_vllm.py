@@ -90,7 +90,7 @@ class LazyJudge:
         self._usable = usable
         self._local: LocalJudge | None = None
 
-    def ask(self, requests: list[JudgeRequest], what: str) -> Records:
+    def ask(self, requests: list[JudgeRequest], what: str, _: set[str]) -> Records:
         """Ask each request; journal each answer as it arrives."""
         if self._local is None:
             model, settings, template = self._engine

@@ -148,7 +148,7 @@ class Endpoint:
         self.model = model
         self.signature = signature or model
         self._key = key
-        self._has_answered = False
+        self.has_answered = False
         parts = split_base_url(settings["base_url"])
         self.host = parts.hostname
         self._url = parts._replace(query="", fragment="").geturl()
@@ -222,7 +222,7 @@ class Endpoint:
             code = data["error"].get("code") if isinstance(data["error"], dict) else None
             raise self._refused(code if isinstance(code, int) else 500, data, message, None)
         reply = read_reply(data, self.signature, bool(body.get("logprobs")), body.get("n", 1))
-        self._has_answered = True
+        self.has_answered = True
         return reply
 
     def _refused(
@@ -233,12 +233,11 @@ class Endpoint:
         where = f"endpoint {self.host}, model {self.model}: HTTP {status}: {message}"
         if status == 402 or codes & _NO_CREDIT:
             return UserError(f"{where}: no credit left: top up the account, then run again")
-        if codes & _CONTENT_FILTER or (
-            status in _FILTERED and _CONTENT_FILTER_WORDS.search(message)
-        ):
+        filtered = status in _FILTERED and _CONTENT_FILTER_WORDS.search(message)
+        if filtered or codes & _CONTENT_FILTER:
             # Some word it as a missing right; it is about this one request.
             return Final("judge_refusal", f"content filter: {message}")
-        if status == 403 and self._has_answered:
+        if status == 403 and self.has_answered:
             return Final("api_error", f"HTTP 403: {message}")
         if status in _STOPPED:
             remedy = {

@@ -9,7 +9,7 @@ the job runs again.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from em_tiers.errors import TemporaryError, UserError
@@ -50,6 +50,7 @@ class ApiRun:
         budget: what may be spent; shared by all runs of a job.
         journal: an open journal.
         usable: told of every reply, to end a run that is of no use.
+        again: what is asked failed before, in a table that was complete enough without it.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ApiRun:
         budget: Budget,
         journal: Journal,
         usable: UsableReplies,
+        again: bool = False,
     ):
         self.judge = judge
         self.judge_name = judge_name
@@ -70,23 +72,41 @@ class ApiRun:
         self.budget = budget
         self.journal = journal
         self.usable = usable
+        self.again = again
         self.faults: Counter[str] = Counter()
         self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
         self._bounds = True  # a schema may bound its numbers
         self._digits = SingleDigits()
         self._random = random.Random()
 
-    def ask(self, requests: list[JudgeRequest], what: str) -> Records:
+    def ask(
+        self, requests: list[JudgeRequest], what: str, answered: Collection[str] = ()
+    ) -> Records:
         """Ask requests with distinct keys; returns the records of all of them by key.
 
         Args:
             what: what is asked, for progress lines.
+            answered: methods that the endpoint has shown to be able to do.
 
         Raises:
             UserError: no request can be answered any more; the message says how many are left.
+                Requests that are asked again fail once more instead: Snakemake has removed the
+                table without them, and the job must write it again.
         """
         self._what = what
-        return asyncio.run(self._run(requests))
+        self._able |= set(answered)
+        self.endpoint.has_answered |= bool(answered)
+        try:
+            return asyncio.run(self._run(requests))
+        except UserError as error:
+            if not self.again:
+                raise
+            LOG.warning("%s", error)
+            failed = {
+                request.key: failed_record(request, "api_error", str(error), self.endpoint.model)
+                for request in requests
+            }
+            return failed | self._records
 
     async def _run(self, pending: list[JudgeRequest]) -> Records:
         self._throttle = Throttle(self.concurrency)

@@ -30,8 +30,9 @@ _ORDER = ("variant", "response_key", "rubric")
 
 Records = dict[str, dict[str, Any]]
 # Asks requests with distinct keys, journals each answer as it arrives, and returns the records of
-# all of them by key. The text names the stage, for progress lines.
-Ask = Callable[[list[JudgeRequest], str], Records]
+# all of them by key. The text names the stage, for progress lines; the set has the methods of which
+# the journal holds answers.
+Ask = Callable[[list[JudgeRequest], str, set[str]], Records]
 
 
 def judge_batch(
@@ -85,7 +86,10 @@ def complete_records(
     records = journal.read(request.key for request in requests)
     pending = {r.key: r for r in requests if r.key not in records}
     LOG.info("%s: %d of %d requests to ask", what, len(pending), len(requests))
-    return records | ask(list(pending.values()), what) if pending else records
+    if not pending:
+        return records
+    answered = {request.method for request in requests if request.key in records}
+    return records | ask(list(pending.values()), what, answered)
 
 
 def write_verdicts(

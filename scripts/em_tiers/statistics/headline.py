@@ -29,9 +29,9 @@ def headline_rows(
     `standard`, `strict` and `overestimated` (their difference) with their bounds, `ratio`
     (standard over strict; null where nothing is left), `above_base` (strict rate minus that of the
     base model, paired by question; null for a base model) with its bounds and `p_adjusted`, n,
-    questions, `n_unscored` (answers without a verdict) and `api_errors` (those of them whose request
-    failed), seeds, definition and warning. `n_strict` answers make up the strict rate; `n_undecided`
-    of them no rule or person explains, and of these `without_evidence` could not be explained.
+    questions, seeds, definition and warning. `n_unscored` answers have no verdict, `api_errors` of
+    them because a request failed. `n_strict` answers make up the strict rate; `n_undecided` of them
+    no rule or person explains, and of these `without_evidence` could not be explained.
     `overestimated` and `ratio` are null where no answer could be excluded.
     """
     pooled = groups.filter(pl.col("seeds") > 1).with_columns(

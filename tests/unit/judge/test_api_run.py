@@ -21,6 +21,7 @@ from api.loopback import serve
 from api.recorded import GOOD, KEY, ONE, Loopback, fails
 from api.study import KEY_ENV, arguments
 from em_tiers.journal import read_journal
+from em_tiers.judge.rounds import due_round
 from em_tiers.tables import read_table
 from judge_api import main
 
@@ -196,6 +197,38 @@ def test_what_fails_on_the_way_is_named_not_journaled_and_asked_again(tmp_path):
         main(**given)
     assert len(loopback.bodies) - asked == 3
     assert read_table(given["verdicts"], "verdicts")["status"].to_list() == ["ok"] * 30
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (overloaded, "HTTP 503"),
+        (answers(400, "We would rather not"), "HTTP 400: We would rather not"),
+        (answers(403, "We would rather not"), "HTTP 403: We would rather not"),
+        (answers(402, "Pay"), "no credit left"),
+        (answers(401, "Revoked"), "key is not accepted"),
+    ],
+)
+def test_a_second_round_that_fails_brings_the_table_of_the_first_back(tmp_path, fault, words):
+    """Snakemake has removed it before the job began."""
+    ill = Loopback(lambda number: overloaded if number > 21 else None)
+    once = {"concurrency": 1, "max_attempts": 1}
+    # Nineteen in a row: one more, and the endpoint would count as dead.
+    first = ill.judge(tmp_path, count=40, endpoint_changes=once, min_coverage=0.5)
+    assert first.filter(status="api_error").height == 19
+    table = tmp_path / "verdicts" / "batch.parquet"
+    assert due_round(table, accept_api_errors=False) == 1
+    table.unlink()
+    again = Loopback(lambda number: fault)
+    changes = {"min_coverage": 0.5, "this_round": 1}
+    second = again.judge(tmp_path, count=40, endpoint_changes=once, **changes)
+    failed = second.filter(status="api_error")
+    assert failed.height == 19
+    assert words in failed["raw_text"][0]
+    assert due_round(table, accept_api_errors=False) == 2
+    well = Loopback().judge(tmp_path, count=40, **changes | {"this_round": 2})
+    assert well["status"].to_list() == ["ok"] * 40
+    assert due_round(table, accept_api_errors=False) == 2
 
 
 def test_low_coverage_fails_counts_the_reasons_and_leaves_no_table(tmp_path):
