@@ -3,6 +3,7 @@
 import pytest
 
 from answers import verdicts
+from em_tiers.archive.contents import is_result
 from em_tiers.errors import TemporaryError
 from em_tiers.judge.batches import write_verdicts
 from em_tiers.judge.rounds import due_round, failed_verdicts, note_of, write_note
@@ -73,3 +74,8 @@ def test_verdicts_are_written_with_their_note(table):
         write_verdicts(rows, table, min_coverage=0.9, this_round=3)
     write_verdicts(rows.filter(status="ok"), table, min_coverage=0.9, this_round=3)
     assert due_round(table, accept_api_errors=False) == 3
+
+
+def test_an_archive_holds_the_notes():
+    """Without them a restored study would judge again: its records name the round."""
+    assert is_result(note_of("verdicts/gpt-4o/1-of-2.parquet").as_posix())
