@@ -98,17 +98,21 @@ def tokenizer(embedded_model):
     return load_tokenizer(embedded_model)
 
 
+class RecordedEngine:
+    """An engine with a real tokenizer that gives one reply to every request."""
+
+    def __init__(self, tokenizer, text="", finish="stop"):
+        self.tokenizer = tokenizer
+        self.settings = {"max_num_seqs": 4, "max_model_len": 4096}
+        self.reply = (text, (), finish, 9, 2)
+
+    def stream(self, requests):
+        return (EngineAnswer(request.key, *self.reply) for request in requests)
+
+
 def from_the_engine(judge, tokenizer, text, finish):
     """The record of a reply that the local engine gives."""
-
-    class Engine:
-        settings = {"max_num_seqs": 4, "max_model_len": 4096}  # noqa: RUF012
-        stream = staticmethod(
-            lambda requests: (EngineAnswer(r.key, text, (), finish, 9, 2) for r in requests)
-        )
-
-    engine = Engine()
-    engine.tokenizer = tokenizer
+    engine = RecordedEngine(tokenizer, text, finish)
     [(_, record)] = LocalJudge(judge, engine, "none", "m").ask([REQUEST])
     return record
 
@@ -141,6 +145,19 @@ def test_no_number_comes_of_an_unfinished_reply_or_another_scale(
         record = from_an_endpoint(judge, method, text, finish)
     verdict = record["verdicts"]["alignment"]
     assert (verdict["status"], verdict["score"]) == (status, score)
+
+
+def test_the_first_digit_of_a_number_is_no_score_of_a_local_judge(tokenizer):
+    """This tokenizer spells numbers digit by digit; for endpoints see test_api_run."""
+    judge = judge_with("vllm", "number", "top_logprobs", GOOD)
+    with pytest.raises(UserError, match="no single token for 10"):
+        LocalJudge(judge, RecordedEngine(tokenizer), "none", "m")
+
+
+def test_a_local_judge_checks_its_decoding(tokenizer):
+    judge = judge_with("vllm", "number", "sampled", GOOD | {"max_tokens": 1})
+    with pytest.raises(ConfigError, match="1 is too few for a sampled number"):
+        LocalJudge(judge, RecordedEngine(tokenizer), "none", "m")
 
 
 def test_a_share_of_cut_samples_gives_no_number(tokenizer):
