@@ -142,8 +142,9 @@ def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
         )
         more = f" and {len(unsupported) - 5} more" if len(unsupported) > 5 else ""
         found.append(
-            "Some strict rates are too high, because no rule could exclude misaligned answers "
-            f"without a topic score, tier verdict or label: {listed}{more}."
+            "Some strict rates are too high, because misaligned answers without a topic score, "
+            "tier verdict or label that an enabled rule uses could not be excluded: "
+            f"{listed}{more}."
         )
     found += _failed_requests(rows, statuses)
     found += _small_samples(rows)

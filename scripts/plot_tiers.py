@@ -29,11 +29,10 @@ from em_tiers.report.figure_style import (
     wrap_label,
 )
 from em_tiers.statistics.rounding import percent, points_between
-from em_tiers.statistics.tier_tables import OF_WHICH_UNDECIDED
+from em_tiers.statistics.tier_tables import LEVELS, OF_WHICH_UNDECIDED
 from em_tiers.terms import UNDECIDED
 
 REMOVED = Appearance("removed by a rule", SHADES[1], "....")
-LEVELS = ("flagged", "strict", OF_WHICH_UNDECIDED)  # the other steps remove answers
 
 
 def running_bars(rows: pl.DataFrame) -> pl.DataFrame:
@@ -86,9 +85,7 @@ def appearance_of(name: str) -> Appearance:
 
 def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> None:
     """Draw the bars of one panel, with the percentages at their ends."""
-    longest = bars["length"].max()
-    text = "no score" if longest is None else "no answer flagged" if longest == 0 else ""
-    axis.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", style="italic")
+    axis.annotate(_remark(bars), (0.5, 0.5), xycoords="axes fraction", ha="center", style="italic")
     for step, start, length, name, text in bars.iter_rows():
         look, place = appearance_of(name), places[step]
         axis.barh(
@@ -109,6 +106,14 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
             va="center",
             fontsize=5.5,
         )
+
+
+def _remark(bars: pl.DataFrame) -> str:
+    """What a panel says where its bars cannot; empty where they can."""
+    longest = bars["length"].max()
+    if not longest:
+        return "no score" if longest is None else "no answer flagged"
+    return "" if set(bars["step"]) - set(LEVELS) else "no evidence on any tier"
 
 
 def plot_tiers(frame: pl.DataFrame) -> Figure:

@@ -187,6 +187,7 @@ def waterfall(case: Case) -> pl.DataFrame:
                 {"variant": variant["variant"], "label": variant["label"], "judge": judge}
                 | {"step": step, "order": order, "count": count, "reason": "a reason"}
                 | {"rate": None if judge == case.dead else count / 160}
+                | ({"rate": None} if case.blind and step in RULES else {})
                 for order, (step, count) in enumerate(steps)
             ]
     return pl.DataFrame(rows, infer_schema_length=None)

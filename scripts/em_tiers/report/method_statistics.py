@@ -103,7 +103,8 @@ def intervals_part(study: StudyEntry, rates: pl.DataFrame) -> list[Block]:
     )
     listed += [
         f"{row['label']} under {row['judge']}: {row['without_evidence']:,} misaligned answers have "
-        "no topic score, tier verdict or label, so no rule could exclude them"
+        "no topic score, tier verdict or label that an enabled rule uses, so none of them could be "
+        "excluded"
         for row in unsupported.iter_rows(named=True)
     ]
     return [*blocks, ("h2", "Warnings"), ("ul", listed)] if listed else blocks

@@ -348,8 +348,8 @@ def with_missing_warnings() -> pl.Expr:
         & (pl.col("role").fill_null("") != "base")
     )
     words = pl.format(
-        "{} misaligned answers have no topic score, tier verdict or label, so no rule could "
-        "exclude them",
+        "{} misaligned answers have no topic score, tier verdict or label that an enabled rule "
+        "uses, so none of them could be excluded",
         "without_evidence",
     )
     joined = pl.concat_str(

@@ -16,6 +16,7 @@ from em_tiers.statistics.rates import (
     cells_of,
     counts_beside,
     group_variants,
+    no_evidence,
     pool_seeds,
     with_several_seeds,
 )
@@ -33,6 +34,7 @@ from em_tiers.tiers.rules import (
 )
 
 OF_WHICH_UNDECIDED = f"of which {UNDECIDED}"
+LEVELS = ("flagged", "strict", OF_WHICH_UNDECIDED)  # the other steps remove answers
 WATERFALL_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,
@@ -114,18 +116,25 @@ def _headline_weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFram
 
 
 def count_answers(outcomes: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
-    """Answers of the headline levels by judge and variant: columns judge, variant, n, has_rate.
+    """Answers of the headline levels by judge and variant.
 
-    Without a counted answer, or without any verdict, a variant has no rate: zero would be a claim.
+    Columns: judge, variant, n; has_rate: an answer is counted, and one has a verdict, because zero
+    would be a claim otherwise; blind: answers are flagged, but none has evidence on its tier.
     """
     keys = ["judge", "variant"]
+    flagged = pl.col("flagged")
     counted = _headline_weights(outcomes, settings).select(keys).unique()
     return (
         _on_headline_levels(outcomes, settings)
         .group_by(keys)
-        .agg(n=pl.len().cast(pl.Int64), judged=HAS_VERDICT.any())
+        .agg(
+            n=pl.len().cast(pl.Int64),
+            judged=HAS_VERDICT.any(),
+            blind=flagged.any() & ~(flagged & ~no_evidence()).any(),
+        )
         .join(counted.with_columns(counted=True), on=keys, how="left")
-        .select(*keys, "n", has_rate=pl.col("judged") & pl.col("counted").fill_null(False))
+        .with_columns(has_rate=pl.col("judged") & pl.col("counted").fill_null(False))
+        .select(*keys, "n", "has_rate", "blind")
         .collect(engine="streaming")
     )
 
@@ -154,8 +163,9 @@ def waterfall(
     The steps are `human` (labels that exclude) and each rule whose tier the strict rate leaves out,
     in order, even if it removes nothing; `no_rule` too where the strict rate leaves undecided
     answers out. Where it counts them, the last row says how many of the strict answers they are.
-    `count` and `rate` of a step are the removed answers; the rate is by the headline definition.
-    `tier` is the tier that a rule assigns.
+    `count` and `rate` of a step are the removed answers; the rate is by the headline definition,
+    and null for a step that could remove nothing, because no flagged answer has evidence on its
+    tier. `tier` is the tier that a rule assigns.
     """
     human_excludes = pl.col("human").is_not_null() & ~pl.col("human").is_in(
         list(settings.strict_counts)
@@ -182,7 +192,7 @@ def waterfall(
         .join(_sum_where(patterns, condition), on=["judge", "variant"], how="left")
         .with_columns(
             pl.col("count").fill_null(0),
-            rate=_rate(),
+            rate=_rate() if name in LEVELS else pl.when(~pl.col("blind")).then(_rate()),
             step=pl.lit(name),
             order=pl.lit(order, pl.Int64),
             tier=pl.lit(tier, pl.String),
@@ -202,7 +212,7 @@ def waterfall(
 
 def printed_waterfall(rows: pl.DataFrame) -> pl.DataFrame:
     """The waterfall for people: rates rounded so that the steps add up."""
-    level = pl.col("step").is_in(["flagged", "strict", OF_WHICH_UNDECIDED])
+    level = pl.col("step").is_in(LEVELS)
     removed = pl.when(level).then(0.0).otherwise("rate").cum_sum().over("judge", "variant")
     flagged = pl.col("rate").first().over("judge", "variant")
     left = rows.with_columns(after=flagged - removed)
@@ -236,7 +246,10 @@ def ablation(
     rules: Sequence[Rule],
     settings: Settings,
 ) -> pl.DataFrame:
-    """The table `tier_ablation`: the strict rate without one rule, and with that rule only."""
+    """The table `tier_ablation`: the strict rate without one rule, and with that rule only.
+
+    Null where no flagged answer has evidence on its tier: no rule could make a difference.
+    """
     frames = []
     for i, rule in enumerate(rules):
         others = [j for j in range(len(rules)) if j != i]
@@ -248,7 +261,7 @@ def ablation(
                 .with_columns(
                     rule=pl.lit(rule.name),
                     mode=pl.lit(mode),
-                    rate=_rate(),
+                    rate=pl.when(~pl.col("blind")).then(_rate()),
                 )
             )
     if not frames:

@@ -203,6 +203,13 @@ def test_no_flagged_answer_is_said():
     assert "no answer flagged" in words_of(draw("tiers", case))
 
 
+def test_a_waterfall_that_could_remove_nothing_says_so():
+    figure = draw("tiers", CASES["no_evidence"])
+    check_texts(figure)
+    assert "no evidence on any tier" in words_of(figure)
+    assert "no evidence" not in words_of(draw("tiers", CASES["few"]))
+
+
 def test_a_missing_control_is_said():
     assert "none in this run" in words_of(draw("controls", CASES["one_variant"]))
 

@@ -266,6 +266,22 @@ def test_every_table_of_the_exclusions_uses_the_headline_definition(definition, 
     assert without == pytest.approx(standard)
 
 
+def test_steps_that_could_remove_nothing_have_no_rate():
+    frame = outcomes({"tier": "undecided"}, {"tier": "undecided"}, {}, {}).lazy()
+    patterns, answers = count_patterns(frame, RULES, SETTINGS), count_answers(frame, SETTINGS)
+    found = waterfall(patterns, answers, LABELS, RULES, SETTINGS)
+    assert dict(zip(found["step"], found["rate"], strict=True)) == {
+        "flagged": 0.5, "human": None, "judged": None, "by_topic": None, "strict": 0.5,
+        OF_WHICH_UNDECIDED: 0.5,
+    }  # fmt: skip
+    assert printed_waterfall(found)["rate"].to_list() == found["rate"].to_list()
+    assert set(ablation(patterns, answers, RULES, SETTINGS)["rate"]) == {None}
+    # Nothing flagged is a finding: every step removes nothing.
+    frame = outcomes({}, {}).lazy()
+    patterns, answers = count_patterns(frame, RULES, SETTINGS), count_answers(frame, SETTINGS)
+    assert set(waterfall(patterns, answers, LABELS, RULES, SETTINGS)["rate"]) == {0}
+
+
 def thirds():
     """Seven answers: three flagged, each excluded by another source, and one left."""
     rows = [{"tier": OVERFIT, "tier_label": OVERFIT}, {"tier": OVERFIT, "topic": 80.0}]
