@@ -56,8 +56,8 @@ def main(
             f"Rates by definition {definition.name} ({definition.description}), on {levels} "
             "questions. Strict: without the answers that a tier rule or a person attributed to the "
             "training domain; they stay in the denominator. Undecided among strict: the answers of "
-            "the strict rate that no rule and no person explains; they count, because an exclusion "
-            "needs evidence. Overestimated by: standard minus strict, in points; a dash where no "
+            "the strict rate that no rule and no person explains; they count unless the configuration "
+            "says otherwise, because an exclusion needs evidence. Overestimated by: standard minus strict, in points; a dash where no "
             "answer could be excluded, because none is misaligned or none of those has any "
             "evidence on its tier. A base model has no training domain, so nothing is removed from "
             "its rate. Strict above base: strict rate minus that of the base model, paired by "
@@ -95,9 +95,11 @@ def undecided_in_words(rows: pl.DataFrame) -> str:
     undecided, strict = (int(rows[name].sum()) for name in ("n_undecided", "n_strict"))
     if not strict:
         return "No answer is left in the strict rate."
+    if not undecided:
+        return "No answer in the strict rate is undecided."
     return (
-        f"{undecided:,} of the {strict:,} answers in the strict rate are undecided: no rule and no "
-        "person explains them, and they count, because an exclusion needs evidence."
+        f"Undecided answers in the strict rate: {undecided:,} of {strict:,}. No rule and no person "
+        "explains them; they count, because an exclusion needs evidence."
     )
 
 

@@ -35,8 +35,8 @@ ul.warn { padding-left: 2rem; margin-bottom: 1rem; }
 .data { overflow: visible; } body:has(.data) { max-width: none; }
 .data table { width: max-content; } .data td { max-width: 24rem; }
 td:first-child { white-space: nowrap; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }
+table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; }
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; padding: .6rem .8rem;

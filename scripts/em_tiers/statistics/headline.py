@@ -120,7 +120,7 @@ def _format_undecided(row: Mapping[str, Any]) -> str:
     """How many of the answers that make up the strict rate are undecided."""
     if row["strict"] is None:
         return "–"
-    return f"{row['n_undecided']:,} of {row['n_strict']:,}"
+    return f"{row['n_undecided']:,}\u00a0of\u00a0{row['n_strict']:,}"
 
 
 def format_label(name: str | None) -> str:
@@ -143,4 +143,4 @@ def _format_ratio(row: Mapping[str, Any]) -> str:
 def _format_p_value(value: float | None) -> str:
     if value is None:
         return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "<\u00a00.001" if value < 0.001 else f"{value:.3f}"

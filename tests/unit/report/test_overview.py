@@ -108,7 +108,7 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
         "a",
         "10.0\u00a0[5.0,\u00a020.0]",
         "2.5\u00a0[1.0,\u00a06.0]",
-        "12 of 30",
+        "12\u00a0of\u00a030",
         "7.5\u00a0[3.0,\u00a016.0]",
         "4.0",
         "2.0\u00a0[-1.0,\u00a05.0]",
@@ -116,7 +116,7 @@ def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
         "1,200 (24)",
     ]
     assert "Under judge a, the standard rate of the one benign model is 10.0 %" in page
-    undecided = "12 of the 30 answers in the strict rate are undecided"
+    undecided = "Undecided answers in the strict rate: 12 of 30."
     assert page.count(undecided) >= 2  # above the table, and in the caption of the figure
     assert cells[len(HEADER)] == "Fiction &lt;b&gt;, 3 seeds"
     for words in (
@@ -215,6 +215,19 @@ def test_nothing_is_printed_where_nothing_could_be_excluded(tmp_path: Path) -> N
 def test_answers_without_a_verdict_are_named_beside_n() -> None:
     rows = headline_rows(rates(n_unscored=60), rates().clear(), OVER, ABOVE)
     assert answer_table(rows)[1][0][-1] == "1,200 (24), 60 unscored"
+
+
+@pytest.mark.parametrize(
+    ("undecided", "strict", "words"),
+    [
+        (12, 30, "Undecided answers in the strict rate: 12 of 30."),
+        (0, 30, "No answer in the strict rate is undecided."),
+        (0, 0, "No answer is left in the strict rate."),
+    ],
+)
+def test_undecided_answers_are_said(undecided: int, strict: int, words: str) -> None:
+    rows = pl.DataFrame({"n_undecided": [undecided], "n_strict": [strict]})
+    assert build_overview.undecided_in_words(rows).startswith(words)
 
 
 def test_refusals_are_usable_verdicts() -> None:
