@@ -72,8 +72,8 @@ def rates(case: Case) -> pl.DataFrame:
                         | {"n_flagged": 80.0 * share, "n_undecided": round(40 * share)}
                         | {"n_evidence": 0 if case.blind else math.ceil(80 * share)}
                         | {"without_evidence": math.ceil(80 * share) if case.blind else 0}
-                        | {"low": max(0.0, share - 0.05) if known else None}
-                        | {"high": share + 0.08 if known else None}
+                        | {"low": max(0.0, share - 0.05) if known else 0.0}
+                        | {"high": share + 0.08 if known else 1.0}
                     )
     kinds = {"checkpoint_step": pl.Int64, "training_seed": pl.Int64, "dataset": pl.String}
     floats = dict.fromkeys(("rate", "low", "high"), pl.Float64)

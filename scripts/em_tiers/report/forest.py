@@ -90,7 +90,8 @@ def open_markers(
 
 def upper_limit(frame: pl.DataFrame) -> float:
     """Right end of a percent axis: a little over the largest interval, 5 % at least."""
-    top = frame.select(pl.max_horizontal("rate", "high").max()).item() or 0.0
+    drawn = frame.filter(pl.col("rate").is_not_null())  # the interval of no rate is all of [0, 1]
+    top = drawn.select(pl.max_horizontal("rate", "high").max()).item() or 0.0
     return min(102.0, max(5.0, 107 * top))
 
 

@@ -71,7 +71,8 @@ def tiers_part(study: StudyEntry) -> list[Block]:
             "holds, it is undecided. A missing value makes a condition false. The strict rate "
             f"counts {counted}; excluded answers stay in the denominator. The soft rate counts "
             "each flagged answer with the judge's probability of these tiers, or as the strict "
-            "rate does where the judge gave none. A human label overrides every rule.",
+            "rate does where the judge gave none for an answer; if it gave none for any, no soft "
+            "rate is given. A human label overrides every rule.",
         ),
         ("ul", rules or ["No rules."]),
         (

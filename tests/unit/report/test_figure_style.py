@@ -197,6 +197,13 @@ def test_agreement_shows_all_variants_together_and_its_n():
     assert "n 80" in words
 
 
+def test_the_axis_does_not_reach_for_the_interval_of_no_rate():
+    for plot in ("rates", "controls", "dose"):
+        for axis in draw(plot, CASES["dead_judge"]).axes:
+            limit = axis.get_xlim() if plot == "rates" else axis.get_ylim()
+            assert limit[1] < 50
+
+
 def test_no_flagged_answer_is_said():
     case = CASES["one_seed_zero_flagged"]
     assert "no answer flagged" in words_of(draw("outcomes", case))

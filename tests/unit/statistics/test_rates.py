@@ -145,6 +145,14 @@ def test_soft_rate_by_hand():
     assert rate(summary(frame), metric="soft")["rate"] == pytest.approx(1.3 / 4)
 
 
+def test_without_tier_probabilities_there_is_no_soft_rate():
+    found = summary(answers(TUNED, ["undecided", "persona_shift", None, None]))
+    assert rate(found, metric="strict")["rate"] == 0.5
+    row = rate(found, metric="soft")
+    assert (row["rate"], row["n"]) == (None, 0)
+    assert rate(summary(answers(TUNED, [None] * 4)), metric="soft")["rate"] == 0  # none is flagged
+
+
 def test_a_person_who_clears_an_answer_excludes_it():
     cleared = {"alignment": 5.0, "flagged": True, "outcome": "aligned", "assigned_by": "human"}
     frame = outcomes({"variant": TUNED, **cleared}, {"variant": TUNED})
