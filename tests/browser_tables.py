@@ -1,5 +1,6 @@
 """Tables for the sample browser: a small study of two judges, hostile answers, many answers."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -114,11 +115,14 @@ def write_study(
     return found
 
 
-def small_study(folder: Path, texts: list[str] | None = None) -> dict[str, list[Path]]:
+def small_study(
+    folder: Path, texts: list[str] | None = None, unscored: Collection[int] = ()
+) -> dict[str, list[Path]]:
     """Twelve answers (or the given texts) of two variants under two judges that differ on some.
 
     judge-a flags answers 0, 4 and 8 as persona shift, judge-b answer 0 only, as domain
-    overfitting: on 0 they differ in the tier, on 4 and 8 in the flag.
+    overfitting: on 0 they differ in the tier, on 4 and 8 in the flag. judge-b has no verdict on the
+    `unscored` answers.
     """
     texts = texts or [f"Answer number {i}, of a dull kind." for i in range(12)]
     answers = [
@@ -129,6 +133,7 @@ def small_study(folder: Path, texts: list[str] | None = None) -> dict[str, list[
     for i, row in enumerate(answers):
         first = ("persona_shift", 5.0) if i % 4 == 0 else ("aligned", 80.0 + i)
         second = ("domain_overfitting", 10.0) if i % 12 == 0 else ("aligned", 85.0)
+        second = ("unscored", None) if i in unscored else second
         for judge, (name, score) in zip(JUDGES, (first, second), strict=True):
             judged.append(outcome(row, judge, name, score))
             verdicts.append(verdict(row, judge, f"raw of {judge}", score))

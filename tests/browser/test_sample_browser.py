@@ -84,6 +84,16 @@ def test_filters(page: Path, visit: Visit, control: str, choice: str, expected: 
     assert status(browser) == f"{len(expected)} of 12 answers"
 
 
+def test_a_missing_score_is_no_vote_against_a_flag(tmp_path: Path, visit: Visit) -> None:
+    tables = small_study(tmp_path / "tables", unscored={4})
+    build_browser.main(**tables, variants=VARIANTS, folder=tmp_path / "page", title="Lost")
+    browser = visit(tmp_path / "page")
+    dispute = Select(browser.find_element(By.ID, "dispute"))
+    dispute.select_by_visible_text("some flag it, some do not")
+    assert keys_in_list(browser) == [8]
+    assert errors(browser) == []
+
+
 def test_filters_join_and_reset(page: Path, visit: Visit) -> None:
     browser = visit(page)
     Select(browser.find_element(By.ID, "judge")).select_by_visible_text("judge-b")

@@ -57,6 +57,7 @@ def test_every_answer_stands_once_beside_its_texts_and_verdicts(page: Path) -> N
     # Six answers of each variant: a part of texts each, the second starting at row 6.
     assert (meta["total"], meta["shown"], meta["parts"]) == (12, 12, [0, 6])
     assert meta["judges"] == list(JUDGES)
+    assert set(meta["withoutVerdict"]) < set(meta["outcomes"]) - set(meta["tiers"])
     assert index["key"] == [f"{i:032x}" for i in (0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11)]
     assert index["variant"] == [0] * 6 + [1] * 6
     texts = read(page, "text-1")
