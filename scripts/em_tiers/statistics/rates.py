@@ -25,6 +25,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from em_tiers.statistics.evidence import (
+    no_evidence,
+    soft_weight,
+    still_counted,
+    tier_probabilities_known,
+    undecided,
+)
 from em_tiers.statistics.intervals import (
     Interval,
     QuestionCounts,
@@ -34,7 +41,7 @@ from em_tiers.statistics.intervals import (
 )
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
 from em_tiers.tables import HAS_VERDICT, QUESTION, scan_table
-from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, STRICT_COUNTS, TIERS, UNDECIDED
+from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, STRICT_COUNTS, UNDECIDED
 from em_tiers.tiers.definitions import DEFINITIONS, definition_named
 from em_tiers.tiers.rules import with_tier_probabilities
 
@@ -110,45 +117,6 @@ def variant_table(variants: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """The variants of the configuration, one row each, in its order."""
     rows = [{name: variant.get(name) for name in VARIANT_COLUMNS} for variant in variants]
     return pl.DataFrame(rows, schema=VARIANT_COLUMNS)
-
-
-def still_counted(strict_counts: Sequence[str]) -> pl.Expr:
-    """Whether a misaligned answer stays in the strict rate."""
-    excluded = [tier for tier in TIERS if tier not in strict_counts]
-    by_tier = ~pl.col("tier").is_in(excluded).fill_null(False)
-    cleared = (pl.col("assigned_by") == BY_HUMAN) & pl.col("tier").is_null()
-    return by_tier & ~cleared
-
-
-def tier_probabilities_known() -> pl.Expr:
-    """Whether the judge gave probabilities of the tiers."""
-    return (pl.sum_horizontal(f"p_{tier}" for tier in TIERS) > 0).fill_null(False)
-
-
-def soft_weight(strict_counts: Sequence[str]) -> pl.Expr:
-    """The judge's probability of the tiers that count; 0 or 1 if it gave none."""
-    mass = pl.sum_horizontal(f"p_{tier}" for tier in strict_counts)
-    hard = still_counted(strict_counts).cast(pl.Float64)
-    use = tier_probabilities_known() & (pl.col("assigned_by") != BY_HUMAN)
-    return pl.when(use).then(mass).otherwise(hard)
-
-
-def undecided() -> pl.Expr:
-    """Whether no rule and no person explains a misaligned answer.
-
-    An answer that only another definition than the headline one flags was shown to no rule.
-    """
-    unexplained = pl.col("tier").is_null() & (pl.col("assigned_by") != BY_HUMAN)
-    return (pl.col("tier") == UNDECIDED).fill_null(False) | unexplained
-
-
-def no_evidence() -> pl.Expr:
-    """Whether a misaligned answer lacks any evidence on which it could be excluded or kept.
-
-    It has no topic score, tier verdict or label, or none that an enabled rule uses.
-    """
-    missing = [pl.col(name).is_null() for name in ("topic", "tier_label", "human_tier")]
-    return undecided() & (pl.all_horizontal(missing) | (pl.col("assigned_by") == NO_EVIDENCE))
 
 
 def lost_to_api_errors() -> pl.Expr:

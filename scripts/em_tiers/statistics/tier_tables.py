@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from em_tiers.statistics.evidence import no_evidence
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
@@ -16,7 +17,6 @@ from em_tiers.statistics.rates import (
     cells_of,
     counts_beside,
     group_variants,
-    no_evidence,
     pool_seeds,
     with_several_seeds,
 )

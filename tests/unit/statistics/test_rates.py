@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 
 from answers import outcomes
+from em_tiers.statistics.evidence import still_counted
 from em_tiers.statistics.intervals import wilson
 from em_tiers.statistics.rates import (
     RATE_COLUMNS,
     Settings,
     count_cells,
-    still_counted,
     summarize_groups,
     summarize_rates,
     variant_table,
