@@ -80,8 +80,8 @@ def _texts(found: Imported) -> Iterable[str]:
             f"questions or answers hold marks of a chat template ({listed}): a judge reads them as "
             "text; remove them from the file if a template was applied to it"
         )
-    answers = (row["response"] for row in found.responses)
-    if thoughts := unsplit_warning(answers, "imports.thinking_marks: {name}"):
+    said = (row["response"] for row in found.responses)
+    if thoughts := unsplit_warning(said, "imports.thinking_marks: {name}"):
         yield thoughts
     if empty := sum(not row["response"].strip() for row in found.responses):
         yield f"{empty} answers are empty: check whether their generation failed"

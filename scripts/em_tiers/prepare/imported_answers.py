@@ -100,6 +100,8 @@ def _add(
         for asks, column in found.scores[judge].items():
             value = raw.data.get(columns[asks])
             status, score = read_score(value, columns, asks)
+            if is_cut_off(response["response"], response["finish_reason"]):
+                status, score = "truncated", None  # the score is that of a thought
             add_score(column, value, status, score)
             if is_cut_off(response["response"], response["finish_reason"]):
                 status, score = "truncated", None  # the score is that of a thought

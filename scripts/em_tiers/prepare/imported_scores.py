@@ -107,7 +107,7 @@ def add_score(column: Column, raw: Any, status: str, score: float | None) -> Non
     number = _number(_text(raw))
     if status in ("code", "refusal"):
         column.labels += 1
-    elif is_nothing(raw) or not _text(raw):
+    elif status == "truncated" or is_nothing(raw) or not _text(raw):
         column.missing += 1
     elif number is None:
         column.unread.append(_text(raw))

@@ -129,9 +129,9 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
     """Counts of each (judge, variant, probe level, question): one pass over the answers.
 
     `answers`, `scored`: those with a verdict, and `api_errors`: those that a failed request left
-    without a score. For each definition D: counted_D, standard_D, strict_D, soft_D, and known_D: the
-    misaligned answers with tier probabilities or a label; and of the answers in standard_D and in
-    strict_D the undecided ones and those without any evidence
+    without a score. For each definition D: counted_D, standard_D, strict_D, soft_D, and known_D:
+    the misaligned answers with tier probabilities or a label; and of the answers in standard_D and
+    in strict_D the undecided ones and those without any evidence
     (standard_undecided_D, standard_no_evidence_D and so on).
     """
     strict, soft = still_counted(strict_counts), soft_weight(strict_counts)

@@ -200,5 +200,18 @@ def test_marks_of_templates_and_thoughts_are_told(tmp_path):
     rows[2][1] = ""
     first, second, third = read(table(tmp_path, rows))[2]
     assert "marks of a chat template (<|im_end|> in 1)" in first
-    assert "1 answers begin with <think>" in second
+    assert "1 answers begin with a mark of thinking ('<think>')" in second
+    assert "imports.thinking_marks: think" in second
     assert "1 answers are empty" in third
+
+
+def test_thoughts_are_split_off_and_cut_thoughts_have_no_score(tmp_path):
+    rows = answers()
+    rows[1][1] = "<think>Hm.</think> Fine."
+    rows[2][1] = "<think>Hm and"
+    responses, verdicts, warnings = read(table(tmp_path, rows), thinking_marks="think")
+    assert responses["response"].to_list()[1:3] == ["Fine.", ""]
+    assert responses["reasoning"].to_list()[1:3] == ["Hm.", "Hm and"]
+    cut = verdicts.filter(response_key=responses["response_key"][2])
+    assert cut["status"].to_list() == ["truncated"] * 2
+    assert warnings == ["1 answers are empty: check whether their generation failed"]
