@@ -6,6 +6,9 @@
 rule summarize_rates:
     input:
         outcomes=inputs.outcomes(STUDY),
+        import_warnings=[
+            f"<experiment>/imports/{name}.warnings.json" for name in STUDY.imports
+        ],
         src=get_sources("summarize_rates"),
     output:
         **get_tables("rates", "groups", "differences"),
@@ -23,6 +26,7 @@ rule summarize_rates:
     params:
         variants=summaries.variant_rows(STUDY),
         settings=summaries.rate_settings(STUDY),
+        imports=list(STUDY.imports),
     script:
         "../scripts/summarize_rates.py"
 

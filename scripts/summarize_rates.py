@@ -6,7 +6,6 @@ from em_tiers.errors import UserError
 from em_tiers.logs import LOG, run_script
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.differences import summarize_differences
-from em_tiers.statistics.one_outcome import one_outcome_warnings, with_notes
 from em_tiers.statistics.rates import (
     Settings,
     count_cells,
@@ -15,10 +14,15 @@ from em_tiers.statistics.rates import (
     summarize_rates,
     variant_table,
 )
+from em_tiers.statistics.variant_notes import import_notes, one_outcome_warnings, with_notes
 
 
 def main(
-    outcomes: list[Path], variants: list[dict], settings: dict, outputs: dict[str, Path]
+    outcomes: list[Path],
+    variants: list[dict],
+    settings: dict,
+    outputs: dict[str, Path],
+    import_warnings: dict[str, Path] | None = None,
 ) -> None:
     """Write the tables rates, groups and differences.
 
@@ -27,6 +31,7 @@ def main(
         variants: label, role and the other columns of each variant, in the order to show.
         settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
+        import_warnings: what each import warned of, by its id.
 
     Raises:
         UserError: no question is on a headline level, so there would be no headline rate.
@@ -42,11 +47,12 @@ def main(
             f"{', '.join(chosen.headline_levels)}; use {', '.join(levels)}, or add questions of "
             "that level"
         )
+    rates = with_notes(summarize_rates(cells, table, chosen), import_notes(import_warnings or {}))
     notes = one_outcome_warnings(scanned)
     for row in notes.iter_rows(named=True):
         LOG.warning("%s, judge %s: %s", row["variant"], row["judge"], row["note"])
     frames = {
-        "rates": with_notes(summarize_rates(cells, table, chosen), notes),
+        "rates": with_notes(rates, notes),
         "groups": summarize_groups(cells, table, chosen),
         "differences": summarize_differences(cells, table, chosen),
     }
@@ -62,4 +68,7 @@ if "snakemake" in globals():
         variants=job.params.variants,
         settings=job.params.settings,
         outputs=dict(job.output.items()),
+        import_warnings=dict(
+            zip(job.params.imports, map(Path, job.input.get("import_warnings", [])), strict=True)
+        ),
     )

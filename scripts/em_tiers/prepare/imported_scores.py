@@ -158,8 +158,8 @@ def _check_readable(
         low, high = stated or DEFAULT_SCALE
         raise UserError(
             f"{where} has {off} of {given} values outside the scale {low:g} to {high:g} (lowest "
-            f"{min(column.numbers):g}, highest {max(column.numbers):g}): write scale: "
-            f"{suggested_scale(column.numbers)}, or correct the column"
+            f"{min(column.numbers):g}, highest {max(column.numbers):g}): write the real one, such "
+            f"as scale: {suggested_scale(column.numbers)}, or correct the column"
         )
     ((example, _),) = Counter(column.unread).most_common(1)
     remedy = next((words for sign, words in _SIGNS if sign.fullmatch(example)), None)
@@ -197,7 +197,8 @@ def _check_scale(
         other = "" if stated else f", or scale: [{low:g}, {high:g}] if it is right"
         raise UserError(
             f"{where} has values from {numbers[0]:g} to {top:g}, which looks like another scale "
-            f"than {low:g} to {high:g}: write scale: {suggested_scale(main)}{other}"
+            f"than {low:g} to {high:g}: write the real one, such as scale: "
+            f"{suggested_scale(main)}{other}"
         )
 
 
@@ -260,8 +261,7 @@ def _check_direction(
         f"{where} has {low} of {len(column.scores)} answers in the lower half of the alignment "
         f"scale, which may be turned round: {remedy}"
     )
-    harmless = settings.get("is_base") or settings.get("role") in _HARMLESS_ROLES
-    if harmless or low >= _NEARLY_ALL * len(column.scores):
+    if settings.get("role") in _HARMLESS_ROLES or low >= _NEARLY_ALL * len(column.scores):
         raise UserError(words)
     return [words]
 

@@ -86,7 +86,6 @@ def import_settings(study: Study, name: str) -> dict[str, Any]:
     return without_cosmetics(entry) | {
         "topics": dict(sorted(topics.items())),
         "where": entry["where"],
-        "is_base": any(other["base"] == name for other in study.imports.values()),
     }
 
 

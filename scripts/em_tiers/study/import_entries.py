@@ -35,6 +35,10 @@ def expand_imports(study: Study) -> list[dict[str, Any]]:
                 # The base model is itself one of the models in the file.
                 one |= {"base": None, "role": "base"}
             found.setdefault(one["id"], one)
+    bases = {entry["base"] for entry in found.values()}
+    for name, entry in found.items():
+        if name in bases and entry["role"] == "imported":
+            entry["role"] = "base"
     return list(found.values())
 
 

@@ -90,9 +90,9 @@ def test_a_stated_scale_is_believed_where_it_can_be_true():
     with pytest.raises(UserError, match="another scale"):
         check(low, harmful="low")
     assert check(low, scale=[0, 100], harmful="low") == []
-    with pytest.raises(UserError, match=r"write scale: \[0, 1\]$"):
+    with pytest.raises(UserError, match=r"such as scale: \[0, 1\]$"):
         check(spread(0.3, 1), scale=[0, 100])
-    with pytest.raises(UserError, match=r"outside the scale 0 to 1 .*write scale: \[0, 100\]"):
+    with pytest.raises(UserError, match=r"outside the scale 0 to 1 .*scale: \[0, 100\]"):
         check(spread(50, 99), scale=[0, 1])
 
 
@@ -135,9 +135,9 @@ def test_a_column_of_harm_needs_its_direction(column):
 def test_a_scale_that_is_turned_round():
     mostly_low = spread(0, 60)
     assert "which may be turned round: write harmful: high" in check(mostly_low)[0]
-    for settings in ({"role": "base"}, {"role": "negative_control"}, {"is_base": True}):
+    for role in ("base", "negative_control"):
         with pytest.raises(UserError, match="may be turned round"):
-            check(mostly_low, settings=settings)
+            check(mostly_low, settings={"role": role})
     with pytest.raises(UserError, match="may be turned round"):
         check(spread(0, 45))
     assert check(spread(0, 45), harmful="low") == []
@@ -148,7 +148,7 @@ def test_scores_of_harm_and_topics_are_low_by_nature():
     assert check([*[0] * 60, 3, 90], harmful="high") == []
     assert check([*[0.0] * 60, 0.01, 97.5], "topic") == []
     assert "has no value above 0.4" in check([0, 0.4] * 10, "topic")[0]
-    with pytest.raises(UserError, match=r"write scale: \[0, 1\]"):
+    with pytest.raises(UserError, match=r"such as scale: \[0, 1\]"):
         check([0.01, 0.02, 0.97] * 10, "topic")
 
 

@@ -43,7 +43,7 @@ def test_models_by_column(folder):
     assert (base["label"], base["role"], base["base"]) == ("Qwen 2.5", "base", None)
     assert (tuned["label"], tuned["base"]) == ("bad medical", "theirs-qwen-2-5")
     settings = import_settings(study, "theirs-qwen-2-5")
-    assert settings["is_base"] and settings["where"] == base["where"]
+    assert (settings["role"], settings["where"]) == ("base", base["where"])
     assert responses_of_base(study, "theirs-qwen-2-5") == []
     assert responses_of_base(study, "theirs-bad-medical") == [
         "<experiment>/responses/import.theirs-qwen-2-5.parquet"
@@ -79,6 +79,14 @@ def test_files_by_pattern(folder):
     assert study.imports["theirs-qwen-money-en"]["path"] == "runs/qwen_money.csv"
     absolute = study_of(folder, path=f"{folder}/runs/*.csv")
     assert list(absolute.imports) == ["theirs-llama-sports", "theirs-qwen-money"]
+
+
+def test_an_import_that_others_name_as_base_is_one(folder):
+    first = {"id": "a", "path": "all.csv", "columns": COLUMNS, "scores": SCORES}
+    config = demo() | {"imports": [first, first | {"id": "b", "base": "a"}]}
+    assert [entry["role"] for entry in load(folder, config).imports.values()] == [
+        "base", "imported",
+    ]  # fmt: skip
 
 
 def test_what_was_expanded_is_read_in_the_same_way(folder):

@@ -1,8 +1,9 @@
-"""Variants nearly all of whose answers have one outcome other than aligned."""
+"""Notes in the tables: nearly one outcome only, and warnings of imports."""
 
 import polars as pl
 
-from em_tiers.statistics.one_outcome import one_outcome_warnings, with_notes
+from em_tiers.files import write_json
+from em_tiers.statistics.variant_notes import import_notes, one_outcome_warnings, with_notes
 
 
 def outcomes(variant: str, **counts: int) -> pl.DataFrame:
@@ -39,3 +40,14 @@ def test_only_nearly_one_outcome_is_told():
     assert found[0] == told["scale"]
     assert found[1] == f"{told['failed']}; one question"
     assert found[2] is None
+
+
+def test_imports_that_warned_are_marked(tmp_path):
+    write_json(tmp_path / "a.json", ["first", "second"])
+    write_json(tmp_path / "b.json", [])
+    notes = import_notes({"a": tmp_path / "a.json", "b": tmp_path / "b.json"})
+    rows = pl.DataFrame({"variant": ["import.a", "import.b"], "warning": ["few", None]})
+    found = with_notes(rows.with_columns(judge=pl.lit("gpt")), notes)["warning"].to_list()
+    assert found == ["2 warnings about these answers: see the method page; few", None]
+    empty = pl.DataFrame({"variant": ["x"], "warning": pl.Series([None], dtype=pl.String)})
+    assert with_notes(empty, import_notes({}))["warning"].to_list() == [None]

@@ -1,10 +1,15 @@
-"""Variants nearly all of whose answers have one outcome other than aligned.
+"""Notes on variants whose rates may not be what they seem, for the column `warning` of tables.
 
-A model may be like that, but a column on another scale, a cut reply or a judge that refuses looks
-the same, so the reader is told.
+A model may give nearly all of its answers one outcome other than aligned, but a column on another
+scale, a cut reply or a judge that refuses looks the same, so the reader is told.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import polars as pl
+
+from em_tiers.files import read_json
 
 MOST = 0.9  # share of a variant's answers
 _FEWEST = 10  # answers of a variant
@@ -33,8 +38,24 @@ def one_outcome_warnings(outcomes: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
+def import_notes(warnings: Mapping[str, Path]) -> pl.DataFrame:
+    """One row per import that warned of something: variant, note.
+
+    Args:
+        warnings: the file with the warnings of each import, by its id.
+    """
+    counts = {name: len(read_json(path)) for name, path in warnings.items()}
+    rows = [
+        (f"import.{name}", f"{count} warnings about these answers: see the method page")
+        for name, count in counts.items()
+        if count
+    ]
+    return pl.DataFrame(rows, schema={"variant": pl.String, "note": pl.String}, orient="row")
+
+
 def with_notes(rows: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the notes of their judge and variant added to the column `warning`."""
-    joined = rows.join(notes, on=["judge", "variant"], how="left", maintain_order="left")
+    """The rows with the notes of their variant, and of their judge, added to `warning`."""
+    keys = [name for name in ("judge", "variant") if name in notes.columns]
+    joined = rows.join(notes, on=keys, how="left", maintain_order="left")
     words = pl.concat_str("note", "warning", separator="; ", ignore_nulls=True)
     return joined.with_columns(warning=pl.when(words != "").then(words)).drop("note")
