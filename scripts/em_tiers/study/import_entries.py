@@ -22,11 +22,11 @@ def expand_imports(study: Study) -> list[dict[str, Any]]:
     Raises:
         ConfigError: no file fits, a column cannot be used, or two models would have one id.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: list[dict[str, Any]] = []
     for entry in study.config["imports"]:
         where = f"config.imports.{entry['id']}"
         for one in _single(study, entry, where):
-            if one["id"] in found and one is not entry:
+            if one is not entry and one["id"] in [other["id"] for other in found]:
                 raise ConfigError(
                     f"{where}: two models have the id {one['id']!r}: write one entry for each, "
                     "with where and an id of its own"
@@ -34,12 +34,12 @@ def expand_imports(study: Study) -> list[dict[str, Any]]:
             if one["id"] == entry["base"] and one is not entry:
                 # The base model is itself one of the models in the file.
                 one |= {"base": None, "role": "base"}
-            found.setdefault(one["id"], one)
-    bases = {entry["base"] for entry in found.values()}
-    for name, entry in found.items():
-        if name in bases and entry["role"] == "imported":
+            found.append(one)
+    bases = {entry["base"] for entry in found}
+    for entry in found:
+        if entry["id"] in bases and entry["role"] == "imported":
             entry["role"] = "base"
-    return list(found.values())
+    return found
 
 
 def _single(study: Study, entry: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:

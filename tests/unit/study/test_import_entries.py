@@ -127,6 +127,12 @@ def test_models_that_would_share_an_id(folder):
         study_of(folder, split_by="model")
 
 
+def test_an_id_twice(folder):
+    entry = {"id": "a", "path": "all.csv", "columns": COLUMNS, "scores": SCORES}
+    with pytest.raises(ConfigError, match=r"variant 'import.a' is defined twice"):
+        load(folder, demo() | {"imports": [entry, entry]})
+
+
 def test_rows_without_a_model_are_not_lost(folder):
     with (folder / "all.csv").open("a") as file:
         file.write("q?,a,90,95,,0,en\n")
