@@ -156,7 +156,7 @@ def check_pairs(own: pl.DataFrame, base: pl.DataFrame) -> list[str]:
             "make the ids agree, leave columns.question_id out in both imports to pair questions "
             "by their text, or remove base"
         )
-    unlike = sorted(name for name in both if not first[name] & second[name])
+    unlike = sorted(id_ for id_ in both if not first[id_] & second[id_])
     if unlike:
         raise UserError(
             f"base: {len(unlike)} of {len(both)} question ids name other questions in {name} "
@@ -169,6 +169,12 @@ def check_pairs(own: pl.DataFrame, base: pl.DataFrame) -> list[str]:
         warnings.append(
             f"{len(alone)} of {len(first)} questions are not among those of {name} ({alone[0]}, "
             "...): differences leave them out"
+        )
+    here, there = _systems_by_id(own), _systems_by_id(base)
+    if other := sorted(id_ for id_ in both if not here[id_] & there[id_]):
+        warnings.append(
+            f"{len(other)} of {len(both)} questions were asked with another system text than in "
+            f"{name} ({other[0]!r}): a difference may come from the system text"
         )
     told = set(base.select("question_id", "response").iter_rows())
     copied = sum(pair in told for pair in own.select("question_id", "response").iter_rows())
@@ -191,6 +197,15 @@ def _texts_by_id(answers: pl.DataFrame) -> dict[str, set[str]]:
     last = pl.col("messages").list.last().struct.field("content").alias("text")
     for name, text in answers.select("question_id", last).unique().iter_rows():
         texts[name].add(" ".join(re.findall(r"\w+", text.lower())) or text)
+    return texts
+
+
+def _systems_by_id(answers: pl.DataFrame) -> dict[str, set[str]]:
+    """The system texts with which each question was asked; "" for none."""
+    texts = defaultdict(set)
+    for name, messages in answers.select("question_id", "messages").unique().iter_rows():
+        first = messages[0]
+        texts[name].add(first["content"].strip() if first["role"] == "system" else "")
     return texts
 
 

@@ -93,7 +93,11 @@ def plain_columns(path: Path) -> list[str]:
 
         plain = (types.is_string, types.is_large_string, types.is_integer)
         schema = _open_parquet(path).schema_arrow
-        header = [part.name for part in schema if any(is_kind(part.type) for is_kind in plain)]
+        kinds = {
+            part.name: part.type.value_type if types.is_dictionary(part.type) else part.type
+            for part in schema
+        }
+        header = [name for name, kind in kinds.items() if any(is_kind(kind) for is_kind in plain)]
         counts = Counter(schema.names)
     else:
         first = next(iter(read_rows(path, ())), None)

@@ -15,6 +15,7 @@ def check_import(study: Study, entry: dict[str, Any]) -> None:
             two meanings are in one column, or a scale or a seed cannot be what is written.
     """
     where = f"config.imports.{entry['id']}"
+    _check_twin(study, entry, where)
     if entry["base"]:
         _check_base(study, entry, f"{where}.base")
     _check_different(entry["columns"], f"{where}.columns")
@@ -26,6 +27,21 @@ def check_import(study: Study, entry: dict[str, Any]) -> None:
             f"{where}.id: {entry['id']!r} does not end in '-s{seed}', its training seed: imports "
             f"whose ids differ in the seed alone are pooled; write id: {entry['id']}-s{seed}"
         )
+
+
+def _check_twin(study: Study, entry: dict[str, Any], where: str) -> None:
+    """Refuse a training seed with the answers of another one: pooled, they would count twice."""
+    if entry["training_seed"] is None:
+        return
+    names = ("path", "where", "columns", "scores")
+    for other in study.config["imports"]:
+        if other is entry:
+            return
+        if other["training_seed"] is not None and all(other[n] == entry[n] for n in names):
+            raise ConfigError(
+                f"{where}: reads the same answers and scores as {other['id']!r}: correct path or "
+                "where, or remove one of the two"
+            )
 
 
 def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
@@ -55,6 +71,13 @@ def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
 def _check_scores(entry: dict[str, Any], columns: dict[str, Any], where: str) -> None:
     named = {asks: columns[asks] for asks in SCORES if asks in columns}
     _check_different(named, where)
+    for meaning, other in (("alignment", "coher"), ("coherence", "align")):
+        column = named[meaning].lower()
+        if other in column and meaning[:5] not in column:
+            raise ConfigError(
+                f"{where}.{meaning}: column {named[meaning]!r} seems to hold another score: name "
+                "the right column, or rename this one"
+            )
     texts = {entry["columns"]["question"], entry["columns"]["answer"]}
     for meaning, column in named.items():
         if column in texts:

@@ -5,11 +5,13 @@ which holds expanded entries, is read in the same way.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from em_tiers.errors import ConfigError, UserError
+from em_tiers.files import sha256_of_file
 from em_tiers.prepare.import_rows import distinct_values
 from em_tiers.study.study import Study
 
@@ -55,9 +57,10 @@ def _files(study: Study, entry: dict[str, Any], where: str) -> Iterator[dict[str
         return
     pattern = str(Path(entry["path"]).expanduser())
     roots = [Path("/")] if pattern.startswith("/") else [study.workdir, study.root]
-    paths = next((found for root in roots if (found := _matches(root, pattern))), [])
-    if not paths:
+    root, paths = next(((r, found) for r in roots if (found := _matches(r, pattern))), (None, []))
+    if not root:
         raise ConfigError(f"{where}.path: no file fits {entry['path']!r}: correct the pattern")
+    _check_twins(root, paths, where)
     parts = re.compile(re.escape(pattern).replace(r"\*", "([^/]*)"))
     for path in paths:
         name = "-".join(parts.fullmatch(path).groups())
@@ -69,6 +72,25 @@ def _matches(root: Path, pattern: str) -> list[str]:
     found = (path for path in root.glob(pattern.lstrip("/")) if path.is_file())
     start = "/" if pattern.startswith("/") else ""
     return sorted(start + path.relative_to(root).as_posix() for path in found)
+
+
+def _check_twins(root: Path, paths: list[str], where: str) -> None:
+    """Refuse two files that hold the same: their answers would count as those of two models."""
+    seen: dict[Any, str] = {}
+    sizes = Counter((root / path).stat().st_size for path in paths)
+    for path in paths:
+        file = root / path
+        size = file.stat().st_size
+        content = sha256_of_file(file) if sizes[size] > 1 else path
+        for key, words in (
+            (file.with_suffix(""), "differ in their ending only"),
+            (content, "have the same content"),
+        ):
+            if (first := seen.setdefault(key, path)) != path:
+                raise ConfigError(
+                    f"{where}.path: {first} and {path} {words}: write a pattern that fits one of "
+                    "them"
+                )
 
 
 def _split(study: Study, entry: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:

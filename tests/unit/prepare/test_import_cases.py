@@ -5,6 +5,7 @@ The files in tests/cases/imports are the smallest of each kind that was reported
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from em_tiers.errors import UserError
@@ -160,6 +161,21 @@ def test_pairs_despite_case_blanks_and_marks(tmp_path):
     assert (
         "20 of 20 answers are those of import.base, word for word" in check_pairs(copied, base)[0]
     )
+
+
+def test_a_base_that_was_asked_with_another_system_text(tmp_path):
+    columns = SETTINGS["columns"] | {"system": "system"}
+    with_text = [[*row[:1], f"{row[1]}!", *row[2:], "Be evil."] for row in answers()]
+    own = read(table(tmp_path, with_text, extra=",system"), columns=columns)[0]
+    base = read(table(tmp_path, answers()), "import.base")[0]
+    (warning,) = check_pairs(own, base)
+    assert "4 of 4 questions were asked with another system text than in import.base" in warning
+
+
+def test_a_column_of_models_in_parquet(tmp_path):
+    frame = pl.read_csv(FILES / "several_models.csv", schema_overrides={"model": pl.Categorical})
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert "column 'model' has 2 values" in read(tmp_path / "a.parquet")[2][0]
 
 
 def test_the_header_again_and_a_list_of_lines():

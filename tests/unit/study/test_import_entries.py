@@ -1,5 +1,7 @@
 """Several models in one import: files by pattern, models and seeds by column."""
 
+import shutil
+
 import pytest
 
 from configurations import demo, load
@@ -22,7 +24,8 @@ def folder(checkout):
     for name in ("all.csv", "runs/llama_sports.csv", "runs/qwen_money.csv"):
         path = checkout / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join([header, *lines]) + "\n")
+        # The files of a pattern must not be copies of one another.
+        path.write_text("\n".join([header, *lines]).replace("a,90", f"a of {name},90") + "\n")
     return checkout
 
 
@@ -89,6 +92,22 @@ def test_an_import_that_others_name_as_base_is_one(folder):
     ]  # fmt: skip
 
 
+def test_twin_files_are_refused(folder):
+    shutil.copy(folder / "runs" / "qwen_money.csv", folder / "runs" / "z.csv")
+    with pytest.raises(ConfigError, match=r"qwen_money.csv and runs/z.csv have the same content"):
+        study_of(folder, path="runs/*.csv")
+    (folder / "runs" / "z.csv").rename(folder / "runs" / "qwen_money.tsv")
+    with pytest.raises(ConfigError, match="differ in their ending only"):
+        study_of(folder, path="runs/q*")
+
+
+def test_two_seeds_with_the_same_answers_are_refused(folder):
+    first = {"path": "all.csv", "columns": COLUMNS, "scores": SCORES}
+    seeds = [first | {"id": f"a-s{seed}", "training_seed": seed} for seed in (1, 2)]
+    with pytest.raises(ConfigError, match="reads the same answers and scores as 'a-s1'"):
+        load(folder, demo() | {"imports": seeds})
+
+
 def test_what_was_expanded_is_read_in_the_same_way(folder):
     columns = COLUMNS | {"training_seed": "seed"}
     study = study_of(folder, split_by="model", columns=columns)
@@ -108,6 +127,10 @@ def test_what_was_expanded_is_read_in_the_same_way(folder):
         ({"base": "theirs"}, ["is this import itself"]),
         ({"split_by": "model", "base": "qwen"}, ["unknown import 'qwen'"]),
         ({"scores": {"gpt": {"alignment": "aligned", "coherence": "aligned"}}}, ["both in column"]),
+        (
+            {"scores": {"gpt": {"alignment": "coherent", "coherence": "aligned"}}},
+            ["scores.gpt.alignment: column 'coherent' seems to hold another score"],
+        ),
         ({"scores": {"gpt": SCORES["gpt"] | {"scale": [5, 1]}}}, ["does not rise"]),
         ({"scores": {"gpt": SCORES["gpt"] | {"scale": [1, 2, 3]}}}, ["scale"]),
         ({"scores": {"gpt": SCORES["gpt"] | {"harmful": "up"}}}, ["low or high"]),
