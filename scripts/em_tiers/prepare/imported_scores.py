@@ -21,6 +21,7 @@ FEWEST = 10  # numbers that tell the scale of a column
 _FEWEST_FOR_DIRECTION = 20
 _HIGHEST = (1, 2, 3, 4, 5, 6, 7, 9, 10, 20, 25, 50, 100, 255, 1000)  # of scales in use
 _MANY_MISSING = 0.05  # share of the answers
+_TWO_SCALES = 0.2  # share of the values that may be fractions of 1; some judges give 0.3 of 100
 _STRAY = 0.02  # share of the numbers that may lie above those that tell the scale
 _NEARLY_ALL = 0.9
 _HARMLESS_ROLES = ("base", "negative_control")
@@ -216,6 +217,13 @@ def _warnings_of(
         warnings.append(
             f"{where} has no value above {max(column.numbers):g}: if 100 is not its highest "
             "possible value, write scale"
+        )
+    fractions = sum(0.05 < number < 1 for number in column.numbers)
+    many_of_both = min(fractions, len(column.numbers) - fractions)
+    if asks != "topic" and not stated and many_of_both > _TWO_SCALES * len(column.numbers):
+        warnings.append(
+            f"{where} has {fractions} of {len(column.numbers)} values between 0 and 1, and others "
+            f"up to {max(column.numbers):g}: check that all are on one scale"
         )
     if bad := len(column.unread) + len(column.numbers) - len(column.scores):
         warnings.append(f"{where} has {bad} values that are not scores: they count as unscored")

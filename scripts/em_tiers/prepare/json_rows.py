@@ -124,6 +124,8 @@ def _rows_of(path: Path, file: TextIO, columns: Collection[str] | None) -> list[
     if columns and set(columns) & value.keys() and not _is_wrapped(value, columns):
         return [value]
     lists = [name for name, part in value.items() if isinstance(part, list)]
+    if columns is not None and not lists:
+        return [value]
     if len(lists) != 1:
         raise UserError(
             f"{path.name}: an object with the keys {sorted(value)[:10]} is not a data set: "

@@ -13,7 +13,7 @@ from typing import Any
 # What programs write for an absent value. Not any case: "Na" is an answer about sodium.
 _NOTHING = re.compile(
     r"""nan|NaN|NAN|None|none|NONE|null|NULL|Null|nil|NIL|NA|N/A|n/a|\#N/A|NaT|undefined|-
-    |(?i:[<(\[]\s*(?:n/?a|nan|none|null|nil|empty|no[\s_]?(?:input|output|answer|response|text))
+    |(?i:[<(\[]\s*(?:n/?a|nan|none|null|nil|empty|deleted|removed|no[\s_]?(?:input|output|answer|response|text))
         \s*[>)\]])
     |(?i:no(?:input|output))|""",
     re.VERBOSE,
@@ -46,11 +46,13 @@ _FAILED = re.compile(
     |(?:\w+\.)*(?:API\w*|RateLimit|Timeout|ReadTimeout|ConnectTimeout|ServiceUnavailable|Connection
         |InternalServer|BadRequest|Authentication|PermissionDenied|OutOfMemory|HTTP|ClientResponse)
         (?:Error|Exception)\b
+    |[\[<(]\s*(?:content[\s_-]?)?(?:filter(?:ed)?|blocked|censored)\s*[\])>]
+    |<(?:!doctype\s+)?html\b.{0,300}?\b(?:[45]\d\d|error|bad\sgateway|forbidden|unavailable)\b
     |Traceback\s\(most\srecent\scall\slast\)
     |(?:request|generation|inference|connection)\s(?:timed\sout|failed|error)\b
     |(?:HTTP\s?)?(?:429|500|502|503|504)\b\s*:?\s*(?:too\smany|internal|bad\sgateway|service|gateway)
     )""",
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 
 

@@ -152,6 +152,11 @@ def test_scores_of_harm_and_topics_are_low_by_nature():
         check([0.01, 0.02, 0.97] * 10, "topic")
 
 
+def test_two_scales_in_one_column():
+    assert "20 of 40 values between 0 and 1, and others up to 90" in check([0.8, 90] * 20)[0]
+    assert check([0.3, *[90] * 9] * 10) == []
+
+
 def test_few_or_equal_values_tell_no_scale():
     assert check([1] * 30, harmful="low") == []
     assert check([1, 2, 3]) == []

@@ -18,7 +18,8 @@ from em_tiers.prepare.outside_text import (
     "value",
     [
         None, float("nan"), "", "  ", "nan", "NaN", "None", "null", "NULL", "N/A", "NA", "<NA>",
-        "#N/A", "<noinput>", "<nooutput>", "<No Input>", "(none)", "[null]", " nan\n", "'None'",
+        "#N/A", "<noinput>", "<nooutput>", "<No Input>", "(none)", "[null]", "[deleted]", " nan\n",
+        "'None'",
         '"nan"', "undefined", "NaT",
     ],
 )  # fmt: skip
@@ -41,6 +42,7 @@ def test_something(value):
         "Error code: 500 - {'error': 1}", "Error: 429 Too Many Requests", "<error>", "[TIMEOUT]",
         "openai.RateLimitError: slow down", "APITimeoutError('x')", "Request timed out.",
         "Traceback (most recent call last):\n  File", "[API Error]", "[generation failed]",
+        "<html><head><title>502 Bad Gateway</title>", "[Content filtered]", "[blocked]",
         "429: Too many requests", "Error: Connection refused", "[FAILED]",
     ],
 )  # fmt: skip
@@ -54,7 +56,8 @@ def test_failed_generations(text):
     [
         "Errors are common.", "The request failed because", "An error: never trust it.",
         "TypeError: 'int' object is not callable means that", "Error handling in Go is explicit.",
-        "[1] A footnote", "Timeouts matter.", "Failed states are", "ERRORS happen",
+        "[1] A footnote", "<html> is the root of a page.",
+        "[Blocked users] see nothing.", "Timeouts matter.", "Failed states are", "ERRORS happen",
         "Connection is what people need.",
     ],
 )  # fmt: skip

@@ -154,6 +154,7 @@ def test_one_object_is_one_row_when_it_has_the_columns(tmp_path):
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     path = write(tmp_path, "a.json", json.dumps({"messages": turns}))
     assert [row.data for row in read_rows(path, ["messages"])] == [{"messages": turns}]
+    assert [row.unread for row in read_rows(write(tmp_path, "c.json", '{"a": 1}'), ())] == [("a",)]
     path = write(tmp_path, "b.json", json.dumps({"n": 1, "data": [{"messages": turns}] * 2}))
     assert [row.data for row in read_rows(path, ["messages"])] == [{"messages": turns}] * 2
 
