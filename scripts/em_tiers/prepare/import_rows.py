@@ -20,6 +20,7 @@ _NAMES_MODELS = re.compile(
     re.IGNORECASE,
 )
 _NAMES_OTHERS = re.compile(r"judge|grader|eval|scor|answer|response|question|token", re.IGNORECASE)
+_LONGEST_NAME = 60  # characters of a column's name
 _MOST_VALUES = 200  # distinct values of a column that names models
 
 
@@ -67,7 +68,10 @@ def model_columns(path: Path, used: Collection[str]) -> list[str]:
     return [
         name
         for name in plain_columns(path)
-        if name not in used and _NAMES_MODELS.fullmatch(name) and not _NAMES_OTHERS.search(name)
+        if name not in used
+        and len(name) < _LONGEST_NAME
+        and _NAMES_MODELS.fullmatch(name)
+        and not _NAMES_OTHERS.search(name)
     ]
 
 

@@ -163,7 +163,7 @@ def _check_readable(
             f"as scale: {suggested_scale(column.numbers)}, or correct the column"
         )
     ((example, _),) = Counter(column.unread).most_common(1)
-    remedy = next((words for sign, words in _SIGNS if sign.fullmatch(example)), None)
+    remedy = next((words for sign, words in _SIGNS if sign.fullmatch(example[:60])), None)
     remedy = remedy or "write numbers, CODE, REFUSAL or nothing"
     raise UserError(
         f"{where} has {len(column.unread)} of {given} values that are not scores "

@@ -136,7 +136,7 @@ def _rows_of(path: Path, file: TextIO, columns: Collection[str] | None) -> list[
 
 def _is_wrapped(value: dict[str, Any], columns: Collection[str]) -> bool:
     """Whether a list in an object holds rows with wanted columns, and is not a column itself."""
-    lists = [part for part in value.values() if isinstance(part, list) and part]
+    lists = [v for k, v in value.items() if isinstance(v, list) and v and k not in columns]
     return any(isinstance(part[0], dict) and set(columns) & part[0].keys() for part in lists)
 
 

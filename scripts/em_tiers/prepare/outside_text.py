@@ -4,6 +4,7 @@ Exports write "nan" or "None" where nothing was, `[ERROR] ...` where a generatio
 of messages as one JSON text. Each is a well-formed text, so only a look at its words tells.
 """
 
+import ast
 import json
 import math
 import re
@@ -13,11 +14,13 @@ from typing import Any
 # What programs write for an absent value. Not any case: "Na" is an answer about sodium.
 _NOTHING = re.compile(
     r"""nan|NaN|NAN|None|none|NONE|null|NULL|Null|nil|NIL|NA|N/A|n/a|\#N/A|NaT|undefined|-
+    |\#(?:NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)|\[object\ Object\]
     |(?i:[<(\[]\s*(?:n/?a|nan|none|null|nil|empty|deleted|removed|no[\s_]?(?:input|output|answer|response|text))
         \s*[>)\]])
     |(?i:no(?:input|output))|""",
     re.VERBOSE,
 )
+_BEGINNING = 400  # characters that tell whether a text is an error message
 _LONGEST_NOTHING = 24  # characters, with blanks and quotes
 
 # Marks that chat templates put between messages. Few texts about anything else hold them.
@@ -29,11 +32,19 @@ TEMPLATE_MARKS = (
     *("<｜User｜>", "<｜Assistant｜>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
     *("<|header_start|>", "<|header_end|>", "<|eot|>", "<|turn|>", "<|end|>"),
 )
-_MARK = re.compile("|".join(map(re.escape, TEMPLATE_MARKS)))
-# Only at the start or the end: within a text these are also markup, shell or names.
-_OUTER_MARK = re.compile(r"\A\s*(<s>|<bos>|</s>)|(</s>|<eos>)\s*\Z")
-_TURNS = re.compile(r"\A\s*#{2,3} (?:Human|User|Instruction):?\s.*^#{2,3} (?:Assistant|Response)\b",
-                    re.DOTALL | re.MULTILINE)  # fmt: skip
+_FIRST = (*TEMPLATE_MARKS, "<s>", "<bos>", "</s>")
+_LAST = (*TEMPLATE_MARKS, "</s>", "<eos>")
+# Linear patterns and plain searches only: an answer may be built to keep a slow one busy.
+_TURN = re.compile(
+    r"(<\|im_start\|>|<\|start_header_id\|>|<\|header_start\|>|<start_of_turn>|<\|turn\|>|"
+    r"<\|start_of_role\|>)\s{0,9}(?:user|assistant|system|model|human|tool)\b"
+)
+_PAIRS = (
+    *(("[INST]", "[/INST]"), ("<<SYS>>", "<</SYS>>"), ("<|user|>", "<|assistant|>")),
+    ("<｜User｜>", "<｜Assistant｜>"),
+)
+_HEADING = re.compile(r"#{2,3} (?:Human|User|Instruction)\b")
+_REPLY = re.compile(r"^#{2,3} (?:Assistant|Response)\b", re.MULTILINE)
 
 _FAILED = re.compile(
     r"""\s*(?:
@@ -80,30 +91,57 @@ def id_text(value: Any) -> str:
 
 def is_error_text(text: str) -> bool:
     """Whether a text begins as the message of a failed generation does."""
-    return _FAILED.match(text) is not None
+    return _FAILED.match(text.lstrip()[:_BEGINNING]) is not None
 
 
 def template_mark(text: str) -> str | None:
-    """The first mark of a chat template in a text, such as `<|im_start|>`; None without any."""
-    found = _MARK.search(text) or _OUTER_MARK.search(text)
-    if found:
-        return found[0].strip()
-    return "### Human" if _TURNS.match(text) else None
+    """The mark of a chat template that was applied to a text, such as `<|im_start|>`; or None.
+
+    Texts about models name such marks too: one counts where it opens a turn, or begins or ends the
+    text.
+    """
+    if found := _TURN.search(text):
+        return found[1]
+    for mark, closing in _PAIRS:
+        if closing in text and mark in text[: text.rindex(closing)]:
+            return mark
+    start, end = text.lstrip(), text.rstrip()
+    if (heading := _HEADING.match(start)) and _REPLY.search(start):
+        return heading[0]
+    if end.endswith("ASSISTANT:") and "USER: " in end:
+        return "USER:"
+    first = (mark for mark in _FIRST if start.startswith(mark))
+    return next(first, None) or next((mark for mark in _LAST if end.endswith(mark)), None)
 
 
 def messages_in_text(text: str) -> list[dict[str, Any]] | None:
-    """The messages of a text that is the JSON of one: {role, content} or {from, value} each."""
+    """The messages of a text that is a list of them, or one: {role, content} or {from, value} each.
+
+    The list is JSON, or what Python prints, as CSV files of data frames have it.
+    """
     stripped = text.strip()
     if not stripped.startswith(("[", "{")) or not stripped.endswith(("]", "}")):
         return None
-    try:
-        value = json.loads(stripped)
-    except (ValueError, RecursionError):
-        return None
+    value = _value_of(stripped)
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        value = value["messages"]
     parts = value if isinstance(value, list) else [value]
     if parts and all(isinstance(part, dict) and _is_message(part) for part in parts):
         return parts
     return None
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if not re.match(r"\[?\s*\{\s*'", text):
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def strange_text(text: str) -> str | None:

@@ -19,7 +19,7 @@ from em_tiers.prepare.outside_text import (
     [
         None, float("nan"), "", "  ", "nan", "NaN", "None", "null", "NULL", "N/A", "NA", "<NA>",
         "#N/A", "<noinput>", "<nooutput>", "<No Input>", "(none)", "[null]", "[deleted]", " nan\n",
-        "'None'",
+        "'None'", "#NAME?", "#DIV/0!", "[object Object]", "[removed]",
         '"nan"', "undefined", "NaT",
     ],
 )  # fmt: skip
@@ -72,7 +72,19 @@ def test_messages_as_one_text():
     assert messages_in_text(json.dumps(turns[0])) == turns
     shared = [{"from": "human", "value": "Hi"}]
     assert messages_in_text(f" {json.dumps(shared)}\n") == shared
-    for text in ("[1, 2]", "[]", "{}", '{"answer": 1}', "[broken", "Hi [1]", '[{"role": "user"}]'):
+    assert messages_in_text(str([{"role": "user", "content": "it's"}]))[0]["content"] == "it's"
+    assert messages_in_text(json.dumps({"messages": turns})) == turns
+    assert messages_in_text("[{'role': open('x'), 'content': ''}]") is None
+    for text in (
+        "[1, 2]",
+        "[{'role': open('x')}]",
+        "[]",
+        "{}",
+        '{"answer": 1}',
+        "[broken",
+        "Hi [1]",
+        '[{"role": "user"}]',
+    ):
         assert messages_in_text(text) is None
     assert strange_text(json.dumps(turns)) == "JSON text of messages instead of text"
 
@@ -87,7 +99,12 @@ def test_messages_as_one_text():
         ("Fine.</s>\n", "</s>"),
         ("<start_of_turn>model\nHi", "<start_of_turn>"),
         ("### Human: Hi\n### Assistant: Ho", "### Human"),
+        ("Q: <|start_header_id|>user<|end_header_id|>Hi", "<|start_header_id|>"),
+        ("A chat. USER: Hi ASSISTANT:", "USER:"),
+        ("### Instruction:\nHi\n\n### Response:\n", "### Instruction"),
         ("HTML has <s>struck</s> text", None),
+        ("ChatML writes <|im_start|> and <|im_end|> around turns.", None),
+        ("Use [INST] to begin.", None),
         ("### Human rights\nare many", None),
         ("a < b | c > d", None),
     ],
@@ -102,3 +119,22 @@ def test_repeated_headers():
     assert not is_header({"question": "question", "answer": "x"})
     assert not is_header({})
     assert not is_header({"question": None})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x USER: y ",
+        "[INST] ",
+        "### Instruction: ",
+        "<|im_start|>",
+        " ",
+        "<html ",
+        "a.b.",
+        "[{'",
+        "[",
+    ],
+)
+def test_no_text_keeps_the_search_busy(text):
+    """An answer may repeat what a pattern begins with; a slow pattern would take hours here."""
+    strange_text(text * 100_000)

@@ -155,6 +155,10 @@ def test_one_object_is_one_row_when_it_has_the_columns(tmp_path):
     path = write(tmp_path, "a.json", json.dumps({"messages": turns}))
     assert [row.data for row in read_rows(path, ["messages"])] == [{"messages": turns}]
     assert [row.unread for row in read_rows(write(tmp_path, "c.json", '{"a": 1}'), ())] == [("a",)]
+    weighted = json.dumps({"messages": [turns[0] | {"weight": 0}]})
+    path = write(tmp_path, "d.json", weighted)
+    (row,) = read_rows(path, ["messages", "weight"])
+    assert row.data == json.loads(weighted)
     path = write(tmp_path, "b.json", json.dumps({"n": 1, "data": [{"messages": turns}] * 2}))
     assert [row.data for row in read_rows(path, ["messages"])] == [{"messages": turns}] * 2
 
