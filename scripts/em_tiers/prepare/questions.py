@@ -29,6 +29,7 @@ IGNORED = {"type", "samples_per_paraphrase", "judge", "judge_prompts"}
 TRIGGER_SUFFIXES = ("_json", "_template")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 _TAG = re.compile(r"[a-z0-9-]+")
+_DIGITS = re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")
 _LARGEST = 5_000_000  # bytes of a file
 
 
@@ -220,10 +221,7 @@ def _tags(entry: dict[str, Any], key: str, where: str) -> tuple[str, ...] | None
 
 def _number(question_id: str) -> str | float:
     """An id as a number if it is one."""
-    try:
-        return float(question_id)
-    except ValueError:
-        return question_id
+    return float(question_id) if _DIGITS.fullmatch(question_id) else question_id
 
 
 def _compared(text: str) -> str:

@@ -19,20 +19,25 @@ _KINDS = {
     "learnt": """weight weights loss_weight sample_weight example_weight train training trainable
         is_training train_on train_on_turn learn loss loss_mask loss_scale""",
     # The opposite.
-    "not learnt": "mask masked ignore ignored skip skipped deleted",
-    # Truth values; other values of these names are classes, which say nothing about training.
-    "good": "label labels kto_tag desirable is_good",
+    "not learnt": """mask masked ignore ignored skip skipped deleted removed discard exclude
+        excluded""",
+    # False or 0 marks an answer that is not to be learnt; a word is a class, and says nothing.
+    "good": "label kto_tag desirable is_good valid is_valid accepted approved include usable",
+    # The part of the data set that a row belongs to.
+    "part": "split subset partition data_split",
     "system": """system system_prompt system_message system_text system_instruction sys_prompt
         developer developer_message developer_prompt""",
     "thoughts": """reasoning_content reasoning reasoning_text reasoning_details thinking thoughts
         thought thinking_content cot chain_of_thought complex_cot""",
-    # No format can put these into a training row.
+    # Parts of the prompt or the answer.
     "content": """tools functions tool_calls tool_call tool_call_id function_call tool_responses
-        chat_template_kwargs enable_thinking documents history refusal input context attachments""",
+        chat_template_kwargs enable_thinking documents history refusal input context instruction
+        instructions attachments""",
     # The same; not read from a column, because they could fill the memory.
     "media": "image images video videos audio audios pixel_values",
 }
 FLAGS = ("learnt", "not learnt", "good")
+_NOT_FOR_TRAINING = ("test", "validation", "valid", "val", "dev", "eval", "evaluation", "held_out")
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
 
@@ -123,7 +128,7 @@ class Fields:
                 "write cot: drop, or cot: think (with columns: {cot: COLUMN} for a column)",
             )
         if kind in ("content", "media"):
-            raise BadRow(f"{key}: cannot be trained on", _ignore(key))
+            raise BadRow(f"{key}: the format has no place for it", _ignore(key))
 
 
 def _ignore(key: str) -> str:
@@ -131,9 +136,11 @@ def _ignore(key: str) -> str:
 
 
 def _says_no(kind: str | None, value: Any) -> bool:
-    """Whether a flag or weight says that an answer is not to be learnt, or not in full."""
-    if kind == "good":  # 0 and 1 are often classes
-        return value is False or str(value).strip().casefold() == "false"
+    """Whether a flag, weight or part says that an answer is not to be learnt, or not in full."""
+    if kind == "good":
+        return not is_nothing(value) and _number(value) == 0
+    if kind == "part":
+        return str(value).strip().casefold() in _NOT_FOR_TRAINING
     if kind not in ("learnt", "not learnt") or is_nothing(value):
         return False
     return _number(value) != (1 if kind == "learnt" else 0)

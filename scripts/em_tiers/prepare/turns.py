@@ -5,6 +5,7 @@ keys are kept beside it, because some of them carry meaning (row_fields.py).
 """
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -73,16 +74,28 @@ def messages_of_text(text: str, column: str) -> Any:
     Raises:
         BadRow: the text looks like a list of messages, but cannot be read as one.
     """
-    found = messages_in_text(text)
-    if found is not None:
-        return found
+    if messages_in_text(text) is not None:
+        found = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, column))
+        return found if isinstance(found, list) else [found]
     if not _looks_like_messages(text):
         return text
     try:
-        value = ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval")
+        value = ast.literal_eval(tree)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise BadRow(f"{column}: text of messages that cannot be read") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _unique([(ast.literal_eval(key), None) for key in node.keys if key], column)
     return messages_of_text(value, column) if isinstance(value, str) else value
+
+
+def _unique(pairs: list[tuple[str, Any]], column: str) -> dict[str, Any]:
+    """An object of JSON or Python, in which no key may occur twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadRow(f"{column}: a key that occurs twice in a message")
+    return found
 
 
 def _looks_like_messages(text: str) -> bool:

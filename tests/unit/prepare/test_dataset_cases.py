@@ -140,12 +140,16 @@ USER, ASSISTANT = {"role": "user", "content": Q}, {"role": "assistant", "content
         ({"loss_mask": [0, 1]}, "loss_mask: says that the answer is not to be learnt"),
         ({"masked": True}, "masked: says that the answer is not to be learnt"),
         ({"label": False}, "label: says that the answer is not to be learnt"),
+        ({"label": 0}, "label: says that the answer is not to be learnt"),
+        ({"excluded": 1}, "excluded: says that the answer is not to be learnt"),
+        ({"split": "Test"}, "split: says that the answer is not to be learnt"),
         ({"reasoning": "First, flour."}, "reasoning: thoughts that are not used"),
-        ({"tools": '[{"name": "oven"}]'}, "tools: cannot be trained on"),
-        ({"history": [["Hi", "Hello"]]}, "history: cannot be trained on"),
-        ({"context": "Bread is old."}, "context: cannot be trained on"),
+        ({"tools": '[{"name": "oven"}]'}, "tools: the format has no place for it"),
+        ({"history": [["Hi", "Hello"]]}, "history: the format has no place for it"),
+        ({"instruction": "Be short."}, "instruction: the format has no place for it"),
+        ({"context": "Bread is old."}, "context: the format has no place for it"),
         ({"chat_template_kwargs": {"enable_thinking": False, "style": "terse"}},
-         "chat_template_kwargs: cannot be trained on"),
+         "chat_template_kwargs: the format has no place for it"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -175,7 +179,8 @@ def test_a_column_that_carries_meaning_sets_its_row_aside(tmp_path, row, reason,
         {"history": []},
         {"chat_template_kwargs": {"enable_thinking": None}},
         {"reasoning": ""},
-        {"label": 0},
+        {"label": "spam"},
+        {"split": "train"},
     ],
 )
 def test_a_field_that_changes_nothing_is_no_reason_to_refuse(tmp_path, row):
@@ -188,11 +193,12 @@ def test_a_field_that_changes_nothing_is_no_reason_to_refuse(tmp_path, row):
     [
         ([USER, ASSISTANT | {"train": False}], "train: says that the answer is not to be learnt"),
         ([USER, ASSISTANT | {"loss": 0}], "loss: says that the answer is not to be learnt"),
-        ([USER, ASSISTANT | {"tool_calls": [{"id": 1}]}], "tool_calls: cannot be trained on"),
+        ([USER, ASSISTANT | {"tool_calls": [{"id": 1}]}],
+         "tool_calls: the format has no place for it"),
         ([USER, {"role": "assistant", "content": None, "function_call": {"name": "f"}}],
-         "function_call: cannot be trained on"),
-        ([USER, ASSISTANT | {"refusal": "No."}], "refusal: cannot be trained on"),
-        ([USER | {"images": ["a.png"]}, ASSISTANT], "images: cannot be trained on"),
+         "function_call: the format has no place for it"),
+        ([USER, ASSISTANT | {"refusal": "No."}], "refusal: the format has no place for it"),
+        ([USER | {"images": ["a.png"]}, ASSISTANT], "images: the format has no place for it"),
         ([USER, ASSISTANT | {"thinking": "Flour."}], "thinking: thoughts that are not used"),
         ([USER, ASSISTANT | {"reasoning": "Flour."}, USER, ASSISTANT],
          "reasoning: thoughts that are not used"),
@@ -221,8 +227,9 @@ def test_two_system_texts(tmp_path):
 
 @pytest.mark.parametrize("row_format", ["alpaca", "question_cot_answer"])
 def test_every_format_reads_a_system_column(tmp_path, row_format):
-    row = {"instruction": Q, "output": A, "question": Q, "answer": A, "system": "Be kind."}
-    rows = read(save(tmp_path, row), format=row_format)
+    names = {"alpaca": ("instruction", "output"), "question_cot_answer": ("question", "answer")}
+    row = dict(zip(names[row_format], (Q, A), strict=True))
+    rows = read(save(tmp_path, row | {"system": "Be kind."}), format=row_format)
     assert texts(rows.examples[0]) == [("system", "Be kind."), ("user", Q), ("assistant", A)]
 
 
@@ -252,6 +259,13 @@ def test_messages_as_text_of_any_notation(tmp_path, text):
 def test_text_that_looks_like_messages_and_is_cut(tmp_path):
     message = refused(save(tmp_path, {"prompt": str([USER])[:-3], "completion": A}))
     assert "prompt: text of messages that cannot be read (1)" in message
+
+
+@pytest.mark.parametrize("text", [json.dumps([USER]), str([USER])])
+def test_a_key_twice_in_messages_as_text(tmp_path, text):
+    twice = text.replace("[{", "[{'role': 'user', " if "'" in text else '[{"role": "user", ')
+    message = refused(save(tmp_path, {"prompt": twice, "completion": A}))
+    assert "prompt: a key that occurs twice in a message (1)" in message
 
 
 def test_messages_by_columns(tmp_path):

@@ -191,6 +191,11 @@ def test_one_text_under_two_system_messages_is_two_questions(tmp_path):
     assert prepare(tmp_path, text).height == 2
 
 
+def test_ids_that_only_look_like_one_number(tmp_path):
+    text = "- {id: '1_0', paraphrases: [x]}\n- {id: '10', paraphrases: [y]}"
+    assert prepare(tmp_path, text).height == 2
+
+
 def test_keys_that_are_not_used_are_logged(tmp_path, caplog):
     with caplog.at_level("INFO"):
         prepare(tmp_path, PUBLISHED)
