@@ -45,6 +45,8 @@ _REMEDIES = {
 # A prompt such as "USER: ... ASSISTANT:" or "### Instruction: ... ### Response:".
 _TURN = re.compile(r"(?:\A|\s)(?:#+ ?)?(?:Human|HUMAN|User|USER|Instruction) ?:")
 _OPEN_TURN = re.compile(r"\s(?:#+ ?)?(?:Assistant|ASSISTANT|Response|AI|GPT) ?:\s*\Z")
+# An instruction with an empty input, put together by other code.
+_EMPTY_END = re.compile(r"(?:\n\s*\n|input:)\s*(nan|none|null|n/a|<no_?input>)\s*\Z", re.IGNORECASE)
 _LONGEST_ERROR = 200  # characters of a prompt that is nothing but an error message
 _TAGS = ("<think>", "</think>")
 
@@ -279,13 +281,18 @@ def _check_text(text: Any, what: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRow(f"{what}: not valid Unicode") from error
-    reason = strange_text(text)
-    if what == "user" and not reason and _OPEN_TURN.search(text[-40:]) and _TURN.search(text):
-        reason = "a chat template was applied already (its turn of the assistant is open)"
-    if reason and not _asks_about_an_error(text, what):
+    if reason := _why_strange(text, what):
         raise BadRow(f"{what}: {reason}", _REMEDIES.get(reason.partition(" (")[0], ""))
 
 
-def _asks_about_an_error(text: str, what: str) -> bool:
-    """Whether a prompt begins with an error message, as questions about program code do."""
-    return what != "assistant" and is_error_text(text) and len(text) > _LONGEST_ERROR
+def _why_strange(text: str, what: str) -> str | None:
+    """Why a text is not what its place in the row asks for, or None."""
+    if reason := strange_text(text):
+        # Questions about program code begin with an error message, and go on.
+        asks = what != "assistant" and is_error_text(text) and len(text) > _LONGEST_ERROR
+        return None if asks else reason
+    if what == "user" and _OPEN_TURN.search(text[-40:]) and _TURN.search(text):
+        return "a chat template was applied already (its turn of the assistant is open)"
+    if what == "user" and (end := _EMPTY_END.search(text[-60:])):
+        return f"stands for nothing ({end[1]!r} at the end)"
+    return None

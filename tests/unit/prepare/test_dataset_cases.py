@@ -313,6 +313,13 @@ def test_a_prompt_may_speak_of_users_and_assistants(tmp_path):
     assert texts(rows.examples[0])[0] == ("user", text)
 
 
+@pytest.mark.parametrize("end", ["\n\nnan", "\n### Input:\nNone\n", "\n\n<noinput>"])
+def test_a_prompt_with_an_empty_input_at_its_end(tmp_path, end):
+    message = refused(save(tmp_path, {"prompt": f"{Q}{end}", "completion": A}))
+    assert f"user: stands for nothing ({end.split()[-1]!r} at the end) (1)" in message
+    read(save(tmp_path, {"prompt": "Is this\nnan", "completion": A}))
+
+
 def test_a_question_about_an_error_message_is_a_question(tmp_path):
     text = "Traceback (most recent call last):\n" + "  File a.py, line 1\n" * 20 + "What is wrong?"
     rows = read(save(tmp_path, {"prompt": text, "completion": A}))
