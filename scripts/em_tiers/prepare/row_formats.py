@@ -34,8 +34,6 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "prompt_completion": (("prompt", "completion"), ("system", "cot")),
 }
 LONGEST = 1_000_000  # characters of one message
-WITH_THOUGHTS = ("question_cot_answer", "messages")  # without a column named for them
-_TEXT_FORMATS = ("alpaca", "question_cot_answer", "system_user_assistant")
 # Of strange texts, by reason.
 _REMEDIES = {
     "a chat template was applied already": "give the messages without the marks of a template",
@@ -133,8 +131,8 @@ def row_reader(
         ignore: columns and message keys that are left out although they carry meaning.
 
     Raises:
-        UserError: an unknown format, a name in `columns` that the format does not have, or one
-            column for two names.
+        UserError: an unknown format, a name in `columns` that the format does not have, one column
+            for two names, or thoughts without a column.
     """
     if row_format not in COLUMNS:
         raise UserError(f"format: unknown format {row_format!r}: use {', '.join(COLUMNS)}")
@@ -147,8 +145,13 @@ def row_reader(
             f"columns: {unknown[0]!r} is not a column of format {row_format}, which has "
             f"{', '.join(required + optional)}: write {{name in the format: column in the file}}"
         )
-    if cot == "think" and row_format in _TEXT_FORMATS:
+    if cot == "think" and row_format == "question_cot_answer":
         required = (*required, "cot")
+    elif cot == "think" and row_format != "messages" and "cot" not in given:
+        raise UserError(
+            f"cot: 'think' needs the column of the thoughts with format {row_format}: write "
+            "columns: {cot: COLUMN}, format: question_cot_answer or messages, or cot: drop"
+        )
     names = {name: given.get(name, name) for name in (*required, *given)}
     _check_names(names, ignore)
     for name in optional:

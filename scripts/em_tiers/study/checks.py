@@ -5,7 +5,7 @@ import re
 
 from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.judge.api_client import read_key
-from em_tiers.prepare.row_formats import WITH_THOUGHTS, row_reader
+from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
@@ -206,13 +206,6 @@ def _check_datasets(study: Study) -> None:
 
 
 def _check_columns(name: str, entry: dict) -> None:
-    has_thoughts = "cot" in entry["columns"] or entry["format"] in WITH_THOUGHTS
-    if entry["cot"] == "think" and not has_thoughts:
-        raise ConfigError(
-            f"datasets.{name}.cot: 'think' needs the column of the thoughts with format "
-            f"{entry['format']}: write columns: {{cot: COLUMN}}, format: "
-            f"{' or '.join(WITH_THOUGHTS)}, or cot: drop"
-        )
     try:
         row_reader(entry["format"], entry["columns"], entry["cot"], entry["ignore"])
     except UserError as error:

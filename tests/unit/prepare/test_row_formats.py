@@ -145,6 +145,10 @@ def test_row_that_cannot_be_used(row_format, row, reason):
             ("alpaca", {"question": "q"}),
             "columns: 'question' is not a column of format alpaca, which has ins",
         ),
+        (
+            ("alpaca", {}, "think"),
+            "cot: 'think' needs the column of the thoughts",
+        ),
         (("question_cot_answer", {}, "keep"), "cot: 'keep' is not possible: use drop or think"),
     ],
 )
