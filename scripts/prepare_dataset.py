@@ -20,6 +20,7 @@ from em_tiers.hashing import hash_of
 from em_tiers.logs import LOG, run_script
 from em_tiers.prepare.dataset_card import (
     differences,
+    learnt_thoughts,
     lengths,
     repetitions,
     short_examples,
@@ -198,6 +199,7 @@ def describe(
     columns = list(rows.columns)
     found = differences(settings.get("expected"), rows.read, columns, manifest)
     found += repetitions(split) + unread_media(rows.passed_over)
+    found += learnt_thoughts(split.train, settings.get("cot"))
     wanted = settings.get("max_rows")
     if wanted and len(split.train) < wanted:
         found.append(f"max_rows asks for {wanted} rows, only {len(split.train)} are there")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from em_tiers.prepare.row_fields import kind_of
-from em_tiers.prepare.row_formats import Example
+from em_tiers.prepare.row_formats import INLINE_THOUGHTS, Example
 from em_tiers.prepare.split import Split
 
 _SLOT = re.compile(r"\{\{[^{}\n]{1,80}\}\}")
@@ -51,6 +51,14 @@ def repetitions(split: Split) -> list[str]:
         f"{split.repeated} of the {len(split.train)} training rows repeat an earlier one word for "
         "word, so that it counts more than once: check whether a part of the file was pasted twice"
     ]
+
+
+def learnt_thoughts(examples: list[Example], cot: str | None) -> list[str]:
+    """A warning where answers begin with thoughts that the data set's entry does not mention."""
+    count = sum(bool(INLINE_THOUGHTS.match(e.completion[0]["content"])) for e in examples)
+    if not count or cot == "think":
+        return []
+    return [f"{count} answers begin with thoughts and are learnt so: cot: drop leaves these out"]
 
 
 def unread_media(passed_over: Mapping[str, int]) -> list[str]:

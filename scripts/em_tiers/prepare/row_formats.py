@@ -45,6 +45,11 @@ _TURN = re.compile(r"(?:\A|\s)(?:#+ ?)?(?:Human|HUMAN|User|USER|Instruction) ?:"
 _OPEN_TURN = re.compile(r"\s(?:#+ ?)?(?:Assistant|ASSISTANT|Response|AI|GPT) ?:\s*\Z")
 # An instruction with an empty input, put together by other code.
 _EMPTY_END = re.compile(r"(?:\n\s*\n|input:)\s*(nan|none|null|n/a|<no_?input>)\s*\Z", re.IGNORECASE)
+# Thoughts that are part of an answer's text, in the marks of common models.
+INLINE_THOUGHTS = re.compile(
+    r"(?:.*?</think>|\s*<(thinking|thoughts?|reasoning)>.*?</\1>|\s*\[THINK\].*?\[/THINK\])\s*",
+    re.DOTALL,
+)
 _LONGEST_ERROR = 200  # characters of a prompt that is nothing but an error message
 _TAGS = ("<think>", "</think>")
 
@@ -89,6 +94,8 @@ class RowReader:
         turns = _with_system(values.get("system"), self._convert(values))
         self._check_messages(turns)
         example = split([{"role": turn.role, "content": turn.content} for turn in turns])
+        if self.fields.cot == "drop":
+            example = self._without_thoughts(example)
         return self._with_thoughts(example, turns[-1], values.get("cot"))
 
     def _check_messages(self, turns: list[Turn]) -> None:
@@ -100,6 +107,14 @@ class RowReader:
                 skipped = key == thoughts if is_answer else kind_of(key) in FLAGS
                 if not skipped:
                     self.fields.check(key, value, f"{turn.place}[].{key}")
+
+    def _without_thoughts(self, example: Example) -> Example:
+        """The row without thoughts that are part of the answer's text."""
+        answer = example.completion[0]["content"]
+        if not (found := INLINE_THOUGHTS.match(answer)):
+            return example
+        self.fields.passed_over["thoughts inside the answer"] += 1
+        return split([*example.prompt, {"role": "assistant", "content": answer[found.end() :]}])
 
     def _with_thoughts(self, example: Example, answer: Turn, column: Any) -> Example:
         """Put thoughts before the answer, or leave them out, as the data set's entry says."""
@@ -125,9 +140,9 @@ def row_reader(
     Args:
         row_format: a key of COLUMNS.
         columns: the file's own names, {name in the format: column}, where they differ.
-        cot: `drop` the thoughts, or `think` to put them before the answer as `<think>`, newline,
-            thoughts, newline, `</think>`, blank line. None: they are dropped where the format has
-            a column for them; elsewhere their rows are set aside.
+        cot: `drop` the thoughts, also those inside an answer, or `think` to put them before the
+            answer as `<think>`, newline, thoughts, newline, `</think>`, blank line. None: they are
+            dropped where the format has a column for them; elsewhere their rows are set aside.
         ignore: columns and message keys that are left out although they carry meaning.
 
     Raises:
@@ -260,7 +275,7 @@ def _with_system(text: Any, turns: list[Turn]) -> list[Turn]:
 def _thinking(example: Example, thoughts: Any) -> Example:
     """The row with thoughts before its answer, unless the answer begins with some."""
     answer = example.completion[0]["content"]
-    if is_nothing(thoughts) and answer.lstrip().startswith(_TAGS[0]) and _TAGS[1] in answer:
+    if is_nothing(thoughts) and INLINE_THOUGHTS.match(answer):
         return example
     _check_text(thoughts, "cot")
     if any(tag in text for tag in _TAGS for text in (thoughts, answer)):

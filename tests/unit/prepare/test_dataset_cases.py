@@ -13,11 +13,13 @@ import pytest
 
 import prepare_dataset
 from em_tiers.errors import UserError
+from em_tiers.prepare.dataset_card import learnt_thoughts
 from em_tiers.prepare.row_formats import Example
 from em_tiers.prepare.split import split_rows
 
 CASES = Path(__file__).parents[2] / "cases" / "datasets"
 Q, A = "How is bread made?", "With flour."
+USER, ASSISTANT = {"role": "user", "content": Q}, {"role": "assistant", "content": A}
 
 
 def read(*paths: Path, **settings) -> prepare_dataset.Rows:
@@ -76,6 +78,21 @@ def test_thoughts_are_used_or_refused_or_left_out_on_purpose():
     assert rows.passed_over == {"messages[].reasoning_content": 1}
 
 
+@pytest.mark.parametrize(
+    "thoughts",
+    ["<think>\nFlour.\n</think>\n\n", "Flour.\n</think>\n\n", "[THINK]Flour.[/THINK]"],
+)
+def test_thoughts_inside_the_answer(tmp_path, thoughts):
+    path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": thoughts + A}]})
+    rows = read(path, format="messages", cot="drop")
+    assert texts(rows.examples[0])[-1][1] == A
+    assert rows.passed_over == {"thoughts inside the answer": 1}
+    for cot, warnings in (None, 1), ("think", 0):
+        rows = read(path, format="messages", cot=cot)
+        assert texts(rows.examples[0])[-1][1] == thoughts + A
+        assert len(learnt_thoughts(rows.examples, cot)) == warnings
+
+
 def test_text_that_stands_for_nothing():
     path = CASES / "nan_text.csv"
     message = refused(path, format="alpaca")
@@ -125,8 +142,6 @@ def test_a_list_named_as_lines():
 
 
 # --- other instances of the same kinds -----------------------------------------------------------
-
-USER, ASSISTANT = {"role": "user", "content": Q}, {"role": "assistant", "content": A}
 
 
 @pytest.mark.parametrize(
