@@ -60,7 +60,7 @@ def choose_question_file(globs: list[str], names: list[str]) -> list[str]:
     if len(chosen) != 1:
         raise UserError(
             f"question set: {len(chosen)} YAML files ({', '.join(sorted(chosen)[:6]) or 'none'}): "
-            "a question set is one file; name it under source.files"
+            "a question set is one YAML file: name it under source.files, or give its source.path"
         )
     return chosen
 
