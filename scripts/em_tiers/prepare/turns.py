@@ -83,11 +83,20 @@ def messages_of_text(text: str, column: str) -> Any:
         tree = ast.parse(text.strip(), mode="eval")
         value = ast.literal_eval(tree)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        if text.lstrip().startswith("{"):  # JSON or code of another kind
+            return text
         raise BadRow(f"{column}: text of messages that cannot be read") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             _unique([(ast.literal_eval(key), None) for key in node.keys if key], column)
-    return messages_of_text(value, column) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return messages_of_text(value, column)
+    parts = value if isinstance(value, list) else [value]
+    return parts if all(_is_message(part) for part in parts) else text
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and any(value.keys() >= set(names) for names in _NOTATIONS)
 
 
 def _unique(pairs: list[tuple[str, Any]], column: str) -> dict[str, Any]:

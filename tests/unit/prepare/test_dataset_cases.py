@@ -283,6 +283,18 @@ def test_a_key_twice_in_messages_as_text(tmp_path, text):
     assert "prompt: a key that occurs twice in a message (1)" in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"steps": [{"role": "cook", "content": true}]}',
+        "{'role': x, 'content': y}",
+    ],
+)
+def test_answers_in_json_are_texts(tmp_path, text):
+    rows = read(save(tmp_path, {"prompt": Q, "completion": text}), max_bad_share=0)
+    assert texts(rows.examples[0])[-1] == ("assistant", text)
+
+
 def test_messages_by_columns(tmp_path):
     """A list of structs as some versions of the datasets library store it."""
     row = {"role": ["user", "assistant"], "content": [Q, A]}
