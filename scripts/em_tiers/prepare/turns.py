@@ -74,25 +74,40 @@ def messages_of_text(text: str, column: str) -> Any:
     Raises:
         BadRow: the text looks like a list of messages, but cannot be read as one.
     """
-    if messages_in_text(text) is not None:
-        found = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, column))
-        return found if isinstance(found, list) else [found]
-    if not _looks_like_messages(text):
+    found = messages_in_text(text)
+    if found is None and not _looks_like_messages(text):
         return text
+    if found is None:
+        try:
+            found = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+            if text.lstrip().startswith("{"):  # JSON or code of another kind
+                return text
+            raise BadRow(f"{column}: text of messages that cannot be read") from error
+    if isinstance(found, str):
+        return messages_of_text(found, column)
+    parts = found if isinstance(found, list) else [found]
+    if not all(_is_message(part) for part in parts):
+        return text
+    _check_keys(text.strip(), column)
+    return parts
+
+
+def _check_keys(text: str, column: str) -> None:
+    """Refuse a key that occurs twice in an object, of which the last would win unseen."""
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-        value = ast.literal_eval(tree)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        if text.lstrip().startswith("{"):  # JSON or code of another kind
-            return text
-        raise BadRow(f"{column}: text of messages that cannot be read") from error
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Dict):
-            _unique([(ast.literal_eval(key), None) for key in node.keys if key], column)
-    if isinstance(value, str):
-        return messages_of_text(value, column)
-    parts = value if isinstance(value, list) else [value]
-    return parts if all(_is_message(part) for part in parts) else text
+        json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, column))
+    except (ValueError, RecursionError):
+        for node in ast.walk(ast.parse(text, mode="eval")):
+            if isinstance(node, ast.Dict):
+                _unique([(ast.literal_eval(key), None) for key in node.keys if key], column)
+
+
+def _unique(pairs: list[tuple[str, Any]], column: str) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadRow(f"{column}: a key that occurs twice in a message")
+    return found
 
 
 def _is_message(value: Any) -> bool:
