@@ -143,7 +143,7 @@ def test_thinking_none_is_refused_for_every_template_that_makes_a_model_think(lo
     check_thinking(tokenizer, "on")
 
 
-@pytest.mark.parametrize("published", ["qwen2_5", "llama3_2", "phi3_5", "deepseekv3"])
+@pytest.mark.parametrize("published", ["qwen2_5", "llama3_2", "phi3_5", "qwen3_instruct_2507"])
 def test_thinking_none_is_right_for_a_template_without_a_switch(load, published):
     check_thinking(load("qwen2.5", _template(published)), "none")
 
