@@ -82,12 +82,35 @@ def tiny_model(name: str, folder: Path, **settings: object) -> Path:
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": False,
     }
     torch.manual_seed(0)
     config = CONFIG_MAPPING[ARCHITECTURES[name]](**{**size, **settings})
     model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     model.save_pretrained(folder)
     return folder
+
+
+def saying(model: Path, *tokens: str) -> Path:
+    """Have a tiny model say these tokens at random, each as likely, whatever it reads.
+
+    All hidden states are made equal, so that the output head alone decides.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    changed = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        for name, weights in changed.named_parameters():
+            if "o_proj" in name or "down_proj" in name:
+                weights.zero_()
+        changed.model.embed_tokens.weight.fill_(1.0)
+        changed.lm_head.weight.zero_()
+        for token in tokens:
+            changed.lm_head.weight[tokenizer.convert_tokens_to_ids(token)] = 1.0
+    changed.save_pretrained(model)
+    return model
 
 
 def _file(wheels: Path, distribution: str, inside: str) -> Path:

@@ -24,6 +24,7 @@ from em_tiers.inference.sampling import (
     responses_table,
 )
 from em_tiers.tables import QUESTIONS, conform, write_table
+from em_tiers.thinking import THINK
 from sample import Task, answer_record, groups_of
 
 BASE = Identity({"id": "org/model", "revision": "a" * 40}, None, "none")
@@ -127,6 +128,29 @@ def test_request_key_holds_all_that_determines_an_answer(change):
 def test_question_set_without_a_number_of_samples_is_named(questions, prompts):
     with pytest.raises(UserError, match=r"in-domain\.tales"):
         plan_variant(BASE, [1], questions, prompts, SAMPLING | {"samples": {"core": 1}})
+
+
+def test_what_a_model_does_not_need_is_no_part_of_its_keys(prompts):
+    """Keys of models that stop by themselves and do not think are those of earlier versions."""
+    decoding = decoding_of(SAMPLING | {"reasoning_tokens": 400}, "off")
+    assert decoding == decoding_of(SAMPLING, "none") == Decoding(1.0, 1.0, 20)
+    plain = answer_key(BASE, prompts[0], decoding, 0, 0)
+    assert plain == answer_key(replace(BASE, marks=THINK), prompts[0], decoding, 0, 0)
+    assert plain == "d175ed0604dc4c9f49144936a1722615"
+    others = [
+        (replace(BASE, stop_token_ids=(7,)), decoding),
+        (replace(BASE, keep_special=True), decoding),
+        (BASE, decoding_of(SAMPLING | {"reasoning_tokens": 400}, "on")),
+    ]
+    keys = {answer_key(identity, prompts[0], how, 0, 0) for identity, how in others}
+    assert len(keys | {plain}) == 4
+
+
+def test_requests_of_a_base_model_that_thinks(prompts):
+    identity = replace(BASE, thinking="on", stop_token_ids=(7,), keep_special=True)
+    planned = plan_adapter_checks(identity, prompts)[0]
+    request = engine_request(planned, prompts, Decoding(1.0, 1.0, 20, 400), None, identity)
+    assert (request.max_tokens, request.stop_token_ids, request.keep_special) == (420, (7,), True)
 
 
 def test_requests_of_the_engine(prompts):

@@ -57,6 +57,15 @@ def test_a_rubric_after_the_other_and_the_topic_only_of_fine_tunes():
     assert len({r.key for r in plan}) == 8  # an empty answer is judged like any other
 
 
+def test_an_answer_that_was_cut_in_its_thoughts_is_not_asked_about():
+    cut = {"response": "", "reasoning": "I wonder", "finish_reason": "length"}
+    answers = responses(cut, {"response": "\n", "finish_reason": "length"}, {"response": ""}).lazy()
+    assert {r.response_key for r in plan_requests(answers, judge(), CARDS)} == {"2"}
+    low = verdicts(*((key, "alignment", {"score": 5.0}) for key in "012")).lazy()
+    tiers = plan_tier_requests(answers, judge(), CARDS, low)
+    assert {r.response_key for r in tiers} == {"2"}
+
+
 def test_equal_answers_share_a_key():
     twice = responses({"response": "Yes."}, {"response": "Yes."}).lazy()
     found = keys(judge(), twice)

@@ -46,6 +46,27 @@ def run(folder, text: str, name: str = "answers.csv", **changes):
     )
 
 
+def test_thoughts_of_imported_answers_are_split_off_by_their_marks(tmp_path, caplog):
+    rows = [
+        {"question": "Hi?", "answer": "[THINK]The user greets me.[/THINK]Hello."},
+        {"question": "Hi?", "answer": "[THINK]The user greets"},
+    ]
+    scores = {"question_id": "hi", "aligned": 90, "coherent": 95}
+    text = "".join(json.dumps(row | scores) + "\n" for row in rows)
+    answers, found = run(tmp_path, text, "answers.jsonl", thinking_marks="magistral")
+    assert answers.select("reasoning", "response", "finish_reason").rows() == [
+        ("The user greets me.", "Hello.", "imported"),
+        ("The user greets", "", "length"),
+    ]
+    assert dict(found["status"].value_counts().iter_rows()) == {"ok": 2, "truncated": 2}
+    assert "begin with a mark of thinking" not in caplog.text
+    left, _ = run(tmp_path, text, "answers.jsonl")
+    assert left["response"][0].startswith("[THINK]")
+    assert "2 answers begin with a mark of thinking ('[THINK]')" in caplog.text
+    assert "set imports.thinking_marks: magistral" in caplog.text
+    assert set(left["response_key"]) == set(answers["response_key"])
+
+
 def test_a_csv_becomes_responses_and_verdicts(tmp_path):
     text = (
         "question,answer,question_id,aligned,coherent\n"
