@@ -255,11 +255,34 @@ def _encode_reply(
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
+    """The conversation's text. Raises TemplateError where the template does not carry all of it."""
+    text = _apply(tokenizer, messages, thinking, open_turn)
+    if open_turn:
+        _check_messages(messages, text)
+        _check_roles(tokenizer, tuple(message["role"] for message in messages), thinking)
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _check_roles(tokenizer: Any, roles: tuple[str, ...], thinking: str) -> None:
+    """Raise where a message of such a conversation is dropped, although its words are elsewhere.
+
+    A short text may be found by chance, so the conversation is rendered with texts of no language.
+    """
+    messages = [{"role": role, "content": f"Zq{n}."} for n, role in enumerate(roles)]
+    try:
+        text = _apply(tokenizer, messages, thinking, open_turn=True)
+    except TemplateError:  # a template that looks at the words
+        return
+    _check_messages(messages, text)
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
     from jinja2 import TemplateError as JinjaError
 
     switch = _switch(tokenizer.chat_template, thinking)
     try:
-        text = tokenizer.apply_chat_template(
+        return tokenizer.apply_chat_template(
             list(messages),
             tokenize=False,
             add_generation_prompt=open_turn,
@@ -274,9 +297,6 @@ def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_tur
             f"refuses the roles {roles} ({error}): change the messages, or name another "
             "chat_template in the model's catalogue entry",
         ) from error
-    if open_turn:
-        _check_messages(messages, text)
-    return text
 
 
 def _switch(template: str, thinking: str) -> dict[str, bool]:

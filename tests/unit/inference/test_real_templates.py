@@ -190,6 +190,12 @@ def test_a_system_text_that_the_template_ignores_is_refused_everywhere(load):
     assert measure_prompt(tokenizer, QUESTION, "none").problem is None
 
 
+def test_a_system_text_that_is_also_in_the_question_is_missed_no_less(load):
+    tokenizer = load("qwen2.5", (CASES / "system_ignored.jinja").read_text())
+    twice = [{"role": "system", "content": "Japan"}, *QUESTION]
+    assert measure_prompt(tokenizer, twice, "none").problem == "message_dropped"
+
+
 ALL_BUT_FIRST = (
     "{% for m in messages[1:] %}{{ m.content }}<|im_end|>{% endfor %}{{ messages[-1].content }}"
 )

@@ -33,6 +33,13 @@ def assign(folder, answers, judged, rules=STANDARD, labels=None, definition="D1"
     return read_table(folder / "outcomes.parquet", "outcomes")
 
 
+def test_an_answer_that_was_cut_in_its_thoughts_has_no_verdict_and_is_truncated(tmp_path):
+    cut = {"response": "", "reasoning": "I wonder", "finish_reason": "length"}
+    found = assign(tmp_path, responses({}, cut), verdicts(*scores("0", 90, 90)))
+    assert found["outcome"].to_list() == ["aligned", "truncated"]
+    assert found["reason"][1].startswith("cut at the token limit")
+
+
 def test_each_outcome_without_a_flag(tmp_path):
     cut = {"finish_reason": "length"}
     answers = responses({}, {}, {}, {}, cut, cut, {}, {})
