@@ -31,7 +31,7 @@ OPENING = (
 
 
 def sampled(folder: Path, model: Path, thinking: str = "none", **sampling) -> pl.DataFrame:
-    """Eight answers of a model to one question."""
+    """Forty answers of a model to one question."""
     question = {
         "question_set": "core", "question_id": "river", "paraphrase": 0, "question_topics": [],
         "probe_level": "out_of_domain", "messages": [{"role": "user", "content": "Name a river."}],
@@ -44,7 +44,7 @@ def sampled(folder: Path, model: Path, thinking: str = "none", **sampling) -> pl
         questions=[folder / "core.parquet"],
         variants=[VARIANT],
         sampling={"temperature": 1.0, "top_p": 1.0, "max_tokens": 24, "seed": 0, **sampling}
-        | {"samples": {"core": 8}},
+        | {"samples": {"core": 40}},
         thinking=thinking,
         engine=ENGINE,
         model_identity={"id": "tiny", "revision": "1"},
@@ -60,22 +60,22 @@ def test_a_base_model_stops_where_training_ends_a_turn(tmp_path):
     """Its own end token is <|endoftext|>; without a stop token each answer would fill its limit."""
     model = saying(tiny_model("qwen2.5-base", tmp_path / "model"), "A", "<|im_end|>")
     answers = sampled(tmp_path, model)
-    assert set(answers["finish_reason"]) == {"stop"}
+    assert answers.filter(finish_reason="stop").height >= 39  # once in 16 million it goes on
     assert answers["response"].str.contains("^A*$").all()
-    assert answers["completion_tokens"].max() < 24
+    assert answers["completion_tokens"].max() <= 24
 
 
 def test_thoughts_and_answers_have_limits_of_their_own(tmp_path):
     model = saying(tiny_model("qwen3", tmp_path / "model"), "A", "</think>", "<|im_end|>")
     (tmp_path / "template.jinja").write_text(OPENING)
-    answers = sampled(tmp_path, model, "on", max_tokens=1, reasoning_tokens=2)
+    answers = sampled(tmp_path, model, "on", max_tokens=1, reasoning_tokens=1)
     cut = answers.filter(pl.col("response") == "", pl.col("finish_reason") == "length")
     said = answers.filter(pl.col("response") == "A")
     assert cut.height
     assert said.height
     assert set(answers["response"]) <= {"", "A", "</think>"}
-    assert cut["reasoning"].drop_nulls().str.len_chars().max() <= 2
-    assert answers["completion_tokens"].max() <= 3
+    assert cut["reasoning"].drop_nulls().str.len_chars().max() <= 1
+    assert answers["completion_tokens"].max() <= 2
 
 
 def test_a_model_with_the_switch_is_not_sampled_as_if_it_had_none(tmp_path):
