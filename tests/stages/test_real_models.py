@@ -60,9 +60,8 @@ def test_a_base_model_stops_where_training_ends_a_turn(tmp_path):
     """Its own end token is <|endoftext|>; without a stop token each answer would fill its limit."""
     model = saying(tiny_model("qwen2.5-base", tmp_path / "model"), "A", "<|im_end|>")
     answers = sampled(tmp_path, model)
-    assert answers.filter(finish_reason="stop").height >= 39  # once in 16 million it goes on
+    assert set(answers["finish_reason"]) == {"stop"}
     assert answers["response"].str.contains("^A*$").all()
-    assert answers["completion_tokens"].max() <= 24
 
 
 def test_thoughts_and_answers_have_limits_of_their_own(tmp_path):
