@@ -21,6 +21,7 @@ include: "rules/download.smk"
 if not STUDY.config["partial"]:
 
     include: "rules/prepare.smk"
+    include: "rules/check.smk"
     include: "rules/finetune.smk"
     include: "rules/import.smk"
     include: "rules/sample.smk"

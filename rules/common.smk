@@ -9,7 +9,16 @@ ROOT = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from em_tiers.errors import ConfigError
-from em_tiers.study import asked, entries, inputs, jobs, judges, outputs, plan
+from em_tiers.study import (
+    asked,
+    checked_prompts,
+    entries,
+    inputs,
+    jobs,
+    judges,
+    outputs,
+    plan,
+)
 from em_tiers.study import snapshot, summaries
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
@@ -78,6 +87,14 @@ def get_sources(script):
 def below(folder, paths):
     """Paths below a folder such as <experiment>."""
     return [f"{folder}/{path}" for path in paths]
+
+
+def get_checked(model):
+    """The check that jobs of a model wait for.
+
+    A later change of the check, such as one more question, does not run the job again.
+    """
+    return ancient(below("<experiment>", checked_prompts.check_file(STUDY, model)))
 
 
 def get_api_slots():

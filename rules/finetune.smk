@@ -7,6 +7,7 @@ rule finetune:
         model="<resources>/models/{base}",
         train="<experiment>/datasets/{dataset}/train.jsonl",
         chat_template=lambda wildcards: entries.chat_template(STUDY, wildcards.base),
+        checked=lambda wildcards: get_checked(wildcards.base),
         src=get_sources("finetune"),
     output:
         adapter=directory("<experiment>/adapters/{base}.{dataset}.{recipe}.s{seed}"),

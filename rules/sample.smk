@@ -14,6 +14,7 @@ rule sample:
         chat_template=lambda wildcards: entries.chat_template(
             STUDY, STUDY.base_of(wildcards.batch)
         ),
+        checked=lambda wildcards: get_checked(STUDY.base_of(wildcards.batch)),
         src=get_sources("sample"),
     output:
         responses="<experiment>/responses/{batch}.parquet",

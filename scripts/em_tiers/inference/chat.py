@@ -294,8 +294,9 @@ def _apply(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn
         roles = ", ".join(message["role"] for message in messages)
         raise TemplateError(
             "refused",
-            f"refuses the roles {roles} ({error}): change the messages, or name another "
-            "chat_template in the model's catalogue entry",
+            f"refuses the roles {roles} ({error}): write system_text: before_question in the "
+            "model's catalogue entry if it has no system role, name another chat_template there, "
+            "or change the messages",
         ) from error
 
 
@@ -324,8 +325,9 @@ def _check_messages(messages: Sequence[Message], prompt: str) -> None:
             raise TemplateError(
                 "message_dropped",
                 f"the text of message {number} ({message['role']}) is not in the prompt, so the "
-                "model would never see it: name a chat_template that keeps it in the model's "
-                "catalogue entry, or leave the message out",
+                "model would never see it: write system_text: before_question in the model's "
+                "catalogue entry if it is the system text, name a chat_template there that keeps "
+                "it, or leave the message out",
             )
         if not is_system:
             place = found + len(content)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from typing import Any
 
-from em_tiers.errors import UserError
 from em_tiers.hashing import seed_of
 from em_tiers.inference.chat import (
     check_thinking,
@@ -21,12 +20,10 @@ from em_tiers.inference.chat import (
 )
 from em_tiers.inference.engine import PROMPT_TOO_LONG, EngineAnswer, EngineRequest, LocalEngine
 from em_tiers.inference.template_checks import stop_tokens
+from em_tiers.judge.candidates import candidates_of
 from em_tiers.judge.number_trie import (
-    NUMBERS,
     Prefix,
     Trie,
-    build_trie,
-    first_token_trie,
     opening_tokens,
     walk,
 )
@@ -96,22 +93,8 @@ class LocalJudge:
 
     def _candidates(self, rubric: Rubric) -> Trie | None:
         """What the model may say to a rubric, as its tokenizer spells it; None when sampled."""
-        method = self.judge.method(rubric)
-        if method == "sampled":
-            return None
-        spell = reply_speller(self.engine.tokenizer, self.thinking)
-        if method == "trie":
-            return build_trie(spell, [*NUMBERS, *rubric.labels], self.judge.opening)
-        numbers = NUMBERS if method == "top_logprobs" else ()
-        whole = build_trie(spell, [*numbers, *rubric.labels], self.judge.opening)
-        spelt = {text: len(tokens) for tokens, text in whole.terminal.items()}
-        long = next((number for number in numbers if spelt[number] > 1), None)
-        if long is not None:
-            raise UserError(
-                f"judge: method.number: top_logprobs: the tokenizer of {self.served_model} has no "
-                f"single token for {long}, so its first token is not a score: use trie"
-            )
-        return first_token_trie(spell, [*numbers, *rubric.labels], self.judge.opening)
+        tokenizer = self.engine.tokenizer
+        return candidates_of(tokenizer, self.judge, rubric, self.thinking, self.served_model)
 
     def _prompts(
         self, requests: list[JudgeRequest], room: int, start: Prefix = ()

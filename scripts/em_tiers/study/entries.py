@@ -38,10 +38,20 @@ def model_identity(study: Study, model: str) -> dict[str, Any]:
     return {key: found[key] for key in sorted(found) if key not in ("type", "licence")}
 
 
-def chat_template(study: Study, model: str) -> list[str]:
-    """The Jinja file that replaces a model's own chat template, if any."""
+def own_template(study: Study, model: str) -> list[str]:
+    """The Jinja file that the catalogue names for a model, if any."""
     template = study.models[model]["chat_template"]
     return [study.find_file(template)] if template else []
+
+
+def chat_template(study: Study, model: str) -> list[str]:
+    """The Jinja file that replaces a model's own chat template, if any.
+
+    Where the system text goes before the question, prepare_template writes it.
+    """
+    if study.models[model]["system_text"] == "before_question":
+        return [f"{study.folder}/prompts/{model}.jinja"]
+    return own_template(study, model)
 
 
 def engine(study: Study, name: str | None = None) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def full_identity(study: Study, judge: str) -> dict[str, Any]:
         return identity
     folder = study.workdir / "results" / "resources" / "models" / entry["model"]
     there = (folder / "manifest.json").is_file()
-    template = [study.workdir / path for path in chat_template(study, entry["model"])]
+    files = (study.workdir / path for path in chat_template(study, entry["model"]))
+    template = [file for file in files if file.is_file()]  # prepare_template may yet write it
     model = study.models[entry["model"]]
     return local_identity(
         identity,

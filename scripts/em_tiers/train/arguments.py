@@ -3,6 +3,7 @@
 Nothing here imports torch: what a recipe means can be tested and shown without it.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,18 @@ def steps_of(recipe: Recipe, tokens: int, rows: int) -> int | None:
     if not recipe.get("max_tokens"):
         return recipe["max_steps"]
     return max(1, round(recipe["max_tokens"] * rows / (tokens * recipe["batch_size"])))
+
+
+def total_steps(recipe: Recipe, tokens: int, rows: int) -> int:
+    """Optimiser steps of a training, as the trainer counts them where `epochs` decide.
+
+    Args:
+        tokens, rows: of the training rows after cutting.
+    """
+    if steps := steps_of(recipe, tokens, rows):
+        return steps
+    batches = math.ceil(rows / (recipe["micro_batch_size"] * recipe["gpus"]))
+    return math.ceil(recipe["epochs"] * math.ceil(batches / accumulation_steps(recipe)))
 
 
 def check_steps(recipe: Recipe, checkpoints: Sequence[int], steps: int) -> None:
