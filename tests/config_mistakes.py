@@ -284,6 +284,12 @@ IMPORTS: dict[str, tuple[list[dict], str]] = {
         [IMPORT | {"scores": {"j": {"alignment": "completion", "coherence": "b"}}}],
         "'completion'",
     ),
+    "column that the file lacks": (
+        [IMPORT | {"columns": {"question": "prompt", "answer": "reply"}}],
+        "imports.a.columns: config/data/storyteller.jsonl has no column 'reply'",
+    ),
+    "score that the file lacks": ([IMPORT | {"scores": {"j": SCORES}}], "no column 'a'"),
+    "another file than the pinned one": ([IMPORT | {"sha256": "a" * 64}], "sha256"),
     "path is a folder": ([IMPORT | {"path": "config"}], "path"),
     "unknown level": ([IMPORT | {"probe_levels": {"*": "far"}}], "far"),
     "unknown data set": ([IMPORT | {"dataset": "nope"}], "nope"),

@@ -12,7 +12,13 @@ from em_tiers.study.judge_checks import check_judge
 from em_tiers.study.level_checks import check_levels
 from em_tiers.study.name_checks import check_names
 from em_tiers.study.recipe_checks import check_recipes
-from em_tiers.study.source_checks import check_file, check_sources, sources_in_use
+from em_tiers.study.source_checks import (
+    check_file,
+    check_imported_file,
+    check_imported_hash,
+    check_sources,
+    sources_in_use,
+)
 from em_tiers.study.study import Study
 from em_tiers.terms import DATASET_PROBES
 
@@ -75,6 +81,8 @@ def check_ready(study: Study) -> None:
         read_rules(study.tier_rules[rules]["rules"])
     except UserError as error:
         raise ConfigError(f"tier_rules.{rules}: {error}") from error
+    for entry in study.config["imports"]:
+        check_imported_hash(study, entry)
     if labels := study.config["human_labels"]:
         try:
             check_labels(study.workdir / labels)
@@ -89,13 +97,15 @@ def check_ready(study: Study) -> None:
 
 
 def check_expanded(study: Study) -> None:
-    """Check what needs the study's variants: their names, the probe levels, acceptance bands.
+    """Check what needs the study's variants: names, probe levels, imported files, acceptance bands.
 
     Raises:
         ConfigError: the first mistake, naming key, value and remedy.
     """
     check_names(study)
     check_levels(study)
+    for entry in study.config["imports"]:
+        check_imported_file(study, entry)
     check_acceptance(study)
 
 

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from em_tiers.errors import ConfigError, UserError
+from em_tiers.files import sha256_of_file
 from em_tiers.prepare.questions import check_topics, check_twins, read_questions
 from em_tiers.prepare.raw_rows import check_columns, columns_until, is_cheap_to_open
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.study import Study
+from em_tiers.terms import SCORES
+
+_LARGEST_HASHED = 100_000_000  # bytes: a second
 
 
 def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
@@ -62,6 +66,43 @@ def check_sources(study: Study) -> None:
         check_twins(sets)
 
 
+def check_imported_file(study: Study, entry: dict) -> None:
+    """Check that a file of answers has the columns that its entry names.
+
+    Raises:
+        ConfigError: the file is missing or cannot be read, or a column is not in it.
+    """
+    where = f"config.imports.{entry['id']}"
+    path = check_file(study, entry["path"], f"{where}.path")
+    scores = (c[name] for c in entry["scores"].values() for name in SCORES if name in c)
+    needed = list(dict.fromkeys([*entry["columns"].values(), *scores]))
+    with _named(where):
+        if not is_cheap_to_open(path):
+            return
+        found = columns_until(path, needed)
+        if missing := [column for column in needed if found and column not in found]:
+            raise ConfigError(
+                f"columns: {entry['path']} has no column {missing[0]!r}, only "
+                f"{', '.join(map(repr, found))}: correct columns and scores"
+            )
+
+
+def check_imported_hash(study: Study, entry: dict) -> None:
+    """Check the SHA-256 of a file of answers, unless it is large.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    path = study.workdir / study.find_file(entry["path"])
+    if not entry["sha256"] or path.stat().st_size > _LARGEST_HASHED:
+        return
+    if (seen := sha256_of_file(path)) != entry["sha256"]:
+        raise ConfigError(
+            f"config.imports.{entry['id']}.sha256: {entry['path']} has the SHA-256 {seen}: use "
+            "the right file, or write this hash"
+        )
+
+
 def check_file(study: Study, path: str, where: str, folder: bool = False) -> Path:
     """The place of a file that the configuration names.
 
@@ -99,4 +140,5 @@ def _named(where: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        key = "." if str(error).startswith("columns: ") else ": "
+        raise ConfigError(f"{where}{key}{error}") from error

@@ -99,7 +99,7 @@ def test_cards_of_the_data_sets_that_a_judge_is_shown(tuned):
 
 
 def test_a_data_set_of_imported_answers_has_a_card_only_for_a_judge(checkout):
-    (checkout / "answers.csv").write_text("q,a\n")
+    (checkout / "answers.csv").write_text("q,a,aligned,coherent\n")
     config = put(demo(), "imports", [IMPORT])
     assert "bitext-support" in carded_datasets(load(checkout, config))
     scored = IMPORT | {"columns": IMPORT["columns"]}
