@@ -8,7 +8,12 @@ from typing import Any
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path, read_json
 from em_tiers.inference.chat import load_tokenizer
-from em_tiers.inference.prompt_lengths import COLUMNS, Lengths, model_columns
+from em_tiers.inference.prompt_lengths import (
+    COLUMNS,
+    Lengths,
+    context_problems,
+    model_columns,
+)
 from em_tiers.inference.sampling import read_question_tables
 from em_tiers.inference.template_checks import check_template, measure_prompt
 from em_tiers.judge.prompt_checks import measure_judge, spelling_problems
@@ -60,6 +65,8 @@ def main(
     except UserError as error:
         raise UserError(f"models.{model.name}: {error}") from error
     found = [
+        ([], context_problems(model, {"sampling": room} if questions else {})),
+        ([], context_problems(model, {f"judges.{j['name']}": j["room"] for j in judges})),
         *check_rows(tokenizer, model, train, trainings, thinking),
         *check_questions(tokenizer, questions, room, new_tokens, thinking),
         *check_judges(tokenizer, judges, asked, cards, thinking),

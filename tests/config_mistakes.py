@@ -200,6 +200,7 @@ JUDGE: dict[str, tuple] = {
     "port too large": ("endpoint.base_url", "http://h:99999/v1"),
     "half an IPv6 address": ("endpoint.base_url", "http://[::1/v1"),
     "ftp": ("endpoint.base_url", "ftp://h/v1"),
+    "address of a request": ("endpoint.base_url", "https://h.example/v1/chat/completions"),
     "fragment": ("endpoint.base_url", "https://h.example/v1#top"),
     "key_env in small letters": ("endpoint.key_env", "openai_key"),
     "key_env names no key": ("endpoint.key_env", "PATH"),
@@ -351,7 +352,21 @@ def _others() -> dict[str, Case]:
     for name, judges in named.items():
         judges[name] = judges["smollm2"]
     twins = _judges("label", "SmolLM2-135M")
+    untrained = put(demo(), "variants", [{"base": "smollm2-135m"}])
+    engines = put(catalogue("engines"), "gpu-2.device", "cpu")
+    elsewhere = put(catalogue("judges"), "smollm2.engine", "gpu-2")
+    wordy = put(catalogue("judges"), "smollm2.method", {"number": "sampled", "choice": "sampled"})
+    wordy["smollm2"]["decoding"] = {"max_tokens": 2048}
+    plain_http = _judges("endpoint.base_url", "http://api.openai.com/v1")
     return {
+        "config: in-domain without data sets": (untrained, {}, "in-domain"),
+        "judge: engine of two GPUs without one": (
+            demo(),
+            {"engines": engines, "judges": elsewhere},
+            "engines.gpu-2.tensor_parallel",
+        ),
+        "judge: reply as long as the context": (demo(), {"judges": wordy}, "max_model_len"),
+        "judge: key in plain text": (_asking("api"), plain_http, "https"),
         "tier rubric: misspelt meaning": (demo(), {"rubrics/tier": misspelt}, "in_distributoin"),
         "tier rubric: a number": (
             demo(),

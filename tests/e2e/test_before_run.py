@@ -119,4 +119,14 @@ def test_a_chat_template_of_the_catalogue_reaches_the_rules_that_render(tmp_path
     assert done.returncode == 0, done.stdout[-2000:]
     jobs = re.findall(r"^rule (\w+):\n +input: (.*)$", done.stdout, re.MULTILINE)
     rules = {rule for rule, inputs in jobs if "chat.jinja" in inputs}
-    assert rules == {"finetune", "sample", "judge_vllm"}
+    rendering = {"check_prompts", "finetune", "sample", "judge_vllm"}
+    assert rules == rendering
+
+    # With the system text before the question, all of them read the file that is made of it.
+    changed = entry | {"system_text": "before_question"}
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump({"mine": changed}))
+    done = snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "config.yaml"))
+    jobs = re.findall(r"^rule (\w+):\n +input: (.*)$", done.stdout, re.MULTILINE)
+    made = "results/own/prompts/mine.jinja"
+    assert {rule for rule, inputs in jobs if made in inputs} == rendering
+    assert {rule for rule, inputs in jobs if "chat.jinja" in inputs} == {"prepare_template"}

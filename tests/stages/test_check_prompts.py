@@ -179,6 +179,7 @@ LONG = "Coil the rope. " * 40
             ["judges.j, rubric alignment: prompt 1:", "system_text: before_question"],
         ),
         ({"judges": [judge("j", room=64)]}, ["judges.j: rubric alignment", "max_model_len is 64"]),
+        ({"room": 10**6}, ["sampling: max_model_len 1000000", "8192 tokens"]),
         ({"thinking": "off"}, ["models.smollm2-135m: thinking: off"]),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[0][:40],

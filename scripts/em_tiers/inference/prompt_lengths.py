@@ -1,11 +1,13 @@
 """Lengths of rendered conversations, and the rows of the table that `check_prompts` writes."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from em_tiers.files import read_json
 from em_tiers.inference.chat import PROBLEMS
 from em_tiers.inference.template_checks import Measured, TemplateFacts
 
@@ -93,6 +95,30 @@ class Lengths:
             "over_limit": over,
             "over_limit_share": round(over / self.total, 4) if self.total else 0.0,
         }
+
+
+def context_problems(model: Path, rooms: Mapping[str, int]) -> list[str]:
+    """Why an engine would not start with its max_model_len, which is beyond the model's context.
+
+    Args:
+        rooms: max_model_len by what the engine is for.
+    """
+    config = read_json(model / "config.json")
+    config = config.get("text_config") or config
+    longest = config.get("max_position_embeddings")
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    # Stretched by a factor, or set apart for each kind of layer: only the engine knows.
+    is_plain = rope.get("rope_type", rope.get("type", "default")) == "default" and not any(
+        isinstance(value, dict) for value in rope.values()
+    )
+    if not isinstance(longest, int) or not is_plain:
+        return []
+    return [
+        f"{what}: max_model_len {room} of its engine is beyond the context of model {model.name}, "
+        f"{longest} tokens: lower max_model_len"
+        for what, room in rooms.items()
+        if room > longest
+    ]
 
 
 def model_columns(model: str, thinking: str, facts: TemplateFacts) -> dict[str, Any]:

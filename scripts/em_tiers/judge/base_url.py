@@ -37,6 +37,10 @@ def split_base_url(url: str) -> SplitResult:
         )
     if parts.fragment:
         raise UserError(f"base_url: {shown!r}: ends in a fragment: remove the part from # on")
+    if parts.path.rstrip("/").endswith("/completions"):
+        raise UserError(
+            f"base_url: {shown!r}: ends in the address of one request: write it up to and with /v1"
+        )
     words = parts.path.split("/")
     if any(len(word) >= _SHORTEST_KEY and word.startswith(_KEYS) for word in words):
         raise UserError(f"base_url: the path on {parts.hostname} holds a key: use key_env")

@@ -86,7 +86,7 @@ def check_ready(study: Study) -> None:
     if labels := study.config["human_labels"]:
         try:
             check_labels(study.workdir / labels)
-        except UserError as error:
+        except (UserError, OSError) as error:
             raise ConfigError(f"config.human_labels: {error}") from error
     if missing := unpinned(study):
         raise ConfigError(
@@ -316,11 +316,14 @@ def _check_engine(study: Study) -> None:
             "thinks) leaves no room for a prompt within max_model_len "
             f"{engine['max_model_len']} of engine {name}: change one of them"
         )
-    if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:
-        raise ConfigError(
-            f"engines.{name}.tensor_parallel: {engine['tensor_parallel']} needs device cuda: "
-            "write 1"
-        )
+    judges = (study.judges[judge]["engine"] for judge in study.config["judges"])
+    for used in dict.fromkeys([name, *filter(None, judges)]):
+        engine = study.engines[used]
+        if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:
+            raise ConfigError(
+                f"engines.{used}.tensor_parallel: {engine['tensor_parallel']} needs device cuda: "
+                "write 1"
+            )
 
 
 def _check_labels(study: Study) -> None:

@@ -4,7 +4,7 @@ from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.judge.base_url import split_base_url
 from em_tiers.judge.model_names import is_moving
 from em_tiers.judge.settings import check_decoding, load_judge
-from em_tiers.study.judges import judge_identity, judge_params, judge_rubrics
+from em_tiers.study.judges import judge_engine, judge_identity, judge_params, judge_rubrics
 from em_tiers.study.study import Study
 
 # One of them is in the name of a variable that holds a key.
@@ -46,8 +46,20 @@ def check_judge(study: Study, name: str) -> None:
     thinking = study.models[judge["model"]]["thinking"] if judge["backend"] == "vllm" else "none"
     check_decoding(load_judge(*settings, where), where, thinking)
     _check_unused(judge, where)
+    if judge["backend"] == "vllm":
+        _check_room(judge, judge_engine(study, name), where)
     if judge["backend"] == "openai":
         _check_api_judge(judge, where)
+
+
+def _check_room(judge: dict, engine: dict, where: str) -> None:
+    decoding = judge["decoding"]
+    tokens, room = decoding["max_tokens"] + decoding["reasoning_tokens"], engine["max_model_len"]
+    if tokens >= room:
+        raise ConfigError(
+            f"{where}.decoding: max_tokens and reasoning_tokens, {tokens} together, leave no room "
+            f"for a prompt within max_model_len {room} of its engine: lower them, or raise it"
+        )
 
 
 def _check_unused(judge: dict, where: str) -> None:
@@ -85,16 +97,22 @@ def _check_api_judge(judge: dict, where: str) -> None:
 
 def _check_endpoint(endpoint: dict, where: str) -> None:
     try:
-        host = split_base_url(endpoint["base_url"]).hostname
+        parts = split_base_url(endpoint["base_url"])
     except UserError as error:
         raise ConfigError(f"{where}.{error}") from error
+    host = parts.hostname
+    is_provider = f".{host}".endswith(PROVIDERS)
+    if is_provider and parts.scheme == "http":
+        raise ConfigError(
+            f"{where}.base_url: http would send the key to {host} in plain text: write https"
+        )
     name = endpoint["key_env"]
     if name and not any(word in name for word in KEY_WORDS):
         raise ConfigError(
             f"{where}.key_env: {name!r} does not look like the name of a key, and its value would "
             f"be sent to {host}: name a variable with {', '.join(KEY_WORDS)} in its name"
         )
-    if not name and f".{host}".endswith(PROVIDERS):
+    if not name and is_provider:
         raise ConfigError(
             f"{where}.key_env: null, but {host} refuses requests without a key: name the "
             "environment variable that holds it"

@@ -2,6 +2,7 @@
 
 from em_tiers.errors import ConfigError
 from em_tiers.prepare.questions import probe_level_of, read_questions
+from em_tiers.study.asked import is_near
 from em_tiers.study.study import Study
 from em_tiers.terms import PROBE_LEVELS
 
@@ -15,6 +16,13 @@ def check_levels(study: Study) -> None:
     Raises:
         ConfigError: nothing is asked at one of them, so its share of the headline would be empty.
     """
+    if study.config["variants"] and not study.datasets_used:
+        for name in _OF_PROBES:
+            if name in study.config["questions"]:
+                raise ConfigError(
+                    f"config.questions.{name}: no block of variants has datasets, so it has no "
+                    "rows to be made from: remove it"
+                )
     asked = levels_asked(study)
     if missing := [level for level in study.config["headline"]["levels"] if level not in asked]:
         known = [level for level in PROBE_LEVELS if level in asked]
@@ -31,7 +39,9 @@ def levels_asked(study: Study) -> set[str]:
         probes = _OF_PROBES.items() if study.datasets_used else ()
         levels |= {level for name, level in probes if name in study.config["questions"]}
         for name in study.question_sets_used:
-            levels |= _levels_of_set(study, name)
+            # Near questions are those near the topics of data sets.
+            if study.datasets_used or not is_near(study, name):
+                levels |= _levels_of_set(study, name)
     for entry in study.config["imports"]:
         levels |= {entry["probe_level"], *entry["probe_levels"].values()}
         if "probe_level" in entry["columns"]:

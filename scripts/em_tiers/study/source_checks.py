@@ -142,3 +142,8 @@ def _named(where: str) -> Iterator[None]:
     except UserError as error:
         key = "." if str(error).startswith("columns: ") else ": "
         raise ConfigError(f"{where}{key}{error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{where}: {error.filename} cannot be read ({error.strerror}): name a file that you "
+            "may read"
+        ) from error
