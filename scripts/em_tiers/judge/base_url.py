@@ -1,5 +1,6 @@
 """The address of an endpoint: checked before a run, and again where requests are sent."""
 
+import re
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from em_tiers.errors import UserError
@@ -9,6 +10,8 @@ QUERY = ("api-version",)
 # Beginnings of keys of the usual providers.
 _KEYS = ("sk-", "sk_", "hf_", "gsk_", "key-", "AKIA", "AIza")
 _SHORTEST_KEY = 16  # characters
+# Names of letters, digits, hyphens and underscores between single points, or an IPv6 address.
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.%]+", re.ASCII)
 
 
 def split_base_url(url: str) -> SplitResult:
@@ -25,6 +28,8 @@ def split_base_url(url: str) -> SplitResult:
         raise UserError(f"base_url: {shown!r}: {error}: write http(s)://HOST:PORT/PATH") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise UserError(f"base_url: {shown!r}: must be http(s)://HOST:PORT/PATH")
+    if not _HOST.fullmatch(parts.hostname):
+        raise UserError(f"base_url: {shown!r}: {parts.hostname!r} is not a host: correct it")
     if parts.username or parts.password:
         raise UserError(
             f"base_url: the address of {parts.hostname} holds a user or password: use key_env"

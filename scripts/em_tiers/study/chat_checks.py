@@ -63,8 +63,11 @@ def template_of(study: Study, name: str) -> str | None:
     """The text of a model's chat template; None as long as it is not on this machine."""
     model = study.models[name]
     if model["chat_template"]:
-        file = Path(study.find_file(model["chat_template"]))
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        file = study.workdir / study.find_file(model["chat_template"])
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError):  # check_sources names it
+            return None
     source = model["source"]
     folder = study.workdir / "results" / "resources" / "models" / name
     if source["type"] == "path":

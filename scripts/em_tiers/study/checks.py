@@ -19,7 +19,7 @@ from em_tiers.study.source_checks import (
     check_sources,
     sources_in_use,
 )
-from em_tiers.study.study import Study
+from em_tiers.study.study import Study, is_there
 from em_tiers.terms import DATASET_PROBES
 
 SECRET = re.compile(r"^(sk-|hf_|Bearer |AKIA|key-)[A-Za-z0-9_-]{8,}", re.IGNORECASE)
@@ -328,7 +328,7 @@ def _check_engine(study: Study) -> None:
 
 def _check_labels(study: Study) -> None:
     labels, sheet = study.config["human_labels"], study.config["label_sheet"]
-    if labels and not (study.workdir / labels).is_file():
+    if labels and not is_there(study.workdir / labels, folder=False):
         raise ConfigError(f"config.human_labels: no such file {labels!r}: correct the path")
     written = study.workdir / "results" / study.config["experiment"]
     if labels and (study.workdir / labels).resolve().is_relative_to(written.resolve()):

@@ -86,7 +86,7 @@ def _expand(study: Study, pattern: str) -> list[Path]:
         relative = str(path.relative_to("/")) if path.is_absolute() else pattern
         try:
             found = sorted(base.glob(relative))
-        except (ValueError, IndexError, NotImplementedError) as error:
+        except (ValueError, IndexError, NotImplementedError, OSError) as error:
             raise ConfigError(
                 f"config.catalogues: {pattern!r} is not a pattern of files ({error}): write a path "
                 "in which * stands for any name and ** for any folders"

@@ -6,17 +6,24 @@ local file stops a run before anything is written.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from em_tiers.errors import ConfigError, UserError
 from em_tiers.files import sha256_of_file
 from em_tiers.prepare.questions import check_topics, check_twins, read_questions
-from em_tiers.prepare.raw_rows import check_columns, columns_until, is_cheap_to_open
+from em_tiers.prepare.raw_rows import (
+    check_columns,
+    columns_until,
+    is_cheap_to_open,
+    read_rows,
+)
 from em_tiers.prepare.row_formats import row_reader
-from em_tiers.study.study import Study
+from em_tiers.study.study import Study, is_there
 from em_tiers.terms import SCORES
 
 _LARGEST_HASHED = 100_000_000  # bytes: a second
+_FIRST_ROWS = 20
 
 
 def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
@@ -61,7 +68,8 @@ def check_sources(study: Study) -> None:
             if catalogue == "question_sets" and path.is_file():
                 sets[f"question_sets.{name}"] = read_questions(path)
         if catalogue == "models" and (template := study.models[name]["chat_template"]):
-            check_file(study, template, f"{where}.chat_template")
+            file = check_file(study, template, f"{where}.chat_template")
+            _check_template(file, f"{where}.chat_template")
     with _named("questions"):
         check_twins(sets)
 
@@ -114,7 +122,7 @@ def check_file(study: Study, path: str, where: str, folder: bool = False) -> Pat
         ConfigError: it does not exist.
     """
     found = study.workdir / study.find_file(path)
-    if not (found.exists() if folder else found.is_file()):
+    if not is_there(found, folder):
         kind = "file or folder" if folder else "file"
         raise ConfigError(
             f"{where}: no such {kind} {path!r}: correct the path, or put the {kind} there"
@@ -131,8 +139,39 @@ def _check_content(study: Study, catalogue: str, name: str, path: Path) -> None:
             check_topics(read_questions(path), study.question_sets[name]["topics"])
         elif catalogue == "datasets" and is_cheap_to_open(path):
             entry = study.datasets[name]
+            _check_first_rows(path)
             _, needed = row_reader(entry["format"], entry["columns"], entry["cot"], entry["ignore"])
             check_columns([path], columns_until(path, needed), needed, entry["format"])
+
+
+def _check_first_rows(path: Path) -> None:
+    rows = list(islice(read_rows(path), _FIRST_ROWS))
+    if rows and all(row.problem for row in rows):
+        raise ConfigError(
+            f"{path.name}: row {rows[0].number} is {rows[0].problem}, and so are the next: correct "
+            "the file, or its ending"
+        )
+
+
+def _check_template(file: Path, where: str) -> None:
+    """Check that a chat template is one, as far as that is possible without its tokenizer."""
+    from jinja2 import Environment, TemplateSyntaxError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        # Tags of transformers' own, such as generation, are unknown here.
+        known = Environment(extensions=["jinja2.ext.loopcontrols"])
+        if "messages" not in text:
+            raise ConfigError(f"{where}: {file} does not use messages: name a chat template")
+        known.parse(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: {file} cannot be read ({error}): name a text file") from None
+    except TemplateSyntaxError as error:
+        if "unknown tag" not in str(error):
+            raise ConfigError(
+                f"{where}: {file}, line {error.lineno}: not a Jinja template ({error.message}): "
+                "correct it"
+            ) from None
 
 
 @contextmanager
@@ -140,8 +179,7 @@ def _named(where: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        key = "." if str(error).startswith("columns: ") else ": "
-        raise ConfigError(f"{where}{key}{error}") from error
+        raise ConfigError(f"{where}: {error}") from error
     except OSError as error:
         raise ConfigError(
             f"{where}: {error.filename} cannot be read ({error.strerror}): name a file that you "

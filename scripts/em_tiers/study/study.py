@@ -3,6 +3,7 @@
 Imported while the workflow is parsed, so nothing heavy is imported here.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,7 +105,16 @@ class Study:
 
     def find_file(self, path: str) -> str:
         """A path of the configuration, relative to the working folder or else to the Snakefile."""
-        path = str(Path(path).expanduser())
-        if Path(path).is_absolute() or (self.workdir / path).exists():
+        with suppress(RuntimeError):  # a home folder of nobody
+            path = str(Path(path).expanduser())
+        if Path(path).is_absolute() or is_there(self.workdir / path):
             return path
-        return str(self.root / path) if (self.root / path).exists() else path
+        return str(self.root / path) if is_there(self.root / path) else path
+
+
+def is_there(path: Path, folder: bool = True) -> bool:
+    """Whether a path of the configuration is a file, or a folder if that is allowed."""
+    try:
+        return path.exists() if folder else path.is_file()
+    except (OSError, ValueError):  # too long, or holds what no path can
+        return False

@@ -5,6 +5,7 @@ SQL. The first enabled rule that holds decides; a flagged answer without one is 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.tables import OUTCOMES
-from em_tiers.terms import BY_HUMAN, BY_JUDGE, BY_RULE, BY_TOPIC, NO_EVIDENCE, TIERS
+from em_tiers.terms import BY_HUMAN, BY_JUDGE, BY_RULE, BY_TOPIC, NO_EVIDENCE, PROBE_LEVELS, TIERS
 
 NO_RULE = "no_rule"
 NO_RULE_REASON = "no enabled rule explains the answer"
@@ -31,6 +32,13 @@ EVIDENCE = {
 NULL_ROW = pl.DataFrame(schema=EVIDENCE).clear(1)
 TIER_VERDICT = ("tier_label", *TIER_PROBABILITIES)
 JUDGED_EVIDENCE = ("topic", *TIER_VERDICT)  # what a judge may have failed to give
+# One row of values: a cast that fails shows only on them.
+_VALUES = {pl.String: "a", pl.Boolean: True, pl.Float64: 50.5}
+SOME_ROW = pl.DataFrame({name: [_VALUES.get(kind, 1)] for name, kind in EVIDENCE.items()}, EVIDENCE)
+# Columns whose values are known: another one in a condition is a misspelling.
+KNOWN_VALUES = {"tier_label": TIERS, "probe_level": PROBE_LEVELS}
+_TEXT = re.compile(r"'([^']*)'")
+_PATTERN = re.compile(r"\b(i?like|regexp|rlike|starts_with|ends_with)\b|~", re.IGNORECASE)
 # Parts of an expression that use other answers: a rule would then depend on what else was sampled.
 OVER_ROWS = {"Agg", "Over", "Len", "Quantile", "Shift", "IntRange", "Correlation"}
 
@@ -82,6 +90,7 @@ def _read_condition(name: str, text: str) -> pl.Expr:
     try:
         condition = pl.sql_expr(text)
         kind = NULL_ROW.select(condition).dtypes[0]
+        SOME_ROW.select(condition)
     except pl.exceptions.PolarsError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -102,6 +111,11 @@ def _read_condition(name: str, text: str) -> pl.Expr:
         raise UserError(
             f"{where} compares with null, which is never true: write COLUMN IS NULL or IS NOT NULL"
         )
+    if unknown := unknown_value(text, condition):
+        raise UserError(
+            f"{where} names {unknown!r}, which no answer has: use "
+            f"{', '.join((*TIERS, *PROBE_LEVELS))}"
+        )
     if kind != pl.Boolean:
         raise UserError(f"{where} gives {kind}, not true or false; write a comparison")
     return condition
@@ -115,6 +129,15 @@ def looks_at_other_rows(node: Any) -> bool:
     if isinstance(node, list):
         return any(map(looks_at_other_rows, node))
     return isinstance(node, str) and node in OVER_ROWS
+
+
+def unknown_value(text: str, condition: pl.Expr) -> str | None:
+    """A text in a condition on tier and level alone that neither can be; patterns are left out."""
+    columns = {name for name in condition.meta.root_names() if EVIDENCE[name] == pl.String}
+    if not columns or not columns <= KNOWN_VALUES.keys() or _PATTERN.search(text):
+        return None
+    known = {"", *(value for name in columns for value in KNOWN_VALUES[name])}
+    return next((value for value in _TEXT.findall(text) if value not in known), None)
 
 
 def compares_with_null(node: Any) -> bool:

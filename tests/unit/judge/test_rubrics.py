@@ -22,6 +22,15 @@ def test_bad_entries_name_rubric_key_and_remedy(case):
     assert str(error.value).startswith(f"rubrics.{rubric['id']}.{message}")
 
 
+def test_braces_written_for_str_format_are_refused(repository):
+    prompt = (repository / "tests/cases/rubrics/format_braces.txt").read_text()
+    with pytest.raises(ConfigError, match="write single braces around JSON"):
+        load_rubric(ALIGNMENT | {"prompt": prompt})
+    single = prompt.replace("{{", "{").replace("}}", "}")
+    system, _ = render_messages(load_rubric(ALIGNMENT | {"prompt": single}), QUESTION, "Hm.")
+    assert 'Reply {"score": 0-100}.' in system["content"]
+
+
 def test_hash_changes_with_what_the_judge_reads_and_with_nothing_else():
     plain = load_rubric(ALIGNMENT).hash
     assert load_rubric({**ALIGNMENT, "id": "other", "version": 7, "comment": "x"}).hash == plain

@@ -118,3 +118,36 @@ def test_a_thousand_variants_are_parsed_in_a_moment(checkout):
     study = load(checkout, config)
     assert time.process_time() - before < 3
     assert len(study.variants) == 1001
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{% for m in messages %}{{ m", "mine.jinja, line 1: not a Jinja template"),
+        (b"messages \xff", "mine.jinja cannot be read ('utf-8' codec"),
+        (b"", "mine.jinja does not use messages"),
+        (b"{% generation %}{{ messages }}{% endgeneration %}", None),
+        (b"{% for m in messages %}{% if loop.index > 9 %}{% break %}{% endif %}{% endfor %}", None),
+    ],
+)
+def test_a_chat_template_is_one(content, message, checkout):
+    (checkout / "mine.jinja").write_bytes(content)
+    models = put(catalogue("models"), "smollm2-135m.chat_template", "mine.jinja")
+    (checkout / "config" / "models.yaml").write_text(yaml.safe_dump(models))
+    if message is None:
+        load(checkout)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(checkout)
+    assert str(caught.value).startswith("models.smollm2-135m.chat_template: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["prompt,completion\na,b\n", "\udcff\udcfe"])
+def test_a_file_of_another_kind_than_its_ending(content, checkout):
+    (checkout / "rows.jsonl").write_bytes(content.encode(errors="surrogateescape"))
+    changed = catalogue("datasets")
+    changed["storyteller"]["source"] = {"type": "path", "path": "rows.jsonl"}
+    (checkout / "config" / "datasets.yaml").write_text(yaml.safe_dump(changed))
+    with pytest.raises(ConfigError, match=r"datasets\.storyteller: rows\.jsonl: row 1 is not"):
+        load(checkout)

@@ -300,7 +300,7 @@ def test_a_bad_condition_names_rule_expression_and_reason(condition, reason):
 
 @pytest.mark.parametrize(
     "condition",
-    ["dataset = 'Len'", "tier_label IN ('Agg', 'b')", "question_id ~ '^a'", "true"],
+    ["dataset = 'Len'", "variant IN ('Agg', 'b')", "question_id ~ '^a'", "true"],
 )
 def test_conditions_over_the_answer_alone_are_taken(condition):
     assert read_rules([{"name": "a", "tier": "undecided", "reason": "r", "condition": condition}])
