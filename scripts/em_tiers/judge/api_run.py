@@ -205,12 +205,13 @@ class ApiRun:
         """The record of one request, journaled when it was answered."""
         lacks: Counter[str] = Counter()
         for attempt in range(1, max_attempts + 1):
+            bounds = self._bounds
             try:
-                reply = await self._attempt(request)
+                reply = await self._attempt(request, bounds)
             except Final as fault:
-                if self._bounds and _refuses_bounds(request, fault):
+                if bounds and _refuses_bounds(request, fault):
                     self._bounds = False
-                    continue
+                    return await self._answer(request, max_attempts, checking)
                 return self._refused(request, fault, attempt)
             except FailedAttempt as fault:
                 reason = str(fault)
@@ -264,7 +265,7 @@ class ApiRun:
             )
         return record
 
-    async def _attempt(self, request: JudgeRequest) -> Reply:
+    async def _attempt(self, request: JudgeRequest, bounds: bool) -> Reply:
         """Send once, within the throttle and the budget."""
         async with self._throttle.slot() as started:
             if self._stop.is_set():
@@ -272,7 +273,7 @@ class ApiRun:
             characters = characters_of(request.messages)
             reserved = self.budget.reserve(characters, most_tokens(self.judge, request))
             try:
-                reply = await self.endpoint.ask(request_body(self.judge, request, self._bounds))
+                reply = await self.endpoint.ask(request_body(self.judge, request, bounds))
             except FailedAttempt as fault:
                 if fault.charged:
                     self.budget.settle(reserved, None, None)

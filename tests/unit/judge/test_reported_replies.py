@@ -153,7 +153,9 @@ def test_bounds_that_an_endpoint_does_not_know_are_left_out(tmp_path):
     class Strict(Loopback):
         async def handle(self, request):
             body = await request.text()
-            self.plan = lambda number: no_bounds if "minimum" in body else None
+            if "minimum" in body:
+                self.bodies.append(body)
+                return await no_bounds(request, None)
             return await super().handle(request)
 
     loopback = Strict(good=saying('{"alignment": 185, "coherence": 90}'))
@@ -161,6 +163,12 @@ def test_bounds_that_an_endpoint_does_not_know_are_left_out(tmp_path):
     # They are checked in the reply all the same.
     assert sorted(verdicts["status"]) == [*["ok"] * 3, *["unparsable"] * 3]
     assert len(loopback.bodies) == 4
+    # Now that the journal holds answers, many are asked at once, each in one attempt.
+    more = {"concurrency": 8, "max_attempts": 1}
+    verdicts = loopback.judge(
+        tmp_path, count=30, judge=entry("structured"), endpoint_changes=more, **TWO
+    )
+    assert sorted(verdicts["status"]) == [*["ok"] * 30, *["unparsable"] * 30]
 
 
 def test_an_endpoint_that_names_no_reason_for_the_end_gives_no_number(tmp_path):
