@@ -45,12 +45,8 @@ def hand_over_study():
 
 def say_what_was_edited():
     """Why jobs refused to run: otherwise only SLURM's own logs would hold the reason."""
-    path = config.get(snapshot.KEY)
-    if (
-        path
-        and not workflow.local_exec
-        and (edited := snapshot.edited_code(path, ROOT))
-    ):
+    path = None if workflow.local_exec else config.get(snapshot.KEY)
+    if path and (edited := snapshot.edited_code(path, ROOT)):
         logger.error(
             f"The workflow's code was edited after this run started ({edited}). Jobs of the "
             "cluster refuse to run edited code: start the run again."
