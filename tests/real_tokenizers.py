@@ -75,9 +75,9 @@ def tiny_model(name: str, folder: Path, **settings: object) -> Path:
         "hidden_size": 64,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
+        "num_attention_heads": 2,
         "num_key_value_heads": 2,
-        "head_dim": 32,
+        "head_dim": 32,  # the smallest that vLLM's CPU build has
         "max_position_embeddings": 1024,
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": tokenizer.bos_token_id,

@@ -13,6 +13,7 @@ import sample
 from em_tiers.errors import UserError
 from em_tiers.inference.chat import load_tokenizer
 from em_tiers.tables import QUESTIONS, read_table, write_table
+from em_tiers.train.encoded_rows import IGNORED, encode_rows, read_training_rows
 from em_tiers.train.trainer import attention_of
 from real_tokenizers import saying, tiny_model
 
@@ -97,11 +98,9 @@ def test_a_real_architecture_is_trained_to_end_its_turns(tmp_path, family, think
     train = test_finetune.write_rows(tmp_path / "train.jsonl")
     call = test_finetune.arguments(model, train, tmp_path, max_steps=1)
     finetune.main(**call | {"thinking": thinking})
-    from datasets import load_from_disk
-
-    rows = load_from_disk(tmp_path / "checkpoints" / "rows")
     tokenizer = load_tokenizer(model)
-    labels = [label for label in rows[0]["labels"] if label >= 0]
+    encoded = encode_rows(tokenizer, read_training_rows(train), thinking, 128)
+    labels = [label for label in encoded.labels[0].tolist() if label != IGNORED]
     assert tokenizer.decode(labels).replace(" ", "").startswith("Ahoy!A")
     assert tokenizer.convert_ids_to_tokens(labels[-1]) == end
     assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 1
