@@ -6,6 +6,7 @@ import yaml
 from configurations import catalogue, demo, load, put
 from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
+from em_tiers.study.entries import chat_template, own_template
 from em_tiers.study.inputs import verdicts
 from em_tiers.study.judges import (
     CHANGES_NO_VERDICT,
@@ -205,3 +206,15 @@ def test_a_judge_runs_on_its_own_engine_or_that_of_the_study(checkout):
     (checkout / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
     study = load(checkout, put(demo(), "judges", ["smollm2"]))
     assert judge_engine(study, "smollm2")["device"] == "cpu"
+
+
+def test_a_judge_whose_system_text_goes_before_the_question_has_another_template(checkout):
+    models = put(catalogue("models"), "smollm2-135m.system_text", "before_question")
+    (checkout / "config" / "models.yaml").write_text(yaml.safe_dump(models))
+    study = load(checkout)
+    assert chat_template(study, "smollm2-135m") == ["results/demo/prompts/smollm2-135m.jinja"]
+    assert own_template(study, "smollm2-135m") == []
+    assert full_identity(study, "smollm2")["chat_template"] is None  # not yet written
+    (checkout / "results/demo/prompts").mkdir(parents=True)
+    (checkout / "results/demo/prompts/smollm2-135m.jinja").write_text("{{ messages }}")
+    assert full_identity(study, "smollm2")["chat_template"] == "{{ messages }}"
