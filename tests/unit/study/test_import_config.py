@@ -54,7 +54,8 @@ def test_a_filled_sheet_may_not_lie_where_the_workflow_writes(case, repository):
 
 
 def test_the_example_needs_no_data_set_and_no_model(tmp_path, repository):
-    (tmp_path / "their_answers.csv").write_text("question,answer\n")
+    header = "question,answer,question_id,aligned,coherent\n"
+    (tmp_path / "their_answers.csv").write_text(header)
     example = load_yaml(repository / "config" / "import.example.yaml")
     study = load_study(example, repository, tmp_path)
     assert list(study.variants) == ["import.their-model"]
