@@ -81,7 +81,7 @@ def asked(work, endpoint):
 
 def change_judge(work: Workdir, name: str, **changes) -> None:
     judges = work.read("catalogue/judges.yaml")
-    judges[name] = judges.get(name, judges["behind-an-api"]) | changes
+    judges[name] = judges.get(name, judges["behind-an-api"] | {"label": name}) | changes
     work.write("catalogue/judges.yaml", judges)
 
 
