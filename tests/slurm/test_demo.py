@@ -91,8 +91,9 @@ def test_a_changed_judge_submits_its_own_job_and_the_statistics(study):
     work.write("catalogue/judges.yaml", judges)
     run(work, folder)
     submitted = [get_rule(job) for job in folder.jobs()]
-    assert submitted[0] == "judge_vllm"
-    assert [rule.startswith("statistics_") for rule in submitted[1:]] == [True]
+    # The new rubric is rendered first.
+    assert submitted[:2] == ["check_prompts", "judge_vllm"]
+    assert [rule.startswith("statistics_") for rule in submitted[2:]] == [True]
 
 
 def test_job_arrays_of_the_sample_and_the_judge_jobs(study, monkeypatch):
