@@ -1,6 +1,6 @@
 # Check: every training row, question and rubric is rendered with the tokenizer and chat template of
 # every model, so that what does not fit stops the run before any GPU job.
-# In: model folders, train.jsonl, questions. Out: prompts/, a table per model, and chat templates
+# In: model folders, train.jsonl, questions. Out: prompts/, a table per fine-tune, batch and judge, and chat templates
 # with the system text before the question. Needs: one CPU.
 
 
@@ -24,27 +24,32 @@ rule prepare_template:
 
 rule check_prompts:
     input:
-        model="<resources>/models/{model}",
+        model=lambda wildcards: f"<resources>/models/{checked_prompts.model_of(STUDY, **wildcards)}",
         train=lambda wildcards: below(
-            "<experiment>", checked_prompts.training_files(STUDY, wildcards.model)
+            "<experiment>", checked_prompts.training_files(STUDY, **wildcards)
         ),
         questions=lambda wildcards: below(
-            "<experiment>", checked_prompts.questions(STUDY, wildcards.model)
+            "<experiment>", checked_prompts.questions(STUDY, **wildcards)
         ),
         asked=lambda wildcards: below(
-            "<experiment>", checked_prompts.judged_questions(STUDY, wildcards.model)
+            "<experiment>", checked_prompts.judged_questions(STUDY, wildcards.stage)
         ),
         cards=lambda wildcards: below(
-            "<experiment>", checked_prompts.card_files(STUDY, wildcards.model)
+            "<experiment>", checked_prompts.card_files(STUDY, wildcards.stage)
         ),
-        chat_template=lambda wildcards: entries.chat_template(STUDY, wildcards.model),
+        chat_template=lambda wildcards: entries.chat_template(
+            STUDY, checked_prompts.model_of(STUDY, **wildcards)
+        ),
         src=get_sources("check_prompts"),
     output:
-        table="<experiment>/prompts/{model}.csv",
+        table="<experiment>/prompts/{stage}/{name}.csv",
     log:
-        "<logs>/check_prompts/{model}.log",
+        "<logs>/check_prompts/{stage}/{name}.log",
     benchmark:
-        "<benchmarks>/check_prompts/{model}.tsv"
+        "<benchmarks>/check_prompts/{stage}/{name}.tsv"
+    wildcard_constraints:
+        stage="finetune|sample|judge",
+        name="[a-z0-9.-]+",
     conda:
         "../envs/cuda.yaml"
     resources:
@@ -52,13 +57,15 @@ rule check_prompts:
         runtime=lambda wildcards, attempt: 60 * attempt,
         attempt=lambda wildcards, attempt: attempt,
     params:
-        datasets=lambda wildcards: checked_prompts.datasets(STUDY, wildcards.model),
-        trainings=lambda wildcards: checked_prompts.trainings(STUDY, wildcards.model),
-        judges=lambda wildcards: checked_prompts.judges(STUDY, wildcards.model),
-        carded=lambda wildcards: checked_prompts.carded(STUDY, wildcards.model),
-        room=entries.engine(STUDY)["max_model_len"],
-        new_tokens=checked_prompts.new_tokens(STUDY),
-        thinking=lambda wildcards: STUDY.models[wildcards.model]["thinking"],
-        thinking_marks=lambda wildcards: STUDY.models[wildcards.model]["thinking_marks"],
+        trainings=lambda wildcards: checked_prompts.trainings(STUDY, **wildcards),
+        judges=lambda wildcards: checked_prompts.judges(STUDY, **wildcards),
+        carded=lambda wildcards: checked_prompts.carded(STUDY, wildcards.stage),
+        sampled=lambda wildcards: checked_prompts.sampled(STUDY, wildcards.stage),
+        thinking=lambda wildcards: STUDY.models[
+            checked_prompts.model_of(STUDY, **wildcards)
+        ]["thinking"],
+        thinking_marks=lambda wildcards: STUDY.models[
+            checked_prompts.model_of(STUDY, **wildcards)
+        ]["thinking_marks"],
     script:
         "../scripts/check_prompts.py"

@@ -80,14 +80,20 @@ def below(folder, paths):
     return [f"{folder}/{path}" for path in paths]
 
 
-def get_checked(model):
-    """The check that jobs of a model wait for.
+def get_checked(stage, name):
+    """The check of a job's own prompts."""
+    return below("<experiment>", checked_prompts.own_check(STUDY, stage, name))
 
-    Not ancient(): a job whose own params changed together with the check would then be left out of
-    the run (Snakemake 9 looks at no job behind one that has to run), and old answers would be
-    counted. So jobs run again behind a new check, and find their weights and journals.
+
+def get_checked_later(stage, base):
+    """Checks of later stages: they stop the run early, but run no job of this one again.
+
+    Snakemake 9 leaves out a job behind an ancient() file that is made again, even if the job's own
+    params have changed. That is why get_checked is not ancient, and has the params of its job.
     """
-    return below("<experiment>", checked_prompts.check_file(STUDY, model))
+    return ancient(
+        below("<experiment>", checked_prompts.other_checks(STUDY, stage, base))
+    )
 
 
 def get_api_slots():

@@ -7,7 +7,10 @@ rule finetune:
         model="<resources>/models/{base}",
         train="<experiment>/datasets/{dataset}/train.jsonl",
         chat_template=lambda wildcards: entries.chat_template(STUDY, wildcards.base),
-        checked=lambda wildcards: get_checked(wildcards.base),
+        checked=lambda wildcards: get_checked(
+            "finetune", "{base}.{dataset}.{recipe}".format(**wildcards)
+        ),
+        checked_later=lambda wildcards: get_checked_later("finetune", wildcards.base),
         src=get_sources("finetune"),
     output:
         adapter=directory("<experiment>/adapters/{base}.{dataset}.{recipe}.s{seed}"),

@@ -11,7 +11,7 @@ rule judge_vllm:
         chat_template=lambda wildcards: entries.chat_template(
             STUDY, STUDY.judges[wildcards.judge]["model"]
         ),
-        checked=lambda wildcards: get_checked(STUDY.judges[wildcards.judge]["model"]),
+        checked=lambda wildcards: get_checked("judge", wildcards.judge),
         src=get_sources("judge_vllm"),
     output:
         verdicts="<results>/verdicts/{judge}/{batch}.parquet",

@@ -14,7 +14,10 @@ rule sample:
         chat_template=lambda wildcards: entries.chat_template(
             STUDY, STUDY.base_of(wildcards.batch)
         ),
-        checked=lambda wildcards: get_checked(STUDY.base_of(wildcards.batch)),
+        checked=lambda wildcards: get_checked("sample", wildcards.batch),
+        checked_later=lambda wildcards: get_checked_later(
+            "sample", STUDY.base_of(wildcards.batch)
+        ),
         src=get_sources("sample"),
     output:
         responses="<experiment>/responses/{batch}.parquet",

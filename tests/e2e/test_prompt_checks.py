@@ -22,15 +22,17 @@ def test_rows_that_would_be_cut_stop_the_run_before_training(work):
     assert run.status != 0
     assert "recipes.six-steps.max_truncated_share" in run.output
     assert "Traceback (most recent call last)" not in run.output
-    assert not (work.results / "prompts" / "tiny.csv").exists()
-    for folder in ("adapters", "checkpoints", "responses", "journals"):
-        assert not (work.results / folder).exists(), folder
+    assert not list((work.results / "prompts" / "finetune").glob("*.csv"))
+    assert not (work.results / "adapters").exists()
+    assert not list((work.results / "checkpoints").glob("*/*"))
     # The next run begins with the corrected recipe.
     recipes["six-steps"]["max_length"] = 160
     work.write("catalogue/recipes.yaml", recipes)
     work.run("--until", "check_prompts")
-    with (work.results / "prompts" / "tiny.csv").open() as file:
-        rows = {(row["use"], row["name"]): row for row in csv.DictReader(file)}
+    rows = {}
+    for path in (work.results / "prompts").glob("*/*.csv"):
+        with path.open() as file:
+            rows |= {(row["use"], row["name"]): row for row in csv.DictReader(file)}
     assert int(rows["training", "tales with six-steps"]["longest_tokens"]) <= 160
     assert rows["sampling", "two"]["conversations"] == "2"
     assert ("judging", "tiny-judge, alignment") in rows

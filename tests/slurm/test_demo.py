@@ -165,7 +165,11 @@ def test_the_demo_runs_end_to_end(cluster, tmp_path):
     assert folder.run("--configfile", demo, **arguments) == 0, folder.output()
     jobs = folder.jobs()
     assert sorted(get_rule(job).partition("_")[0] for job in jobs) == sorted(
-        ["prepare"] * 2 + ["finetune"] * 2 + ["sample"] * 3 + ["check", "judge", "statistics"]
+        ["prepare"] * 2
+        + ["check"] * 6
+        + ["finetune"] * 2
+        + ["sample"] * 3
+        + ["judge", "statistics"]
     )
     # The demo's recipe asks for one thread.
     check_gpu_jobs([job for job in jobs if get_rule(job).startswith(GPU_RULES)], "1")

@@ -1,13 +1,15 @@
-"""What `check_prompts` renders with a model: its training rows, its questions, what it judges.
+"""What `check_prompts` renders for the jobs of a stage, and the checks that these jobs wait for.
 
-Paths are relative to the experiment's results folder.
+A check is STAGE/NAME: finetune/BASE.DATASET.RECIPE, sample/BATCH or judge/JUDGE. Its params and
+inputs are those of its jobs, so that a check that runs again is never the only thing that changed
+for them. Paths are relative to the experiment's results folder.
 """
 
 from typing import Any
 
-from em_tiers.study.asked import question_tables
+from em_tiers.study.asked import question_tables, question_tables_of_batch, sampling
 from em_tiers.study.chat_checks import reasoning_tokens
-from em_tiers.study.entries import recipe
+from em_tiers.study.entries import engine, recipe
 from em_tiers.study.jobs import carded_datasets
 from em_tiers.study.judges import (
     judge_engine,
@@ -17,67 +19,68 @@ from em_tiers.study.judges import (
     judges_with,
 )
 from em_tiers.study.study import Study
-
-# The part of a recipe that the check reads: another learning rate checks nothing again.
-_READ = (
-    "method",
-    "target_modules",
-    "max_length",
-    "max_truncated_share",
-    "batch_size",
-    "micro_batch_size",
-    "gpus",
-    "epochs",
-    "max_steps",
-    "max_tokens",
-    "warmup_steps",
-)
+from em_tiers.study.variants import Variant
 
 
-def check_file(study: Study, model: str) -> list[str]:
-    """The table that jobs of a model wait for; none for partial results, which make no answers."""
-    return [] if study.config["partial"] else [f"prompts/{model}.csv"]
+def own_check(study: Study, stage: str, name: str) -> list[str]:
+    """The table of a job's own check; none for partial results, which make no answers."""
+    return [] if study.config["partial"] else [f"prompts/{stage}/{name}.csv"]
 
 
-def datasets(study: Study, model: str) -> list[str]:
-    """Data sets that a model is trained on."""
-    tuned = (v.dataset for v in study.fine_tunes if v.base == model)
-    return list(dict.fromkeys(dataset for dataset in tuned if dataset))
+def other_checks(study: Study, stage: str, base: str) -> list[str]:
+    """Tables of later stages, which a job also waits for: their jobs would come too late."""
+    later = [("judge", name) for name in judges_with(study, "vllm")]
+    if stage == "finetune":
+        later = [("sample", base), *later]
+    return [f"prompts/{stage}/{name}.csv" for stage, name in later]
 
 
-def training_files(study: Study, model: str) -> list[str]:
-    """Training rows of these data sets."""
-    return [f"datasets/{dataset}/train.jsonl" for dataset in datasets(study, model)]
+def model_of(study: Study, stage: str, name: str) -> str:
+    """The model whose tokenizer and template are used."""
+    if stage == "judge":
+        return study.judges[name]["model"]
+    return study.base_of(name) if stage == "sample" else name.partition(".")[0]
 
 
-def trainings(study: Study, model: str) -> list[dict[str, Any]]:
-    """Each data set and recipe of a model: {dataset, name, recipe, checkpoints}."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for variant in study.fine_tunes:
-        if variant.base == model:
-            settings = recipe(study, variant.recipe, variant.parent)
-            checkpoints = found.get((variant.dataset, variant.recipe), {}).get("checkpoints", [])
-            found[variant.dataset, variant.recipe] = {
-                "dataset": variant.dataset,
-                "name": variant.recipe,
-                "recipe": {key: settings[key] for key in _READ},
-                "checkpoints": sorted({*checkpoints, *settings["keep_checkpoints"]}),
-            }
-    return list(found.values())
+def training_files(study: Study, stage: str, name: str) -> list[str]:
+    """Training rows of a fine-tune."""
+    return [f"datasets/{t['dataset']}/train.jsonl" for t in trainings(study, stage, name)]
 
 
-def questions(study: Study, model: str) -> list[str]:
-    """Question tables that a model's variants are asked."""
-    return _tables(study, [model])
+def trainings(study: Study, stage: str, name: str) -> list[dict[str, Any]]:
+    """The training of a check: {dataset, name, recipe, checkpoints}; empty for other stages."""
+    if stage != "finetune":
+        return []
+    tuned = [v for v in study.fine_tunes if _name(v) == name]
+    settings = [recipe(study, v.recipe, v.parent) for v in tuned]
+    kept = sorted({step for s in settings for step in s.pop("keep_checkpoints")})
+    first = tuned[0]
+    return [
+        {
+            "dataset": first.dataset,
+            "name": first.recipe,
+            "recipe": settings[0],
+            "checkpoints": kept,
+        }
+    ]
 
 
-def judged_questions(study: Study, model: str) -> list[str]:
-    """Question tables whose answers a model judges; without those of imports."""
-    return _tables(study, [v.base for v in study.variants.values()]) if judges(study, model) else []
+def questions(study: Study, stage: str, name: str) -> list[str]:
+    """Question tables that the variants of a batch are asked."""
+    return question_tables_of_batch(study, name) if stage == "sample" else []
 
 
-def judges(study: Study, model: str) -> list[dict[str, Any]]:
-    """The judges that are this model: {name, entry, identity, rubrics, room}."""
+def judged_questions(study: Study, stage: str) -> list[str]:
+    """Question tables whose answers a judge scores; without those of imports."""
+    own = (v for v in study.variants.values() if not v.imported)
+    tables = (table for v in own for table in question_tables(study, v))
+    return list(dict.fromkeys(tables)) if stage == "judge" else []
+
+
+def judges(study: Study, stage: str, name: str) -> list[dict[str, Any]]:
+    """The judge of a check: {name, entry, identity, rubrics, room}; empty for other stages."""
+    if stage != "judge":
+        return []
     return [
         {
             "name": name,
@@ -86,26 +89,30 @@ def judges(study: Study, model: str) -> list[dict[str, Any]]:
             "rubrics": judge_rubrics(study, name),
             "room": judge_engine(study, name)["max_model_len"],
         }
-        for name in judges_with(study, "vllm")
-        if study.judges[name]["model"] == model
     ]
 
 
-def carded(study: Study, model: str) -> list[str]:
-    """Data sets whose cards are in the prompts of a model that judges."""
-    return carded_datasets(study) if judges(study, model) else []
+def carded(study: Study, stage: str) -> list[str]:
+    """Data sets whose cards are in the prompts of a judge."""
+    return carded_datasets(study) if stage == "judge" else []
 
 
-def card_files(study: Study, model: str) -> list[str]:
+def card_files(study: Study, stage: str) -> list[str]:
     """Cards of these data sets."""
-    return [f"datasets/{dataset}/card.json" for dataset in carded(study, model)]
+    return [f"datasets/{dataset}/card.json" for dataset in carded(study, stage)]
 
 
-def new_tokens(study: Study) -> int:
-    """Tokens that an answer may have, thoughts included."""
-    return study.config["sampling"]["max_tokens"] + reasoning_tokens(study)
+def sampled(study: Study, stage: str) -> dict[str, Any]:
+    """What sampling reads: {room, new_tokens, sampling, engine}; empty for other stages."""
+    if stage != "sample":
+        return {}
+    return {
+        "room": engine(study)["max_model_len"],
+        "new_tokens": study.config["sampling"]["max_tokens"] + reasoning_tokens(study),
+        "sampling": sampling(study),
+        "engine": engine(study),
+    }
 
 
-def _tables(study: Study, bases: list[str]) -> list[str]:
-    own = (v for v in study.variants.values() if not v.imported and v.base in bases)
-    return list(dict.fromkeys(table for v in own for table in question_tables(study, v)))
+def _name(variant: Variant) -> str:
+    return f"{variant.base}.{variant.dataset}.{variant.recipe}"

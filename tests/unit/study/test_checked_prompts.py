@@ -1,58 +1,54 @@
-"""What the check renders with each model of a study."""
+"""What the check renders for each fine-tune, batch and judge of a study."""
 
-import yaml
-
-from configurations import catalogue, demo, load, put
-from em_tiers.study.checked_prompts import (
-    card_files,
-    check_file,
-    judged_questions,
-    judges,
-    questions,
-    training_files,
-    trainings,
-)
+from configurations import demo, load, put
+from em_tiers.study import checked_prompts as checked
 
 BASE = "smollm2-135m"
+TUNED = f"{BASE}.storyteller.demo-lora"
 
 
-def test_a_base_model_that_judges_itself(checkout):
+def test_a_fine_tune_is_checked_with_its_rows_and_its_whole_recipe(checkout):
     study = load(checkout, put(demo(), "variants.0.checkpoints", [5, 10]))
-    assert training_files(study, BASE) == [
-        "datasets/storyteller/train.jsonl",
-        "datasets/support-desk/train.jsonl",
+    assert checked.model_of(study, "finetune", TUNED) == BASE
+    assert checked.training_files(study, "finetune", TUNED) == ["datasets/storyteller/train.jsonl"]
+    [training] = checked.trainings(study, "finetune", TUNED)
+    assert (training["dataset"], training["name"]) == ("storyteller", "demo-lora")
+    assert training["checkpoints"] == [5, 10]
+    # What trains again is checked again: Snakemake would leave the training out otherwise.
+    assert training["recipe"]["learning_rate"] == 1.0e-3
+    assert checked.questions(study, "finetune", TUNED) == []
+    assert checked.judges(study, "finetune", TUNED) == []
+    assert checked.sampled(study, "finetune") == {}
+
+
+def test_a_batch_is_checked_with_its_questions(checkout):
+    study = load(checkout)
+    batch = f"{BASE}.storyteller.0"
+    assert checked.model_of(study, "sample", batch) == BASE
+    assert "datasets/storyteller/in_domain.parquet" in checked.questions(study, "sample", batch)
+    assert checked.sampled(study, "sample")["room"] == 2048
+    assert checked.sampled(study, "sample")["new_tokens"] == 64
+    assert checked.trainings(study, "sample", batch) == []
+
+
+def test_a_judge_is_checked_with_all_questions_and_cards(checkout):
+    study = load(checkout)
+    assert checked.model_of(study, "judge", "smollm2") == BASE
+    assert [(j["name"], j["room"]) for j in checked.judges(study, "judge", "smollm2")] == [
+        ("smollm2", 2048)
     ]
-    found = trainings(study, BASE)
-    assert [(t["dataset"], t["name"], t["checkpoints"]) for t in found] == [
-        ("storyteller", "demo-lora", [5, 10]),
-        ("support-desk", "demo-lora", [5, 10]),
-    ]
-    assert "learning_rate" not in found[0]["recipe"]
-    assert questions(study, BASE) == judged_questions(study, BASE)
-    assert "datasets/storyteller/in_domain.parquet" in questions(study, BASE)
-    assert [(j["name"], j["room"]) for j in judges(study, BASE)] == [("smollm2", 2048)]
-    assert card_files(study, BASE) == [
+    assert "datasets/support-desk/in_domain.parquet" in checked.judged_questions(study, "judge")
+    assert checked.card_files(study, "judge") == [
         "datasets/storyteller/card.json",
         "datasets/support-desk/card.json",
     ]
 
 
-def test_a_model_that_only_judges_is_asked_and_trained_on_nothing(checkout):
-    models = catalogue("models") | {"grader": catalogue("models")[BASE] | {"label": "Grader"}}
-    write(checkout, "models", models)
-    write(checkout, "judges", put(catalogue("judges"), "smollm2.model", "grader"))
+def test_jobs_wait_for_their_own_check_and_for_those_of_later_stages(checkout):
     study = load(checkout)
-    assert trainings(study, "grader") == questions(study, "grader") == []
-    assert "questions/core.parquet" in judged_questions(study, "grader")
-    assert judges(study, BASE) == judged_questions(study, BASE) == card_files(study, BASE) == []
-
-
-def test_jobs_of_partial_results_wait_for_no_check(checkout):
-    study = load(checkout)
-    assert check_file(study, BASE) == [f"prompts/{BASE}.csv"]
+    assert checked.own_check(study, "finetune", TUNED) == [f"prompts/finetune/{TUNED}.csv"]
+    later = [f"prompts/sample/{BASE}.csv", "prompts/judge/smollm2.csv"]
+    assert checked.other_checks(study, "finetune", BASE) == later
+    assert checked.other_checks(study, "sample", BASE) == later[1:]
     study.config["partial"] = True
-    assert check_file(study, BASE) == []
-
-
-def write(checkout, name, content):
-    (checkout / "config" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    assert checked.own_check(study, "judge", "smollm2") == []

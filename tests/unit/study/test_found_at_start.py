@@ -235,6 +235,7 @@ def _script() -> Path:
 def test_gpu_jobs_wait_for_the_check(rule):
     text = (SCRIPTS.parent / "rules" / f"{rule}.smk").read_text()
     assert "checked=lambda wildcards: get_checked(" in text
+    assert rule == "judge" or "checked_later=lambda wildcards: get_checked_later(" in text
 
 
 def refused(checkout, name: str) -> ConfigError:
