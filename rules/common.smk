@@ -55,13 +55,8 @@ RESULTS = workflow.pathvars.apply("<results>")
 
 
 wildcard_constraints:
-    base="[a-z0-9-]+",
-    dataset="[a-z0-9-]+",
-    recipe="[a-z0-9-]+",
+    **dict.fromkeys(outputs.IDS, "[a-z0-9-]+"),
     seed="[0-9]+",
-    model="[a-z0-9-]+",
-    question_set="[a-z0-9-]+",
-    judge="[a-z0-9-]+",
     batch="[a-z0-9.-]+",
 
 
@@ -91,9 +86,8 @@ def get_checked_later(stage, base):
     Snakemake 9 leaves out a job behind an ancient() file that is made again, even if the job's own
     params have changed. That is why get_checked is not ancient, and has the params of its job.
     """
-    return ancient(
-        below("<experiment>", checked_prompts.other_checks(STUDY, stage, base))
-    )
+    checks = checked_prompts.other_checks(STUDY, stage, base)
+    return ancient(below("<experiment>", checks))
 
 
 def get_api_slots():
