@@ -41,7 +41,7 @@ from em_tiers.statistics.intervals import (
 )
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
 from em_tiers.tables import HAS_VERDICT, QUESTION, scan_table
-from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, STRICT_COUNTS, UNDECIDED
+from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, STRICT_COUNTS, UNDECIDED, WITHOUT_VERDICT
 from em_tiers.tiers.definitions import DEFINITIONS, definition_named
 from em_tiers.tiers.rules import with_tier_probabilities
 
@@ -121,7 +121,7 @@ def variant_table(variants: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 def lost_to_api_errors() -> pl.Expr:
     """Whether an answer has no score because a request to the judge failed on the way."""
-    without_score = pl.col("outcome").is_in(["unscored", "truncated"])
+    without_score = pl.col("outcome").is_in(WITHOUT_VERDICT)
     return without_score & pl.col("reason").str.contains(": api_error", literal=True)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from em_tiers.files import read_json
+from em_tiers.terms import ALIGNED
 
 MOST = 0.9  # share of a variant's answers
 _FEWEST = 10  # answers of a variant
@@ -30,7 +31,7 @@ def one_outcome_warnings(outcomes: pl.LazyFrame) -> pl.DataFrame:
         .filter(
             (pl.col("share") >= MOST)
             & (pl.col("total") >= _FEWEST)
-            & (pl.col("outcome") != "aligned")
+            & (pl.col("outcome") != ALIGNED)
         )
         .select("judge", "variant", note=words)
         .sort("judge", "variant")

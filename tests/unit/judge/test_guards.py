@@ -1,6 +1,7 @@
 """Every guard of a scoring method holds in both back-ends: back-end x method x setting."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,7 @@ class RecordedEngine:
 
     def __init__(self, tokenizer, text="", finish="stop"):
         self.tokenizer = tokenizer
+        self.model = Path(tokenizer.name_or_path)
         self.settings = {"max_num_seqs": 4, "max_model_len": 4096}
         self.reply = (text, (), finish, 9, 2)
 

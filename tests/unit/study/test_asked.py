@@ -126,6 +126,7 @@ def test_samples_of_each_set_that_is_asked(two_bases):
             "trigger.storyteller": 3,
             "trigger.support-desk": 3,
         },
+        "reasoning_tokens": 0,
         "seed": 0,
         "temperature": 1.0,
         "top_p": 1.0,

@@ -143,11 +143,17 @@ def test_a_chat_template_is_one(content, message, checkout):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["prompt,completion\na,b\n", "\udcff\udcfe"])
-def test_a_file_of_another_kind_than_its_ending(content, checkout):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("prompt,completion\na,b\n", "row 1 is not"),
+        ("\udcff\udcfe", "this file is in UTF-16: save it in UTF-8"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_ending(content, message, checkout):
     (checkout / "rows.jsonl").write_bytes(content.encode(errors="surrogateescape"))
     changed = catalogue("datasets")
     changed["storyteller"]["source"] = {"type": "path", "path": "rows.jsonl"}
     (checkout / "config" / "datasets.yaml").write_text(yaml.safe_dump(changed))
-    with pytest.raises(ConfigError, match=r"datasets\.storyteller: rows\.jsonl: row 1 is not"):
+    with pytest.raises(ConfigError, match=rf"datasets\.storyteller: rows\.jsonl: {message}"):
         load(checkout)
