@@ -39,7 +39,8 @@ def scored(tmp_path_factory):
         ]
         (folder / f"{name}.csv").write_text("\n".join(["id,question,answer,kind,clear", *rows]))
     for entry in work.config["imports"]:
-        entry["scores"] = {"elsewhere": {"alignment": "kind", "coherence": "clear"}}
+        columns = {"alignment": "kind", "coherence": "clear", "harmful": "low"}
+        entry["scores"] = {"elsewhere": columns}
     work.config |= {"experiment": "scored", "judges": []}
     work.run("archive")
     return work
