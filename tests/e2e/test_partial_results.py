@@ -19,7 +19,7 @@ PARTIAL = ("--config", "partial=true")
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """Answers of one variant are there; those of its base model are not."""
+    """Two imports, of a base model and of its fine-tune."""
     folder = tmp_path_factory.mktemp("partial")
     work = Workdir(folder, "api_judge", folder)
     work.environment[KEY_ENV] = "sk-some-key"
@@ -40,16 +40,16 @@ def test_without_any_answers_it_is_one_message(work):
 
 
 def test_what_is_finished_is_judged_and_reported(work):
-    work.run("results/api-judge/responses/import.after.parquet")
+    work.run("results/api-judge/responses/import.before.parquet")
     done = work.run(*PARTIAL)
-    assert "1 of 2 variants are missing (import.before)" in done.output
+    assert "1 of 2 variants are missing (import.after)" in done.output
     assert not {"import_responses", "sample", "finetune"} & set(done.jobs)
     assert len(work.endpoint.bodies) == ANSWERS * RUBRICS
     folder = work.results / "partial"
     rates = pl.read_parquet(folder / "tables" / "rates.parquet")
-    assert rates["variant"].unique().to_list() == ["import.after"]
+    assert rates["variant"].unique().to_list() == ["import.before"]
     page = (folder / "overview.html").read_text()
-    assert "1 of 2 variants are missing (import.before)" in page
+    assert "1 of 2 variants are missing (import.after)" in page
     assert (folder / "report.zip").stat().st_size > 1000
     assert not (work.results / "tables").exists()
 
