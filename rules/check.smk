@@ -50,6 +50,8 @@ rule check_prompts:
     wildcard_constraints:
         stage="finetune|sample|judge",
         name="[a-z0-9.-]+",
+    # Before jobs that take hours and do not wait for a judge's check.
+    priority: 10
     conda:
         "../envs/cuda.yaml"
     resources:

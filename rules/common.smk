@@ -80,14 +80,13 @@ def get_checked(stage, name):
     return below("<experiment>", checked_prompts.own_check(STUDY, stage, name))
 
 
-def get_checked_later(stage, base):
-    """Checks of later stages: they stop the run early, but run no job of this one again.
+def get_checked_base(base):
+    """The check of sampling a base model: it stops trainings early, but runs none again.
 
     Snakemake 9 leaves out a job behind an ancient() file that is made again, even if the job's own
     params have changed. That is why get_checked is not ancient, and has the params of its job.
     """
-    checks = checked_prompts.other_checks(STUDY, stage, base)
-    return ancient(below("<experiment>", checks))
+    return ancient(below("<experiment>", [checked_prompts.check_of_base(base)]))
 
 
 def get_api_slots():

@@ -10,7 +10,7 @@ rule finetune:
         checked=lambda wildcards: get_checked(
             "finetune", "{base}.{dataset}.{recipe}".format(**wildcards)
         ),
-        checked_later=lambda wildcards: get_checked_later("finetune", wildcards.base),
+        checked_base=lambda wildcards: get_checked_base(wildcards.base),
         src=get_sources("finetune"),
     output:
         adapter=directory("<experiment>/adapters/{base}.{dataset}.{recipe}.s{seed}"),

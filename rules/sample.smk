@@ -15,9 +15,6 @@ rule sample:
             STUDY, STUDY.base_of(wildcards.batch)
         ),
         checked=lambda wildcards: get_checked("sample", wildcards.batch),
-        checked_later=lambda wildcards: get_checked_later(
-            "sample", STUDY.base_of(wildcards.batch)
-        ),
         src=get_sources("sample"),
     output:
         responses="<experiment>/responses/{batch}.parquet",

@@ -16,7 +16,6 @@ from em_tiers.study.judges import (
     judge_identity,
     judge_params,
     judge_rubrics,
-    judges_with,
 )
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
@@ -27,12 +26,13 @@ def own_check(study: Study, stage: str, name: str) -> list[str]:
     return [] if study.config["partial"] else [f"prompts/{stage}/{name}.csv"]
 
 
-def other_checks(study: Study, stage: str, base: str) -> list[str]:
-    """Tables of later stages, which a job also waits for: their jobs would come too late."""
-    later = [("judge", name) for name in judges_with(study, "vllm")]
-    if stage == "finetune":
-        later = [("sample", base), *later]
-    return [f"prompts/{stage}/{name}.csv" for stage, name in later]
+def check_of_base(base: str) -> str:
+    """The check of sampling a base model, which its fine-tunes wait for.
+
+    They wait for no check of a judge: its name would be among their inputs, and another judge would
+    train again.
+    """
+    return f"prompts/sample/{base}.csv"
 
 
 def model_of(study: Study, stage: str, name: str) -> str:
