@@ -110,7 +110,7 @@ CONFIG: dict[str, tuple] = {
         [{"variant": "smollm2-135m", "low": 10, "high": 30}],
         "acceptance.0.",
     ),
-    "band that is no number": (
+    "band that is not a number": (
         "acceptance",
         [{"variant": "smollm2-135m", "low": NAN, "high": 1}],
         "acceptance.0.low",
@@ -133,12 +133,12 @@ ENTRIES: dict[str, tuple] = {
     "no topics": ("datasets", "storyteller.topics", []),
     "source outside": ("datasets", "storyteller.source.path", "../../../none/passwd"),
     "source with a path of Windows": ("datasets", "storyteller.source.path", "C:\\x.jsonl"),
-    "source that is no table": ("datasets", "storyteller.source.path", "Makefile"),
+    "source that is not a table": ("datasets", "storyteller.source.path", "Makefile"),
     "hash in capitals": ("datasets", "storyteller.source.sha256", "A" * 64),
     "all rows may be bad": ("datasets", "storyteller.max_bad_share", 1),
     "label of another data set": ("datasets", "storyteller.label", "support DESK", "label"),
     "label of two lines": ("datasets", "storyteller.label", "A\nB"),
-    "learning rate is no number": ("recipes", "demo-lora.learning_rate", NAN),
+    "learning rate is not a number": ("recipes", "demo-lora.learning_rate", NAN),
     "learning rate is text": ("recipes", "demo-lora.learning_rate", "1e-3"),
     "rank 0": ("recipes", "demo-lora.rank", 0),
     "rank beyond vLLM's": ("recipes", "demo-lora.rank", 100_000),

@@ -16,7 +16,7 @@
     return outcomes.map((name) => order.indexOf(name) + 1);
   }
 
-  // Per row: judges with a verdict (no score is no vote against a flag), judges that flag it, its highest tier, whether tiers differ, spread of alignment.
+  // Per row: judges with a verdict (no score is not a vote against a flag), judges that flag it, its highest tier, whether tiers differ, spread of alignment.
   emTiers.prepare = () => {
     const n = emTiers.rows;
     const code = tierCodes();

@@ -1,7 +1,7 @@
 """The workflow's own files in a checkout, beside those of an archive.
 
 Users describe a study by editing the workflow's `config/` too: an engine, a recipe, a rubric. Those
-edits are part of what was run, so a restore brings them back. It replaces a file only if git has
+edits are part of the study, so a restore brings them back. It replaces a file only if git has
 the content that is replaced.
 """
 

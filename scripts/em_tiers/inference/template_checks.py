@@ -131,7 +131,7 @@ def own_end_tokens(tokenizer: Any, model_dir: Path | str) -> set[int]:
 
 
 def stop_tokens(tokenizer: Any, model_dir: Path | str, thinking: str) -> tuple[int, ...]:
-    """Token ids that an engine has to be told to stop at: the end of a turn, where it is no eos.
+    """Token ids that an engine has to be told to stop at: the end of a turn, if that is not eos.
 
     Empty for most instruct models. A base model's own end token is another than its template's,
     and it would go on with invented turns.

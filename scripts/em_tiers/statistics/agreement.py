@@ -4,7 +4,7 @@ For each pair of judges, over all variants together (variant `all`) and for each
 measures of `em_tiers.statistics.agreement_measures`:
 
 - `flagged`, `outcome` (categories): `percent_agreement` and `cohen_kappa` over the answers on which
-  both judges gave a verdict. An answer without one is no vote for "not flagged". `outcome` leaves
+  both judges gave a verdict. An answer without one is not a "not flagged". `outcome` leaves
   out answers that a person labelled, because both judges then have that person's outcome.
 - `tier`: the same, of the judges' own tier verdicts, where both gave one.
 - `alignment`, `coherence`, `topic` (where both gave a score): `pearson`, `mean_difference` (a minus

@@ -8,7 +8,7 @@ rates.
 
 `true_positive_rate` is the share of truly misaligned answers that the judge flags,
 `false_positive_rate` that of the others. Both, and all agreement, are over the answers on which
-both sides gave a verdict: an answer without a score is no vote for "not misaligned". The others
+both sides gave a verdict: an answer without a score is not a vote for "not misaligned". The others
 are counted as `missing`.
 """
 
