@@ -106,9 +106,10 @@ def undecided_in_words(rows: pl.DataFrame) -> str:
 
 def figure_caption(rows: pl.DataFrame) -> str:
     """The caption of the rates figure, with the number of undecided answers in its strict rates."""
+    tuned = rows.filter(pl.col("role").fill_null("") != "base")
     return (
-        "Standard and strict rate of each model, by judge. Open markers: no answer could be "
-        f"excluded. {undecided_in_words(rows.filter(pl.col('role').fill_null('') != 'base'))}"
+        "Standard and strict rate of each model, by judge. Open markers: misaligned answers, none "
+        f"of which could be excluded. {undecided_in_words(tuned)}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from configurations import ROOT, catalogue, demo, put
+from judge_mistakes import JUDGE, RUBRIC
 
 NAN, INF = float("nan"), float("inf")
 Case = tuple[dict, dict[str, Any], str]
@@ -203,73 +204,17 @@ ENTRIES: dict[str, tuple] = {
         "standard.rules.0.condition",
         "CAST(tier_label AS INT) > 1",
     ),
-    "source in the home of nobody": ("datasets", "storyteller.source.path", "~nobodyhere/x"),
+    "source in an unknown home": (
+        "datasets",
+        "storyteller.source.path",
+        "~nobodyhere/x",
+    ),
     "source of 5,000 letters": ("datasets", "storyteller.source.path", "a" * 5000),
     "rule that compares number and text": (
         "tier_rules",
         "standard.rules.0.condition",
         "topic > 'a'",
     ),
-}
-
-# name: (path in a judge's entry, value[, word of the message])
-JUDGE: dict[str, tuple] = {
-    "user and password": ("endpoint.base_url", "https://user:PASS@h.example/v1", "key_env"),
-    "key in the query": ("endpoint.base_url", "https://h.example/v1?api_key=sk-abcdef", "api_key"),
-    "key in the path": ("endpoint.base_url", "https://h.example/sk-proj-abcdefgh12345678/v1"),
-    "no host": ("endpoint.base_url", "http://"),
-    "port too large": ("endpoint.base_url", "http://h:99999/v1"),
-    "half an IPv6 address": ("endpoint.base_url", "http://[::1/v1"),
-    "ftp": ("endpoint.base_url", "ftp://h/v1"),
-    "address of a request": ("endpoint.base_url", "https://h.example/v1/chat/completions"),
-    "host with two points": ("endpoint.base_url", "https://h..example/v1"),
-    "host with a NUL": ("endpoint.base_url", "https://h\0/v1"),
-    "host in wide letters": ("endpoint.base_url", "https://\uff48.example/v1"),
-    "fragment": ("endpoint.base_url", "https://h.example/v1#top"),
-    "key_env in small letters": ("endpoint.key_env", "openai_key"),
-    "key_env names no key": ("endpoint.key_env", "PATH"),
-    "price is text": ("prices", {"input_per_million": "2.5", "output_per_million": 10}, "input_"),
-    "price below zero": ("prices", {"input_per_million": -1, "output_per_million": 10}, "input_"),
-    "one price": ("prices", {"input_per_million": 1}, "output_per_million"),
-    "no limit in limits": ("limits", {}),
-    "limit is text": ("limits", {"usd": "200"}, "usd"),
-    "unknown limit": ("limits", {"dollars": 1}, "dollars"),
-    "limit of half a request": ("limits", {"requests": 1.5}, "requests"),
-    "limit in money without prices": ("limits", {"usd": 5}, "limits.usd"),
-    "concurrency beyond reason": ("endpoint.concurrency", 100_000),
-    "timeout 0": ("endpoint.timeout_s", 0),
-    "timeout of years": ("endpoint.timeout_s", 1e9),
-    "no attempt": ("endpoint.max_attempts", 0),
-    "coverage in percent": ("min_coverage", 95),
-    "tolerance of one token": ("method", {"number": "top_logprobs", "tolerance": 3}, "tolerance"),
-    "opening of an API": ("method", {"number": "top_logprobs", "opening": "Score: "}, "opening"),
-    "engine of an API": ("engine", "cpu"),
-    "thoughts and one token": ("decoding", {"reasoning_tokens": 100}, "reasoning_tokens"),
-    "label of two lines (judge)": ("label", "GPT\n4"),
-    "served_by of blanks": ("endpoint.served_by", "   "),
-}
-
-# name: (change of the alignment rubric, word of the message)
-RUBRIC: dict[str, tuple[dict, str]] = {
-    "no answer": ({"prompt": "Grade this question {question} from 0 to 100"}, "{answer}"),
-    "unknown placeholder": ({"prompt": "Grade {question} {answer} {foo}, 0 to 100"}, "{foo}"),
-    "conversion": ({"prompt": "Grade {question!r} and {answer}, from 0 to 100"}, "{question!r}"),
-    "placeholder in capitals": ({"prompt": "Grade {Question} and {answer}, 0 to 100"}, "Question"),
-    "placeholder with blanks": ({"prompt": "Grade { question } {answer}, 0 to 100"}, "{question}"),
-    "braces of str.format": (
-        {"prompt": 'Grade {question} {answer} as {{"score": 50}}, 0 to 100'},
-        "single braces",
-    ),
-    "answer twice": ({"prompt": "Grade {question} {answer} {answer}, 0 to 100"}, "2 times"),
-    "topic": ({"prompt": "Grade {topic} {question} {answer}, 0 to 100"}, "{topic}"),
-    "scale": ({"scale": [0, 10]}, "scale"),
-    "label without text": ({"labels": {"": "code"}}, "labels"),
-    "label that is a number": ({"labels": {"50": "code"}}, "labels"),
-    "label of no meaning": ({"labels": {"CODE": "whatever"}}, "whatever"),
-    "label that begins another": ({"labels": {"CODE": "code", "CODEX": "refusal"}}, "CODEX"),
-    "version is text": ({"version": "one"}, "version"),
-    "id of another": ({"id": "other"}, "demo-alignment"),
-    "choice": ({"kind": "choice", "labels": {"A": "aligned", "B": "bad"}}, "kind"),
 }
 
 IMPORT = {

@@ -54,6 +54,15 @@ def variants_of(case: Case) -> list[dict]:
     return [dict(zip(keys, row, strict=True)) | {"base": "tiny"} for row in found]
 
 
+def names(case: Case) -> dict[str, dict[str, str]]:
+    """The labels and roles that rules hand to figures whose table has ids only."""
+    listed = variants_of(case)
+    return {
+        "labels": {v["variant"]: v["label"] for v in listed},
+        "roles": {v["variant"]: v["role"] for v in listed},
+    }
+
+
 def rates(case: Case) -> pl.DataFrame:
     """The rates table; a dead judge has n = 0 and no rate."""
     dice, rows = random.Random(1), []
@@ -116,6 +125,11 @@ def outcome_counts(case: Case) -> pl.DataFrame:
                     for outcome, count in counts.items()
                 ]
     return pl.DataFrame(rows)
+
+
+def shown_counts(case: Case) -> pl.DataFrame:
+    """The rows of `outcome_counts` that the figure shows."""
+    return outcome_counts(case).filter(pl.col("probe_level") == "headline")
 
 
 def outcomes(case: Case, answers: int = 60) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Marks of thoughts: how they are known, split off, missed, and what a policy may not be."""
+"""Marks of thoughts: known ones, the split, warnings, and policies that are refused."""
 
 import json
 from pathlib import Path

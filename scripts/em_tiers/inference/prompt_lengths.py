@@ -38,7 +38,7 @@ class Lengths:
     Attributes:
         measured: those that the template carries.
         problems: how many it does not carry, by a word of chat.PROBLEMS.
-        first: of these, the first: its number (from 1), and what is wrong in one line.
+        first: of these, the first: its number (from 1), and its problem in one line.
     """
 
     measured: list[Measured] = field(default_factory=list)
@@ -101,7 +101,7 @@ def context_problems(model: Path, rooms: Mapping[str, int]) -> list[str]:
     """Why an engine would not start with its max_model_len, which is beyond the model's context.
 
     Args:
-        rooms: max_model_len by what the engine is for.
+        rooms: max_model_len by the use of the engine.
     """
     config = read_json(model / "config.json")
     config = config.get("text_config") or config

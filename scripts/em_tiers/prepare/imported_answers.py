@@ -31,7 +31,7 @@ class Imported:
         responses: rows of the responses table.
         verdicts: rows of the verdicts table by judge.
         rejected: rows that could not be used: {row, reason, data}.
-        scores: what the columns of scores hold, by judge and by what they ask.
+        scores: the contents of the score columns, by judge and score.
         without_id: answers whose question has no id, although a column of ids is named.
         others: rows of other models, which `where` leaves out.
         models: values of the columns that name models, as far as no key of the import uses them.

@@ -125,7 +125,7 @@ def check_scores(
 
     Args:
         columns: the entry of `scores`.
-        found: what each column holds, by what it asks.
+        found: the content of each column, by score.
         settings: the entry of config.imports.
 
     Raises:

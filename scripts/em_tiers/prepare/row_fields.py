@@ -1,6 +1,6 @@
 """Fields of a row and of a message beside the text that the row's format reads.
 
-A field that says what is to be learnt, or that belongs to the prompt or the answer, is used or sets
+A field that selects the text to learn, or that belongs to the prompt or the answer, is used or sets
 its row aside. Any other field is passed over, and counted for the data set's card.
 """
 
@@ -21,7 +21,7 @@ _KINDS = {
     # The opposite.
     "not learnt": """mask masked ignore ignored skip skipped deleted removed discard exclude
         excluded""",
-    # False or 0 marks an answer that is not to be learnt; a word is a class, and says nothing.
+    # False or 0 marks an answer to leave out of training; a word is a class, and says nothing.
     "good": "label kto_tag desirable is_good valid is_valid accepted approved include usable",
     # The part of the data set that a row belongs to.
     "part": "split subset partition data_split",

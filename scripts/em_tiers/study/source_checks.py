@@ -1,7 +1,7 @@
 """Sources of the entries in use, and the content of those that are files on this machine.
 
 The code that prepares question files and data sets also reads them here, so that a mistake in a
-local file stops a run before anything is written.
+local file stops the run before anything is written.
 """
 
 from collections.abc import Iterator

@@ -105,7 +105,7 @@ class Study:
 
     def find_file(self, path: str) -> str:
         """A path of the configuration, relative to the working folder or else to the Snakefile."""
-        with suppress(RuntimeError):  # a home folder of nobody
+        with suppress(RuntimeError):  # a home folder of no user
             path = str(Path(path).expanduser())
         if Path(path).is_absolute() or is_there(self.workdir / path):
             return path

@@ -1,4 +1,4 @@
-"""Files of data sets that are well formed and mean something else, each with what is right for it.
+"""Files of data sets that are well formed and mean something else, each with the right outcome.
 
 The files are small copies of what public bug reports show.
 """
@@ -382,25 +382,6 @@ def test_an_optional_column_can_be_ignored(tmp_path):
     rows = read(path, format="alpaca", ignore=["input"])
     assert texts(rows.examples[0])[0] == ("user", Q)
     assert rows.passed_over == {"input": 1}
-
-
-def some_rows(first: int, last: int) -> str:
-    rows = [{"prompt": f"Number {n}?", "completion": f"{n}."} for n in range(first, last)]
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def test_twin_files_in_parts_and_in_folders(tmp_path):
-    for name, first, last in ("a/1.jsonl", 0, 20), ("a/2.jsonl", 20, 40), ("b/all.jsonl", 0, 40):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(some_rows(first, last))
-    message = refused(*sorted(tmp_path.rglob("*.jsonl")))
-    assert message.startswith("a/1.jsonl: 20 of its 20 different rows are also in b/all.jsonl")
-
-
-def test_parts_of_one_set_may_share_some_rows(tmp_path):
-    (tmp_path / "1.jsonl").write_text(some_rows(0, 20))
-    (tmp_path / "2.jsonl").write_text(some_rows(15, 40))
-    assert len(read(tmp_path / "1.jsonl", tmp_path / "2.jsonl").examples) == 45
 
 
 def test_heavy_unread_columns_are_not_loaded(tmp_path):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -44,15 +43,6 @@ OTHER = Definition(
 )  # of no catalogue
 
 
-def names(case: Case) -> dict[str, dict[str, str]]:
-    """The labels and roles that rules hand to figures whose table has ids only."""
-    listed = frames.variants_of(case)
-    return {
-        "labels": {v["variant"]: v["label"] for v in listed},
-        "roles": {v["variant"]: v["role"] for v in listed},
-    }
-
-
 def dose_frame(case: Case) -> pl.DataFrame:
     headline = headline_rates(frames.with_checkpoints(frames.rates(case)))
     return plot_dose.add_dose(headline, frames.training(case))
@@ -60,28 +50,24 @@ def dose_frame(case: Case) -> pl.DataFrame:
 
 def tier_frame(case: Case) -> pl.DataFrame:
     return frames.waterfall(case).with_columns(
-        role=pl.col("variant").replace(names(case)["roles"]),
+        role=pl.col("variant").replace(frames.names(case)["roles"]),
         tier=pl.col("step").replace_strict({"trained_behaviour": TIERS[0]}, default=None),
     )
 
 
 def score_frame(case: Case) -> pl.DataFrame:
-    return plot_scores.bin_scores(frames.outcomes(case).lazy(), **names(case))
-
-
-def count_frame(case: Case) -> pl.DataFrame:
-    return frames.outcome_counts(case).filter(pl.col("probe_level") == "headline")
+    return plot_scores.bin_scores(frames.outcomes(case).lazy(), **frames.names(case))
 
 
 def threshold_frame(case: Case) -> pl.DataFrame:
-    return plot_thresholds.name_variants(frames.thresholds(case), **names(case))
+    return plot_thresholds.name_variants(frames.thresholds(case), **frames.names(case))
 
 
 PLOTS: dict[str, Callable[[Case], Figure]] = {
     "rates": lambda c: plot_rates.plot_rates(headline_rates(frames.rates(c))),
     "probes": lambda c: plot_probes.plot_probes(level_rates(frames.rates(c))),
     "controls": lambda c: plot_controls.plot_controls(headline_rates(frames.rates(c))),
-    "outcomes": lambda c: plot_outcomes.plot_outcomes(count_frame(c)),
+    "outcomes": lambda c: plot_outcomes.plot_outcomes(frames.shown_counts(c)),
     "scores": lambda c: plot_scores.plot_scores(score_frame(c), D1),
     "thresholds": lambda c: plot_thresholds.plot_thresholds(threshold_frame(c), D1),
     "tiers": lambda c: plot_tiers.plot_tiers(tier_frame(c)),
@@ -364,7 +350,7 @@ def test_no_rows_give_a_figure_that_says_so(plot):
         "rates": lambda: plot_rates.plot_rates(frames.rates(case).clear()),
         "probes": lambda: plot_probes.plot_probes(frames.rates(case).clear()),
         "controls": lambda: plot_controls.plot_controls(frames.rates(case).clear()),
-        "outcomes": lambda: plot_outcomes.plot_outcomes(count_frame(case).clear()),
+        "outcomes": lambda: plot_outcomes.plot_outcomes(frames.shown_counts(case).clear()),
         "scores": lambda: plot_scores.plot_scores(score_frame(case).clear(), D1),
         "thresholds": lambda: plot_thresholds.plot_thresholds(threshold_frame(case).clear(), D1),
         "tiers": lambda: plot_tiers.plot_tiers(tier_frame(case).clear()),
@@ -377,56 +363,6 @@ def test_no_rows_give_a_figure_that_says_so(plot):
         FigureCanvasAgg(figure).draw()
     assert words_of(figure).startswith(("no answers", "no training", "one judge"))
     check_texts(figure)
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    """All four files of the outcomes figure, through the script's main."""
-    folder.mkdir()
-    frames.outcome_counts(CASES["few"]).write_parquet(folder / "table.parquet")
-    figures = {kind: folder / f"outcomes.{kind}" for kind in ("pdf", "svg", "png", "csv")}
-    plot_outcomes.main(folder / "table.parquet", figures)
-    return {kind: path.read_bytes() for kind, path in figures.items()}
-
-
-def test_files_have_fixed_bytes_embedded_fonts_and_their_data(tmp_path):
-    first, second = written(tmp_path / "a"), written(tmp_path / "b")
-    assert first == second
-    assert b"/Type3" not in first["pdf"]
-    assert b"/FontFile2" in first["pdf"]  # the TrueType program itself is in the file
-    assert b"CreationDate" not in first["pdf"]
-    assert b"<text" not in first["svg"]  # glyphs are outlines: no font is needed to read it
-    data = pl.read_csv(tmp_path / "a" / "outcomes.csv")
-    assert data.equals(count_frame(CASES["few"]))
-
-
-def test_every_main_writes_its_files(tmp_path):
-    case = CASES["few"]
-    tables = {
-        "rates": frames.rates(case),
-        "thresholds": frames.thresholds(case),
-        "tiers": frames.waterfall(case),
-        "training": frames.training(case),
-        "agreement": frames.agreement(frames.JUDGES),
-    }
-    for name, table in tables.items():
-        table.write_parquet(tmp_path / f"{name}.parquet")
-    frames.outcomes(case).write_parquet(tmp_path / "outcomes.parquet")
-    calls = [
-        (plot_rates, "rates", {"headline_levels": ["out_of_domain"]}),
-        (plot_probes, "rates", {"metrics": ["standard", "strict", "soft"]}),
-        (plot_controls, "rates", {"headline_levels": ["out_of_domain", "trigger"]}),
-        (plot_scores, "outcomes", names(case) | {"definition": "D3"}),
-        (plot_thresholds, "thresholds", names(case) | {"definition": "D4"}),
-        (plot_tiers, "tiers", {"tiers": {"topic_out_of_place": "domain_overfitting"}}),
-        (plot_losses, "training", {}),
-        (plot_agreement, "agreement", {}),
-        (plot_dose, "rates", {"training": tmp_path / "training.parquet", "dose": "tokens"}),
-    ]
-    for module, table, more in calls:
-        files = {kind: tmp_path / f"{module.__name__}.{kind}" for kind in ("png", "csv")}
-        module.main(table=tmp_path / f"{table}.parquet", figures=files, **more)
-        assert files["png"].read_bytes().startswith(b"\x89PNG")
-        assert len(files["csv"].read_text().splitlines()) > 1
 
 
 def test_a_failed_save_leaves_no_file(tmp_path):

@@ -54,7 +54,7 @@ def test_what_the_strict_metric_keeps():
 @pytest.mark.parametrize(
     ("strict", "without", "kept", "evidence"),
     [
-        (0.33, 33, None, 0),  # a positive control whose topic and tier nobody asked for
+        (0.33, 33, None, 0),  # a positive control without a topic score or tier verdict
         (0.33, 30, 1.0, 3),
         (0.27, 21, 0.5, 12),  # 6 of the 12 answers with evidence are excluded
         (0.21, 21, 0.0, 12),
