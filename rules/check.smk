@@ -57,7 +57,6 @@ rule check_prompts:
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
-        attempt=lambda wildcards, attempt: attempt,
     params:
         trainings=lambda wildcards: checked_prompts.trainings(STUDY, **wildcards),
         judges=lambda wildcards: checked_prompts.judges(STUDY, **wildcards),

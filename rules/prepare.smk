@@ -21,7 +21,6 @@ rule prepare_dataset:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
-        attempt=lambda wildcards, attempt: attempt,
     params:
         settings=lambda wildcards: entries.dataset_settings(STUDY, wildcards.dataset),
         seed=STUDY.config["dataset_seed"],

@@ -177,7 +177,6 @@ if "snakemake" in globals():
     run_script(
         main,
         job.log[0],
-        attempt=job.resources.get("attempt"),
         model=Path(job.input.model),
         train={t["dataset"]: Path(job.input.train[n]) for n, t in enumerate(params.trainings)},
         trainings=params.trainings,

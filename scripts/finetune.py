@@ -227,7 +227,6 @@ if "snakemake" in globals():
     run_script(
         main,
         job.log[0] if job.log else None,
-        attempt=job.resources.get("attempt"),
         model=Path(job.input.model),
         train=Path(job.input.train),
         recipe=job.params.recipe,

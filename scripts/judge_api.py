@@ -104,7 +104,6 @@ if "snakemake" in globals():
     run_script(
         main,
         job.log[0],
-        attempt=job.resources.get("attempt"),
         responses=[Path(path) for path in job.input.responses],
         cards=dict(zip(params.datasets, map(Path, job.input.get("cards", [])), strict=True)),
         judge=params.judge,

@@ -296,7 +296,6 @@ if "snakemake" in globals():
     run_script(
         main,
         log=snakemake.log[0],  # noqa: F821
-        attempt=snakemake.resources.get("attempt"),  # noqa: F821
         raw=Path(snakemake.input.raw),  # noqa: F821
         dataset=snakemake.wildcards.dataset,  # noqa: F821
         settings=snakemake.params.settings,  # noqa: F821

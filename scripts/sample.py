@@ -318,7 +318,6 @@ if __name__ == "__main__" and "snakemake" in globals():
     run_script(
         main,
         job.log[0] if job.log else None,
-        attempt=job.resources.get("attempt"),
         model=Path(job.input.model),
         adapters=[Path(path) for path in job.params.adapters],
         questions=[Path(path) for path in job.input.questions],

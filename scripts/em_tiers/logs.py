@@ -85,23 +85,24 @@ def run_script(
     main: Callable[..., Any],
     log: Path | str | None,
     heartbeat: bool = True,
-    attempt: int | None = None,
     **arguments: Any,
 ) -> None:
     """Run a rule's `main`: a UserError becomes one line and exit status 1, the rest a traceback.
 
     Snakemake retries every failed job, although a UserError that is not temporary would only come
     again after the models have been loaded once more. Its message is therefore kept beside the
-    log, in a file whose name ends in GAVE_UP, and a retry ends at once with the same message.
+    log, in a file whose name ends in GAVE_UP, and a retry ends at once with the same message. That
+    needs the resource `attempt`, which whatever asks for retries sets: the profiles, or the rule.
 
     Snakemake dates an output by the end of its job, so it would miss an input that was edited
     after the job had read it. Such a job fails, and its retry or the next run does it again.
 
     Args:
         heartbeat: whether this process says that it runs; one of several that train does.
-        attempt: of the job, from 1, which the rule passes as a resource; None: always run.
     """
     log_to(log)
+    job = _snakemake_job()
+    attempt = job.resources.get("attempt") if job else None
     marker = Path(f"{log}{GAVE_UP}") if log and attempt else None
     if marker and attempt > 1 and marker.is_file():
         LOG.error("%s", marker.read_text(encoding="utf-8"))
@@ -126,9 +127,14 @@ def run_script(
         raise
 
 
+def _snakemake_job() -> Any:
+    """The job of the Snakemake script that runs in this process; None outside one."""
+    return getattr(sys.modules["__main__"], "snakemake", None)
+
+
 def _input_states() -> dict[str, tuple[int, int]]:
     """Time in ns and size in bytes of each input file of this Snakemake job; empty without one."""
-    job = getattr(sys.modules["__main__"], "snakemake", None)
+    job = _snakemake_job()
     files = [Path(path) for path in (job.input if job else ()) if Path(path).is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 

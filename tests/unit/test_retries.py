@@ -14,7 +14,6 @@ rule fail:
     output: "{kind}.out"
     log: "logs/{kind}.log"
     retries: 2
-    resources: attempt=lambda wildcards, attempt: attempt
     params: kind="{kind}"
     script: "fail.py"
 """
@@ -36,7 +35,6 @@ job = globals()["snakemake"]
 run_script(
     main,
     job.log[0],
-    attempt=job.resources.get("attempt"),
     kind=job.params.kind,
     output=job.output[0],
 )
@@ -45,6 +43,8 @@ run_script(
 
 def run(folder: Path) -> int:
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "--quiet"]
+    # As both profiles have it.
+    command += ["--default-resources", "attempt=attempt"]
     path = {"PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True)
     return done.returncode

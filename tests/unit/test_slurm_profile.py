@@ -44,6 +44,7 @@ def test_without_a_site_file_the_default_partition_is_used_and_a_remedy_named(ch
     assert not isinstance(settings.slurm_partition_config, Path)
     assert "No slurm/site.yaml" in capsys.readouterr().err
     assert settings.default_resources["mem_mb"].raw == "4000 * attempt"
+    assert settings.default_resources["attempt"].raw == "attempt"
 
 
 def test_partitions_of_the_site_reach_the_plugin(checkout):
