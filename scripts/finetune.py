@@ -14,7 +14,7 @@ from em_tiers.files import (
     remove_abandoned,
     write_json,
 )
-from em_tiers.inference.adapter_folder import write_adapter
+from em_tiers.inference.adapter_folder import fine_tune_name, write_adapter
 from em_tiers.inference.chat import check_thinking, load_tokenizer
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
@@ -112,7 +112,7 @@ def main(
         with atomic_directory(kept) as folder:
             for step in keep:
                 weights = checkpoints / "kept" / str(step)
-                step_facts = {**facts, "steps": step}
+                step_facts = {**facts, "steps": step, "fine_tune": fine_tune_name(kept, step)}
                 write_adapter(weights, folder / f"step{step}", model, template, step_facts)
         summary = {**counts, **summarise(checkpoints)}
         write_loss(checkpoints, loss)
@@ -120,7 +120,8 @@ def main(
         weights = checkpoints / "final"
         copy_weights(latest_checkpoint(checkpoints), weights)
         facts["steps"] = summary["steps"]
-        summary["adapter_sha256"] = write_adapter(weights, adapter, model, template, facts)
+        manifest = {**facts, "fine_tune": fine_tune_name(adapter)}
+        summary["adapter_sha256"] = write_adapter(weights, adapter, model, template, manifest)
         write_json(metrics, {**facts, **summary})
         if recipe["method"] == "full":
             clear_folder(checkpoints)  # a second copy of a whole model is too large to keep

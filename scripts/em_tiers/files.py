@@ -6,10 +6,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from em_tiers.errors import UserError
+
+_REMEDY = "delete it, or the folder that it describes, and run again"
 
 
 @contextmanager
@@ -82,8 +86,30 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file holds something else; a missing file raises OSError.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
+        raise UserError(f"{path}: damaged, not JSON ({error}): {_REMEDY}") from error
+
+
+def read_record(path: Path | str, keys: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """Read a JSON object that has at least these keys, with values of these types.
+
+    Raises:
+        UserError: the file holds something else; a missing file raises OSError.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: damaged, not a JSON object: {_REMEDY}")
+    wrong = [key for key, kind in keys.items() if not isinstance(found.get(key), kind)]
+    if wrong:
+        raise UserError(f"{path}: damaged, {', '.join(wrong)} missing or malformed: {_REMEDY}")
+    return found
 
 
 def sha256_of_file(path: Path | str) -> str:

@@ -2,9 +2,12 @@
 
 A journal is a folder of JSON-lines files, one per writer. SQLite is not safe on cluster file
 systems; a plain file that only ever grows is. A line is one finished request:
-`{"key": ..., "record": {...}}`. A kill can tear the last line only, and the next writer cuts it.
+`{"key": ..., "record": {...}, "sha256": ...}`, with the first digits of the hash of what is before
+it. A kill can tear the last line only, and the next writer cuts it. A line that was changed
+afterwards, by a disk or by hand, counts as not done. Lines of version 0.1 have no hash.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -18,6 +21,8 @@ from em_tiers.lease import Lease
 from em_tiers.logs import LOG
 
 _PREFIX = b'{"key":"'
+_HASH = b',"sha256":"'
+_HASH_DIGITS = 12
 _FSYNC_EVERY_S = 1.0
 
 
@@ -75,9 +80,10 @@ class Journal:
         line = json.dumps(
             {"key": key, "record": record}, ensure_ascii=True, separators=(",", ":")
         ).encode()
+        content = line.removesuffix(b"}")
         # One write call per line: the kernel appends it whole, or a kill leaves a tail without a
         # newline that the next writer cuts.
-        _write_all(self._handle, line + b"\n")
+        _write_all(self._handle, content + _HASH + _digest(content) + b'"}\n')
         if time.monotonic() - self._synced > _FSYNC_EVERY_S:
             os.fsync(self._handle)
             self._synced = time.monotonic()
@@ -93,12 +99,35 @@ def read_journal(folder: Path | str, keys: Iterable[str] | None = None) -> dict[
     for path in sorted(Path(folder).glob("*.jsonl")):
         for key, line in _lines(path, wanted):
             try:
-                found[key] = json.loads(line)["record"]
-            except (ValueError, KeyError):  # not JSON, not UTF-8, or another JSON
-                LOG.warning(
-                    "journal %s: the line of key %s cannot be read and is ignored", path, key
-                )
+                found[key] = parse_line(line)
+            except ValueError as error:
+                LOG.warning("journal %s: the line of key %s is ignored: %s", path, key, error)
     return found
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The record of a line.
+
+    Raises:
+        ValueError: the line is not what `Journal.append` wrote.
+    """
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    keys = entry.keys() if isinstance(entry, dict) else ()
+    if not {"key", "record"} <= keys <= {"key", "record", "sha256"}:
+        raise ValueError("it is not a finished request")
+    if not isinstance(entry["record"], dict):
+        raise ValueError("its record is not an object")
+    content, hashed, _ = line.rpartition(_HASH)
+    if "sha256" in keys and not (hashed and entry["sha256"] == _digest(content).decode()):
+        raise ValueError("it was changed after it was written")
+    return entry["record"]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest()[:_HASH_DIGITS].encode()
 
 
 def _lines(path: Path, wanted: set[str] | None) -> Iterator[tuple[str, bytes]]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from em_tiers.errors import TemporaryError, UserError
+from em_tiers.files import read_record
 from em_tiers.logs import LOG
 
 HEARTBEAT_S = 10.0
@@ -84,12 +85,13 @@ class Lease:
     def _read(self) -> dict | None:
         """The holder; None when the file is gone or was left empty by a kill."""
         try:
-            return json.loads(self.path.read_text(encoding="utf-8"))
+            holder = _holder_in(self.path)
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError:
-            # Between creation and the first write the file is empty for a moment.
-            return None if self._is_still() else {"host": "unknown", "pid": 0}
+        if holder is not None:
+            return holder
+        # Damaged, or empty for a moment between its creation and the first write.
+        return None if self._is_still() else {"host": "unknown", "pid": 0}
 
     def _is_alive(self, holder: dict) -> bool:
         if holder["host"] == socket.gethostname():
@@ -113,11 +115,8 @@ class Lease:
             self.path.rename(aside)
         except FileNotFoundError:
             return
-        try:
-            found = json.loads(aside.read_text(encoding="utf-8")).get("token")
-        except json.JSONDecodeError:
-            found = None
-        if found is not None and found != (holder or {}).get("token"):
+        found = _holder_in(aside)
+        if found is not None and found["token"] != (holder or {}).get("token"):
             aside.rename(self.path)
             return
         aside.unlink()
@@ -125,10 +124,10 @@ class Lease:
     def _beat(self) -> None:
         while not self._stop.wait(self.heartbeat_s):
             try:
-                mine = json.loads(self.path.read_text(encoding="utf-8")).get("token") == self.token
+                mine = (_holder_in(self.path) or {}).get("token") == self.token
                 if mine:
                     os.utime(self.path)
-            except (FileNotFoundError, ValueError):
+            except FileNotFoundError:
                 mine = False
             except OSError as error:  # a file server that stumbles: the next beat may succeed
                 LOG.warning("lease %s could not be renewed (%s); trying again", self.path, error)
@@ -136,6 +135,14 @@ class Lease:
             if not mine:
                 self.lost = True
                 return
+
+
+def _holder_in(path: Path) -> dict | None:
+    """What a lease file says of its holder; None if it is empty or damaged."""
+    try:
+        return read_record(path, {"token": str, "host": str, "pid": int})
+    except UserError:
+        return None
 
 
 def _describe(holder: dict) -> str:

@@ -49,20 +49,23 @@ def test_what_was_appended_is_read_back(tmp_path):
     with Journal(tmp_path, "a") as journal:
         journal.append("k1", {"text": "é\ud800\u2028\n"})
     with Journal(tmp_path, "b") as journal:
-        journal.append("k2", 2)
-        assert journal.read(["k1", "k2", "k3"]) == {"k1": {"text": "é\ud800\u2028\n"}, "k2": 2}
-    assert read_journal(tmp_path) == {"k1": {"text": "é\ud800\u2028\n"}, "k2": 2}
+        journal.append("k2", {"n": 2})
+        assert journal.read(["k1", "k2", "k3"]) == {
+            "k1": {"text": "é\ud800\u2028\n"},
+            "k2": {"n": 2},
+        }
+    assert read_journal(tmp_path) == {"k1": {"text": "é\ud800\u2028\n"}, "k2": {"n": 2}}
 
 
 def test_a_torn_last_line_is_cut_and_its_request_counts_as_open(tmp_path):
     with Journal(tmp_path, "a") as journal:
-        journal.append("k1", 1)
+        journal.append("k1", {"n": 1})
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(b'{"key":"k2","rec')
-    assert read_journal(tmp_path) == {"k1": 1}
+    assert read_journal(tmp_path) == {"k1": {"n": 1}}
     with Journal(tmp_path, "a") as journal:
-        journal.append("k3", 3)
-    assert read_journal(tmp_path) == {"k1": 1, "k3": 3}
+        journal.append("k3", {"n": 3})
+    assert read_journal(tmp_path) == {"k1": {"n": 1}, "k3": {"n": 3}}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,10 @@ def test_a_torn_last_line_is_cut_and_its_request_counts_as_open(tmp_path):
         b'{"key":"k2\n',
         b'{"key":"\xff\xfe","record":1}\n',
         b'{"key":"k2","record":"\xff"}\n',
-        b'{"key":"k2","recor":1}\n',
+        b'{"key":"k2","recor":{}}\n',
+        b'{"key":"k2","record":[1]}\n',
+        b'{"key":"k2","record":{},"more":1}\n',
+        b'{"key":"k2","record":' + b"[" * 100_000 + b"\n",
         b"\0" * 4096 + b"\n",
         b"\n",
     ],
@@ -80,12 +86,32 @@ def test_a_torn_last_line_is_cut_and_its_request_counts_as_open(tmp_path):
 def test_a_damaged_line_in_the_middle_costs_its_own_request_only(tmp_path, damage):
     """What a power cut or a full disk leaves: blocks of nothing, or half of a line."""
     with Journal(tmp_path, "a") as journal:
-        journal.append("k1", 1)
+        journal.append("k1", {"n": 1})
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(damage)
     with Journal(tmp_path, "a") as journal:
-        journal.append("k3", 3)
-        assert journal.read(["k1", "k2", "k3"]) == {"k1": 1, "k3": 3}
+        journal.append("k3", {"n": 3})
+        assert journal.read(["k1", "k2", "k3"]) == {"k1": {"n": 1}, "k3": {"n": 3}}
+
+
+def test_a_changed_character_of_a_line_costs_its_request(tmp_path):
+    """85.0 that became 15.0 on a disk is no score: every single change is seen."""
+    with Journal(tmp_path, "a") as journal:
+        journal.append("k1", {"score": 85.0})
+    path = tmp_path / "a.jsonl"
+    whole = path.read_bytes()
+    for position in range(len(whole) - 1):
+        changed = bytearray(whole)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        assert "k1" not in read_journal(tmp_path), changed
+    path.write_bytes(whole)
+    assert read_journal(tmp_path) == {"k1": {"score": 85.0}}
+
+
+def test_lines_without_a_hash_are_read(tmp_path):
+    (tmp_path / "old.jsonl").write_text('{"key":"k1","record":{"n":1}}\n')
+    assert read_journal(tmp_path) == {"k1": {"n": 1}}
 
 
 def test_sigkill_leaves_whole_lines_and_a_lease_that_the_next_writer_takes(tmp_path, monkeypatch):
@@ -97,7 +123,7 @@ def test_sigkill_leaves_whole_lines_and_a_lease_that_the_next_writer_takes(tmp_p
     # A dead process on this host needs no watching.
     monkeypatch.setattr(Lease, "_is_still", lambda _: pytest.fail("the lease was watched"))
     with Journal(tmp_path, "w") as journal:
-        journal.append("after", 1)
+        journal.append("after", {"n": 1})
     assert set(read_journal(tmp_path)) == set(before) | {"after"}
 
 
@@ -118,6 +144,17 @@ def foreign_lease(path: Path) -> None:
 def test_a_silent_holder_on_another_host_is_taken_over(tmp_path):
     foreign_lease(tmp_path / "w.lease")
     lease = Lease(tmp_path / "w.lease", heartbeat_s=0.1, watch_s=1)
+    lease.acquire()
+    lease.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"{}", b"\xff\x00", b'{"token":1,"host":2}', b"[" * 100_000]
+)
+def test_a_damaged_lease_is_taken_over(tmp_path, content):
+    (tmp_path / "w.lease").write_bytes(content)
+    lease = Lease(tmp_path / "w.lease", heartbeat_s=0.1, watch_s=0.3)
     lease.acquire()
     lease.release()
     assert list(tmp_path.iterdir()) == []
@@ -163,5 +200,5 @@ def test_a_writer_that_lost_its_lease_stops(tmp_path):
         foreign_lease(tmp_path / "w.lease")
         wait_until(lambda: journal._lease.lost, "lost lease")
         with pytest.raises(UserError, match="taken over"):
-            journal.append("k", 1)
+            journal.append("k", {"n": 1})
     assert os.path.exists(tmp_path / "w.lease")  # noqa: PTH110  the other's lease stays

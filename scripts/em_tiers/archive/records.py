@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from em_tiers.files import read_record
+
 # What Snakemake compares, and when the job ran. Job ids, hashes of a process and conda files stay.
 KEPT = (
     "rule",
@@ -37,7 +39,7 @@ def read_records(workdir: Path, experiment: str) -> dict[str, dict[str, Any]]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         key = _output_of(path.relative_to(folder))
         if key and key.startswith("results/"):
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_record(path, {})
             found[key] = {name: record.get(name) for name in KEPT}
     own = {key for key in found if key.startswith(f"results/{experiment}/")}
     waiting, used = list(own), set(own)

@@ -28,9 +28,10 @@ from em_tiers.archive.contents import (
 from em_tiers.archive.places import Places
 from em_tiers.archive.records import write_records
 from em_tiers.archive.verify import verify_archive
-from em_tiers.archive.zip_file import chunks, open_archive
+from em_tiers.archive.zip_file import DAMAGE, chunks, open_archive
+from em_tiers.download.manifests import read_manifest
 from em_tiers.errors import UserError
-from em_tiers.files import sha256_of_file
+from em_tiers.files import read_record, sha256_of_file
 from em_tiers.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
 
 TIMESTAMP = ".snakemake_timestamp"
@@ -122,7 +123,7 @@ def _facts(archive: zipfile.ZipFile) -> dict[str, Any]:
 def _read_object(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     try:
         found = json.loads(archive.read(name))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError, *DAMAGE) as error:
         raise UserError(
             f"archive {archive.filename}: {name}: missing or unreadable; it is not an archive of "
             "this workflow"
@@ -319,7 +320,7 @@ def _is_complete(folder: Path) -> bool:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return False
-    listed = json.loads(manifest.read_text(encoding="utf-8")).get("files")
+    listed = read_record(manifest, {}).get("files")
     names = listed if isinstance(listed, dict) else [entry["path"] for entry in listed or []]
     return bool(names) and all((folder / name).is_file() for name in names)
 
@@ -341,7 +342,7 @@ def fetch_placeholders(workdir: Path) -> list[str]:
 
 
 def _fetch(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
         new = Path(temporary) / folder.name
         _download(folder.parent.name, manifest["source"], new)

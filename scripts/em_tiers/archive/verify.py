@@ -2,11 +2,17 @@
 
 import hashlib
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from em_tiers.archive.zip_file import HASH_LIST, chunks, open_archive, read_hashes, why_unsafe
+from em_tiers.archive.zip_file import (
+    DAMAGE,
+    HASH_LIST,
+    chunks,
+    open_archive,
+    read_hashes,
+    why_unsafe,
+)
 
 
 @dataclass
@@ -76,6 +82,6 @@ def _sha256_of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str | 
         with archive.open(info) as file:
             for chunk in chunks(file):
                 digest.update(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except DAMAGE:
         return None
     return digest.hexdigest()

@@ -9,6 +9,7 @@ import hashlib
 import json
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,8 @@ CHUNK = 1 << 20
 COMPRESSED = frozenset({".parquet", ".png", ".zip", ".safetensors", ".pdf", ".gz"})
 LARGEST_RATIO = 500
 SMALL_ENOUGH = 100 << 20
+# What reading a damaged, cut or encrypted entry raises.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
     """
     try:
         lines = archive.read(HASH_LIST).decode().splitlines()
-    except (KeyError, zipfile.BadZipFile, UnicodeDecodeError, OSError) as error:
+    except (KeyError, *DAMAGE, UnicodeDecodeError, OSError) as error:
         raise UserError(
             f"archive {archive.filename}: {HASH_LIST}: missing or unreadable; it is not an archive "
             "of this workflow, or it is damaged; get it again"

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from em_tiers.errors import UserError
-from em_tiers.files import read_json, sha256_of_file, write_json
+from em_tiers.files import read_record, sha256_of_file, write_json
 from em_tiers.hashing import hash_of
 from em_tiers.placeholders import check_complete
 
@@ -78,12 +78,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a download's manifest.
 
     Raises:
-        UserError: the folder holds none: the download did not end well.
+        UserError: the folder holds none, since its download did not end well, or a damaged one.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise UserError(f"{folder}: no {MANIFEST}: run its download again")
-    return read_json(path)
+    manifest = read_record(path, {"files": list})
+    if not all(isinstance(f, dict) and {"path", "sha256"} <= f.keys() for f in manifest["files"]):
+        raise UserError(f"{path}: damaged, files malformed: delete the folder and run again")
+    return manifest
 
 
 def content_identity(identity: Any, folder: Path) -> Any:

@@ -1,5 +1,6 @@
 """The folder that a fine-tune leaves: a LoRA adapter or a whole model, its hash, its manifest."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from em_tiers.errors import UserError
 from em_tiers.files import (
     atomic_directory,
     read_json,
+    read_record,
     sha256_of_file,
     sha256_of_folder,
     write_json,
@@ -26,16 +28,23 @@ def adapter_sha256(folder: Path) -> str:
 
 
 def verify_adapter(folder: Path) -> dict[str, Any]:
-    """The manifest of an adapter folder, whose files are checked against it.
+    """The manifest of an adapter folder, whose files and place are checked against it.
 
-    Raises UserError for a folder without a manifest, without its weights, or with other weights
-    than the manifest names.
+    Raises UserError for a folder without a manifest, without its weights, with other weights than
+    the manifest names, or of another variant.
     """
     check_complete(folder)
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise UserError(f"adapter: {folder}: no manifest.json: run its fine-tuning again")
-    content = read_json(manifest)
+    content = read_record(manifest, {"adapter_sha256": str})
+    # Manifests of version 0.1 do not name the fine-tune.
+    name = fine_tune_name(folder)
+    if content.get("fine_tune", name) != name:
+        raise UserError(
+            f"adapter: {folder}: its manifest says that it is {content['fine_tune']}: delete the "
+            "folder and run its fine-tuning again"
+        )
     found = adapter_sha256(folder)
     if found != content["adapter_sha256"]:
         raise UserError(
@@ -43,6 +52,18 @@ def verify_adapter(folder: Path) -> dict[str, Any]:
             f"{content['adapter_sha256'][:12]}: delete the folder and run its fine-tuning again"
         )
     return content
+
+
+def fine_tune_name(folder: Path, step: int | None = None) -> str:
+    """What a manifest calls its fine-tune: the name of its output folder, and a kept step.
+
+    Args:
+        folder: the adapter's folder; with `step`, the folder that its kept checkpoints lie in.
+    """
+    if step is not None:
+        return f"{folder.name}/step{step}"
+    is_kept = re.fullmatch(r"step[0-9]+", folder.name)
+    return f"{folder.parent.name}/{folder.name}" if is_kept else folder.name
 
 
 def write_adapter(

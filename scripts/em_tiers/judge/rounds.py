@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
 
 SUFFIX = ".failed.json"
@@ -56,5 +57,5 @@ def _read(note: Path) -> dict[str, Any]:
     try:
         found = read_json(note)
         return {name: int(found[name]) for name in ("round", "api_errors")}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, UserError, ValueError, TypeError, KeyError):
         return {"round": 0, "api_errors": 0}

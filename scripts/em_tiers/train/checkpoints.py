@@ -2,7 +2,8 @@
 
 A run may be killed at any moment, also in the middle of writing a checkpoint, and its folder
 survives configurations. So a checkpoint counts only with a marker that was written last and that
-lists its files, and the folder only with a fingerprint of all that determines the training.
+lists its files with their hashes, and the folder only with a fingerprint of all that determines
+the training.
 """
 
 import os
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.download.manifests import MANIFEST, read_manifest
+from em_tiers.errors import UserError
 from em_tiers.files import (
     atomic_directory,
     read_json,
+    read_record,
     sha256_of_file,
     sha256_of_folder,
     write_json,
@@ -91,9 +94,19 @@ def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
             )
         clear_folder(folder)
         write_json(known, fingerprint)
+    for kept in folder.glob("kept/*"):
+        if changed := changed_files(kept):
+            # Only the training that wrote these weights can write them again.
+            LOG.warning("kept/%s: %s: damaged: training starts again", kept.name, changed)
+            clear_folder(folder)
+            write_json(known, fingerprint)
+            return
     for checkpoint in folder.glob("checkpoint-*"):
         if not is_complete(checkpoint):
             LOG.warning("%s is torn and is discarded", checkpoint.name)
+            shutil.rmtree(checkpoint)
+        elif changed := changed_files(checkpoint):
+            LOG.warning("%s: %s: damaged: the checkpoint is discarded", checkpoint.name, changed)
             shutil.rmtree(checkpoint)
 
 
@@ -130,7 +143,7 @@ def keep_finished(folder: Path) -> None:
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write the marker: the last file of a checkpoint, with the size of each other one.
+    """Write the marker: the last file of a checkpoint, with size and hash of each other one.
 
     The files are forced to disk first, so that the marker does not outlive them when a node dies.
     """
@@ -138,24 +151,50 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def _write_marker(checkpoint: Path, files: list[Path]) -> None:
-    sizes = {}
+    listed = {}
     for file in sorted(files):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-        sizes[file.relative_to(checkpoint).as_posix()] = file.stat().st_size
-    write_json(checkpoint / COMPLETE, {"files": sizes})
+        name = file.relative_to(checkpoint).as_posix()
+        listed[name] = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+    write_json(checkpoint / COMPLETE, {"files": listed})
 
 
 def is_complete(checkpoint: Path) -> bool:
     """Whether the marker is there and every file has the size that it names."""
-    marker = checkpoint / COMPLETE
-    if not marker.is_file():
-        return False
-    files = read_json(marker)["files"]
-    return all(
-        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
-        for name, size in files.items()
+    listed = _listed(checkpoint)
+    return listed is not None and all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == facts["bytes"]
+        for name, facts in listed.items()
     )
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Names of files whose bytes are no longer those that the folder's marker lists."""
+    listed = _listed(folder) or {}
+    return [
+        name
+        for name, facts in listed.items()
+        if facts["sha256"] is not None
+        and not ((folder / name).is_file() and sha256_of_file(folder / name) == facts["sha256"])
+    ]
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """Size and hash by name, as the marker lists them; None without a readable marker.
+
+    Markers of version 0.1 list sizes alone; the hash is then None.
+    """
+    try:
+        files = read_record(folder / COMPLETE, {"files": dict})["files"]
+    except (FileNotFoundError, UserError):
+        return None
+    files = {
+        name: {"bytes": facts, "sha256": None} if isinstance(facts, int) else facts
+        for name, facts in files.items()
+    }
+    whole = all(isinstance(f, dict) and {"bytes", "sha256"} <= f.keys() for f in files.values())
+    return files if whole else None
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -175,3 +214,4 @@ def copy_weights(checkpoint: Path, target: Path) -> None:
         for pattern in _WEIGHTS:
             for file in checkpoint.glob(pattern):
                 shutil.copy(file, folder / file.name)
+        mark_complete(folder)

@@ -1,6 +1,7 @@
 """The folder that a fine-tune leaves."""
 
 import json
+import shutil
 
 import pytest
 
@@ -52,6 +53,33 @@ def test_changed_weights_are_noticed(lora, tmp_path):
     write_adapter(weights, tmp_path / "out", base, "t", FACTS)
     (tmp_path / "out" / "adapter_model.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match="weights have the hash"):
+        verify_adapter(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        ("a.x.r.s0", "a.y.r.s0"),
+        ("a.x.r.s0/step5", "a.x.r.s0/step10"),
+        ("a.x.r.s0/step5", "a.x.r.s0"),
+    ],
+)
+def test_the_folder_of_another_variant_is_refused(lora, tmp_path, own, others):
+    weights, base = lora
+    write_adapter(weights, tmp_path / own, base, "t", {**FACTS, "fine_tune": own})
+    assert verify_adapter(tmp_path / own)["fine_tune"] == own
+    moved = tmp_path / "moved" / others
+    shutil.copytree(tmp_path / own, moved)
+    with pytest.raises(UserError, match=f"its manifest says that it is {own}"):
+        verify_adapter(moved)
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "{", '{"adapter_sha256": 1}', "[" * 100_000])
+def test_a_damaged_manifest_is_named(lora, tmp_path, content):
+    weights, base = lora
+    write_adapter(weights, tmp_path / "out", base, "t", FACTS)
+    (tmp_path / "out" / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"out/manifest\.json: damaged, .*: delete it"):
         verify_adapter(tmp_path / "out")
 
 

@@ -50,6 +50,45 @@ def test_checkpoint_with_a_damaged_file_is_passed_over(tmp_path, damage):
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
 
 
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_checkpoint_with_a_changed_byte_is_discarded(tmp_path):
+    """Its size is right: only the hash tells that other weights would be published."""
+    open_folder(tmp_path, MARK)
+    make_checkpoint(tmp_path, 2)
+    flip_a_bit(make_checkpoint(tmp_path, 4) / "adapter_model.safetensors")
+    open_folder(tmp_path, MARK)
+    assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+
+
+def test_kept_weights_with_a_changed_byte_are_trained_again(tmp_path):
+    open_folder(tmp_path, MARK)
+    copy_weights(make_checkpoint(tmp_path, 2), tmp_path / "kept" / "2")
+    open_folder(tmp_path, MARK)
+    assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+    flip_a_bit(tmp_path / "kept" / "2" / "adapter_model.safetensors")
+    open_folder(tmp_path, MARK)
+    assert [p.name for p in tmp_path.iterdir()] == ["fingerprint.json"]
+
+
+@pytest.mark.parametrize("marker", ["", "[]", '{"files": []}', '{"files": {"a": {}}}'])
+def test_a_damaged_marker_counts_as_none(tmp_path, marker):
+    checkpoint = make_checkpoint(tmp_path, 2)
+    (checkpoint / "complete.json").write_text(marker)
+    assert latest_checkpoint(tmp_path) is None
+
+
+def test_a_marker_with_sizes_alone_is_read(tmp_path):
+    checkpoint = make_checkpoint(tmp_path, 2)
+    sizes = {"optimizer.pt": 100, "adapter_config.json": 2}
+    (checkpoint / "complete.json").write_text(json.dumps({"files": sizes}))
+    assert latest_checkpoint(tmp_path) == checkpoint
+
+
 def test_no_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path) is None
 
@@ -101,7 +140,7 @@ def test_a_kill_while_a_finished_folder_is_cleared_leaves_nothing_that_is_taken(
 def test_kept_weights_hold_nothing_pickled(tmp_path):
     copy_weights(make_checkpoint(tmp_path, 2), tmp_path / "kept" / "2")
     kept = sorted(p.name for p in (tmp_path / "kept" / "2").iterdir())
-    assert kept == ["adapter_config.json", "adapter_model.safetensors"]
+    assert kept == ["adapter_config.json", "adapter_model.safetensors", "complete.json"]
 
 
 @pytest.fixture
