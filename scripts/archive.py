@@ -9,12 +9,12 @@ from em_tiers.archive.contents import (
     resource_entries,
     result_entries,
     revision_of,
-    study_files,
 )
 from em_tiers.archive.crate import NAME, crate_metadata
 from em_tiers.archive.places import Places
 from em_tiers.archive.records import read_records
 from em_tiers.archive.scrub import check_entries, hide_places, secrets_of
+from em_tiers.archive.study_files import study_files
 from em_tiers.archive.zip_file import Entry, json_bytes, write_archive
 from em_tiers.errors import UserError
 from em_tiers.logs import LOG, run_script

@@ -77,13 +77,10 @@ CODE_SUFFIXES = frozenset(
      ".html", ".css", ".js", ".json", ".jsonl"}
 )  # fmt: skip
 PRIVATE = ("config/data/private/", "config/local", "slurm/site")
-STUDY_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".jinja"})
 # Of models the manifest alone; of data sets and question sets the files that hold text.
 RESOURCES = ("*/*/manifest.json",)
 TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".txt",
                            ".gz", ".md"})  # fmt: skip
-# What Snakemake would take for a profile, and so for options that it runs with.
-SNAKEMAKE_PROFILES = re.compile(r"(?:.*/)?profiles/|slurm/|workflow/|(?:.*/)?config\.v[^/]*$")
 
 
 def is_result(inside: str) -> bool:
@@ -167,54 +164,6 @@ def code_files(root: Path, tracked_only: bool = False) -> list[str]:
         and "__pycache__" not in name
         and not name.startswith(PRIVATE)
     )
-
-
-def study_files(
-    root: Path, workdir: Path, configfiles: list[str], settings: list[Any]
-) -> dict[str, Path]:
-    """The user's files by name relative to `workdir`: configurations and the files they name.
-
-    A text in `settings` that is the relative path (or pattern) of a file below `workdir` names one;
-    files of the workflow that git tracks are not among them. Files elsewhere stay out.
-    """
-    code = {root / name for name in code_files(root, tracked_only=True)}
-    found = {}
-    for text in [*configfiles, *(t for value in settings for t in _texts(value))]:
-        for path in _files_named(workdir, text):
-            inside = path.relative_to(workdir).as_posix()
-            plain = not any(part.startswith(".") for part in Path(inside).parts)
-            if (
-                plain
-                and path not in code
-                and not inside.startswith(("results/", *PRIVATE))
-                and path.suffix in STUDY_SUFFIXES
-            ):
-                found[inside] = path
-    return dict(sorted(found.items()))
-
-
-def _files_named(workdir: Path, text: str) -> list[Path]:
-    if len(text) > 400 or "\n" in text or ".." in Path(text).parts:
-        return []
-    path = Path(text)
-    if path.is_absolute():
-        if not path.is_relative_to(workdir):
-            return []
-        text = path.relative_to(workdir).as_posix()
-    if Path(text).suffix not in STUDY_SUFFIXES:
-        return []
-    return sorted(p for p in workdir.glob(text) if p.is_file() and not p.is_symlink())
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for below in value.values():
-            yield from _texts(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from _texts(below)
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -18,15 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from em_tiers.archive.checkout import compare_code
-from em_tiers.archive.contents import (
-    CODE_SUFFIXES,
-    SNAKEMAKE_PROFILES,
-    STUDY_SUFFIXES,
-    is_resource,
-    is_result,
-)
+from em_tiers.archive.contents import CODE_SUFFIXES, is_resource, is_result
 from em_tiers.archive.places import Places
 from em_tiers.archive.records import write_records
+from em_tiers.archive.study_files import SNAKEMAKE_PROFILES, NamedFiles
 from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import DAMAGE, chunks, open_archive
 from em_tiers.download.manifests import read_manifest
@@ -154,6 +149,12 @@ def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
     return state
 
 
+def _named_files(archive: zipfile.ZipFile, in_checkout: bool) -> NamedFiles:
+    has_catalogues = "provenance/catalogues.json" in archive.namelist()
+    catalogues = _read_object(archive, "provenance/catalogues.json") if has_catalogues else {}
+    return NamedFiles(_read_object(archive, "provenance/config.json"), catalogues, in_checkout)
+
+
 def _revision(archive: zipfile.ZipFile) -> dict[str, Any]:
     """Git revision of the archived workflow, and which of its files differed from it."""
     if "provenance/revision.json" not in archive.namelist():
@@ -194,6 +195,7 @@ def _targets(
 ) -> dict[str, Path]:
     """The target of each entry by its name; entries without a place in a checkout are refused."""
     targets = {}
+    study = _named_files(archive, in_checkout=root == workdir)
     for name in sorted(archive.namelist()):
         part, _, inside = name.partition("/")
         suffix = PurePosixPath(name).suffix
@@ -204,12 +206,7 @@ def _targets(
         )
         if part == "results" and known and not hidden:
             targets[name] = workdir / name
-        elif (
-            part == "study"
-            and not hidden
-            and suffix in STUDY_SUFFIXES
-            and not SNAKEMAKE_PROFILES.match(inside)
-        ):
+        elif part == "study" and study.allows(archive, name):
             targets[name] = workdir / inside
         elif part == "provenance" or not inside:
             targets[name] = workdir / "results" / experiment / "provenance" / (inside or name)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import verify_archive as verify_script
-from em_tiers.archive.contents import code_files, revision_of, study_files
+from em_tiers.archive.contents import code_files, revision_of
 from em_tiers.archive.places import Places
 from em_tiers.archive.records import read_records, write_records
 from em_tiers.archive.restore import restore_archive
 from em_tiers.archive.scrub import check_entries, hide_places, secrets_of
+from em_tiers.archive.study_files import study_files
 from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import HASH_LIST, Entry, write_archive
 from em_tiers.errors import UserError
@@ -152,14 +153,38 @@ def test_unsafe_entries_are_refused(tmp_path, name, mode):
         "study/profiles/default/config.yaml",
         "study/slurm/config.v8+.yaml",
         "study/mine/config.v9+.yaml",
+        # What the configuration does not name, or what every experiment would load.
+        "study/planted.csv",
+        "study/rules/x.json",
+        "study/config/rubrics/planted.yaml",
+        "study/results/other/tables/rates.csv",
+        "study/.hidden/answers.csv",
         "more/file.txt",
     ],
 )
 def test_entries_without_a_place_in_a_checkout_are_refused(tmp_path, name):
-    path = write(tmp_path / "a.zip", FILES | {name: b"x"})
+    named = ["answers.csv", "config/rubrics/planted.yaml", ".hidden/answers.csv", "results/*/*"]
+    config = json.dumps({"imports": [{"path": path} for path in named]}).encode()
+    files = FILES | {"provenance/config.json": config}
+    path = write(tmp_path / "a.zip", files | {name: b"x"})
     with pytest.raises(UserError, match="has no place in a checkout"):
         restore_archive(path, tmp_path / "to", tmp_path / "to", with_code=True)
     assert not list(tmp_path.glob("to/*"))
+
+
+def test_what_the_configuration_names_has_a_place(tmp_path):
+    config = {"experiment": "x", "imports": [{"path": "@WORKDIR@/answers/*.csv"}]}
+    catalogues = {"judges": {"j": {"file": "mine/judge.yaml"}}}
+    files = FILES | {
+        "provenance/config.json": json.dumps(config).encode(),
+        "provenance/catalogues.json": json.dumps(catalogues).encode(),
+        "study/answers/1.csv": b"q,a\n",
+        "study/mine/judge.yaml": b"{}",
+        "study/study.yaml": b"experiment: x\n",
+    }
+    restore_archive(write(tmp_path / "a.zip", files), tmp_path / "to", tmp_path / "to")
+    written = {p.relative_to(tmp_path / "to").as_posix() for p in (tmp_path / "to").rglob("*")}
+    assert {"answers/1.csv", "mine/judge.yaml", "study.yaml"} <= written
 
 
 @pytest.mark.parametrize("name", ["/etc", "results/../../away", "elsewhere"])
