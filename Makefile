@@ -48,7 +48,7 @@ demo: setup  ## run the whole workflow with the embedded model, in about eleven 
 	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters cannot judge."
 
 report: setup  ## rebuild the report of a finished run (CONFIG=config/NAME.yaml)
-	$(SNAKEMAKE) --configfile $(CONFIG) --report results/$(EXPERIMENT)/report.zip
+	$(SNAKEMAKE) --forcerun build_report --configfile $(CONFIG) -- results/$(EXPERIMENT)/report.zip
 
 test: setup test-tools .venv-validate/.ready  ## run the unit tests, the smallest case end to end, and one case of each kind
 	$(PYTEST) -m "not slow" tests

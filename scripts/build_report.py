@@ -12,6 +12,7 @@ from typing import Any
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
 from em_tiers.logs import LOG, run_script
+from em_tiers.report.page_policy import secure_report
 
 SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 
@@ -42,7 +43,7 @@ def main(
         )
         if done.returncode:
             raise UserError(f"report {report}: Snakemake says:\n{done.stdout[-4000:].strip()}")
-        temporary.write_bytes(built.read_bytes())
+        secure_report(built, temporary)
     LOG.info("%s: %.1f MB", report, report.stat().st_size / 1e6)
 
 
