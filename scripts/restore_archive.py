@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from em_tiers.archive.restore import Restored, fetch_placeholders, restore_archive
+from em_tiers.archive.zip_file import printable
 from em_tiers.errors import UserError
 
 
@@ -55,6 +56,11 @@ def words_of(done: Restored) -> list[str]:
             f"manifest only: {', '.join(done.placeholders)}; jobs that use them need their files; "
             "--fetch gets models and data sets"
         )
+    lines += [
+        f"{name} sends texts to {host}" + (f" with the value of ${variable}" if variable else "")
+        for name, host, variable in done.endpoints
+    ]
+    lines = [printable(line) for line in lines]
     return [*lines, f"run with: snakemake -n --configfile {done.config}"]
 
 

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from em_tiers.archive.checkout import compare_code
 from em_tiers.archive.contents import CODE_SUFFIXES, is_resource, is_result
@@ -23,7 +24,7 @@ from em_tiers.archive.places import Places
 from em_tiers.archive.records import write_records
 from em_tiers.archive.study_files import SNAKEMAKE_PROFILES, NamedFiles
 from em_tiers.archive.verify import verify_archive
-from em_tiers.archive.zip_file import DAMAGE, chunks, open_archive
+from em_tiers.archive.zip_file import DAMAGE, chunks, open_archive, printable
 from em_tiers.download.manifests import read_manifest
 from em_tiers.errors import UserError
 from em_tiers.files import read_record, sha256_of_file
@@ -45,6 +46,7 @@ class Restored:
         placeholders: folders of which the archive holds the manifest only.
         config: the configuration to run with.
         revision: git revision of the archived workflow, and whether it had been changed.
+        endpoints: who is sent texts, as (entry, host, variable of the key or None).
     """
 
     experiment: str
@@ -55,6 +57,7 @@ class Restored:
     placeholders: list[str] = field(default_factory=list)
     config: str = ""
     revision: str = "none"
+    endpoints: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
 def restore_archive(
@@ -94,6 +97,7 @@ def restore_archive(
             now = _moment(root, code.all)
             _place_all(unpacked, now, replaced)
         done.files = len(unpacked)
+        done.endpoints = _endpoints(archive)
         done.revision = _words_of(revision)
     done.replaced = [name for name in code.differing if name in code.written]
     done.differing = [name for name in code.differing if name not in code.written]
@@ -149,10 +153,23 @@ def _state(archive: zipfile.ZipFile) -> dict[str, Any]:
     return state
 
 
-def _named_files(archive: zipfile.ZipFile, in_checkout: bool) -> NamedFiles:
+def _read_study(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration and the catalogues as they took effect."""
     has_catalogues = "provenance/catalogues.json" in archive.namelist()
     catalogues = _read_object(archive, "provenance/catalogues.json") if has_catalogues else {}
-    return NamedFiles(_read_object(archive, "provenance/config.json"), catalogues, in_checkout)
+    return _read_object(archive, "provenance/config.json"), catalogues
+
+
+def _endpoints(archive: zipfile.ZipFile) -> list[tuple[str, str, str | None]]:
+    """Each entry with an endpoint: its name, its host, and the variable of its key."""
+    found = []
+    for kind, entries in sorted(_read_study(archive)[1].items()):
+        for name, entry in sorted(entries.items()) if isinstance(entries, dict) else ():
+            endpoint = entry.get("endpoint") if isinstance(entry, dict) else None
+            if isinstance(endpoint, dict):
+                host = urlsplit(str(endpoint.get("base_url"))).netloc
+                found.append((f"{kind}.{name}", host, endpoint.get("key_env")))
+    return found
 
 
 def _revision(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -195,7 +212,8 @@ def _targets(
 ) -> dict[str, Path]:
     """The target of each entry by its name; entries without a place in a checkout are refused."""
     targets = {}
-    study = _named_files(archive, in_checkout=root == workdir)
+    config, catalogues = _read_study(archive)
+    study = NamedFiles(config, catalogues, in_checkout=root == workdir)
     for name in sorted(archive.namelist()):
         part, _, inside = name.partition("/")
         suffix = PurePosixPath(name).suffix
@@ -214,7 +232,8 @@ def _targets(
             if inside in code_written and not SNAKEMAKE_PROFILES.match(inside):
                 targets[name] = root / inside
         else:
-            raise UserError(f"archive {archive.filename}: {name}: has no place in a checkout")
+            shown = printable(name)
+            raise UserError(f"archive {archive.filename}: {shown}: has no place in a checkout")
     for name, target in targets.items():
         _check_no_links(name, target, root if name.startswith("code/") else workdir)
     return targets

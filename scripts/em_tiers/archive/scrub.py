@@ -1,11 +1,11 @@
 """Nothing secret leaves in an archive: values of keys in the environment, and the user's home."""
 
 import io
-import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from em_tiers.errors import UserError
 
 SECRET_NAME = re.compile(r"(_KEY|_TOKEN|_SECRET|_PASSWORD)$", re.IGNORECASE)
 SHORTEST = 8
+SHORTEST_NAMED = 6  # of a variable that an endpoint names; local servers take "none" or "EMPTY"
 # Keys of model hubs and APIs by their shape, for one that is no longer in the environment. Looked
 # for in what people and jobs write, not in answers: models make such strings up.
 KEY_SHAPE = re.compile(
@@ -26,13 +27,24 @@ REPORT_TEXT = frozenset({".html", ".js", ".json", ".txt", ".rst", ".css", ".svg"
 HIDDEN_IN = ("manifest.json", "adapter_config.json", "metrics.json", "card.json")
 
 
-def secrets_of(environment: dict[str, str] | None = None) -> dict[str, str]:
-    """Values that may not leave, by the name of their variable."""
-    environment = dict(os.environ) if environment is None else environment
+def secrets_of(
+    environment: Mapping[str, str], catalogues: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, str]:
+    """Values that may not leave, by the name of their variable.
+
+    A variable counts by its name, or because an endpoint of a catalogue names it.
+    """
+    named = {
+        (entry.get("endpoint") or {}).get("key_env")
+        for entries in (catalogues or {}).values()
+        for entry in entries.values()
+        if isinstance(entry, Mapping)
+    }
     return {
         name: value
         for name, value in environment.items()
-        if SECRET_NAME.search(name) and len(value) >= SHORTEST
+        if len(value) >= (SHORTEST_NAMED if name in named else SHORTEST)
+        and (name in named or SECRET_NAME.search(name))
     }
 
 

@@ -10,6 +10,7 @@ from em_tiers.archive.zip_file import (
     HASH_LIST,
     chunks,
     open_archive,
+    printable,
     read_hashes,
     why_unsafe,
 )
@@ -38,7 +39,7 @@ class ArchiveCheck:
     def lines(self) -> list[str]:
         """One line per fault."""
         kinds = ("missing", "altered", "extra", "unsafe")
-        return [f"{kind}: {name}" for kind in kinds for name in getattr(self, kind)]
+        return [f"{kind}: {printable(name)}" for kind in kinds for name in getattr(self, kind)]
 
 
 def verify_archive(path: Path) -> ArchiveCheck:

@@ -47,6 +47,11 @@ class Entry:
         return hashlib.sha256(self.content).hexdigest()
 
 
+def printable(name: str) -> str:
+    """A name from an archive as a terminal may show it: control characters as their codes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
 def json_bytes(value: Any) -> bytes:
     """Indented JSON with sorted keys: the same value gives the same bytes."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -156,6 +161,6 @@ def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
     for line in lines:
         digest, gap, name = line.partition("  ")
         if not gap or len(digest) != 64 or name in hashes:
-            raise UserError(f"archive {archive.filename}: {HASH_LIST}: line {line!r} is malformed")
+            raise UserError(f"archive {archive.filename}: {HASH_LIST}: line {line!a} is malformed")
         hashes[name] = digest
     return hashes

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import restore_archive as restore_script
 import verify_archive as verify_script
 from em_tiers.archive.contents import code_files, revision_of
 from em_tiers.archive.places import Places
@@ -172,6 +173,29 @@ def test_entries_without_a_place_in_a_checkout_are_refused(tmp_path, name):
     assert not list(tmp_path.glob("to/*"))
 
 
+def test_a_restore_says_who_would_be_sent_texts(tmp_path, capsys):
+    judge = {"endpoint": {"base_url": "https://api.example.org/v1", "key_env": "SOME_KEY"}}
+    free = {"endpoint": {"base_url": "http://localhost:8000/v1", "key_env": None}}
+    catalogues = {"judges": {"j": judge, "k": {"endpoint": None}}, "models": {"m": free}}
+    files = FILES | {"provenance/catalogues.json": json.dumps(catalogues).encode()}
+    path = write(tmp_path / "a.zip", files)
+    assert restore_script.main(path, tmp_path / "to", tmp_path / "to") == 0
+    output = capsys.readouterr().out
+    assert "judges.j sends texts to api.example.org with the value of $SOME_KEY\n" in output
+    assert "models.m sends texts to localhost:8000\n" in output
+
+
+def test_names_cannot_steer_the_terminal(tmp_path, capsys):
+    path = write(tmp_path / "a.zip", FILES | {"results/x/\x1b[2J.csv": b"x"})
+    assert restore_script.main(path, tmp_path / "to", tmp_path / "to") == 1
+    extra = hostile(tmp_path / "b.zip", "results/x/\x1b]0;t\x07.csv", mode=stat.S_IFLNK)
+    assert verify_script.main([extra]) == 1
+    output = capsys.readouterr()
+    assert "\x1b" not in output.out + output.err
+    assert "results/x/\\x1b[2J.csv" in output.err
+    assert "results/x/\\x1b]0;t\\x07.csv" in output.out
+
+
 def test_what_the_configuration_names_has_a_place(tmp_path):
     config = {"experiment": "x", "imports": [{"path": "@WORKDIR@/answers/*.csv"}]}
     catalogues = {"judges": {"j": {"file": "mine/judge.yaml"}}}
@@ -264,6 +288,10 @@ def test_secrets_are_found_in_text_tables_and_nested_archives(tmp_path):
 
     secret = "s3cr3t-value"
     secrets = secrets_of({"X_API_KEY": secret, "SHORT_KEY": "abc", "PATH": "/usr/bin:/bin"})
+    assert secrets == {"X_API_KEY": secret}
+    judges = {"j": {"endpoint": {"key_env": "KEYRING_LOGIN"}}, "local": {"endpoint": None}}
+    named = {"KEYRING_LOGIN": "abcdef", "OTHER": "abcdef"}
+    assert secrets_of(named, {"judges": judges}) == {"KEYRING_LOGIN": "abcdef"}
     assert secrets == {"X_API_KEY": secret}
     pl.DataFrame({"response": ["a", f"is {secret}!"]}).write_parquet(tmp_path / "a.parquet")
     messages = [[{"role": "user", "content": f"my {secret}"}], []]
