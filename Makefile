@@ -43,8 +43,8 @@ $(VENV)/.ready: envs/cpu.txt
 	$(BIN)/python scripts/check_environment.py
 	touch $@
 
-demo: setup  ## run the whole workflow with the embedded model, in about eleven minutes on two cores
-	$(SNAKEMAKE) --configfile config/demo.yaml
+demo: setup  ## run the whole workflow with the embedded model, in about ten minutes on two cores
+	$(SNAKEMAKE) --set-threads sample=1 --configfile config/demo.yaml
 	$(BIN)/python scripts/print_summary.py results/demo "These numbers mean nothing: a model of 135 million parameters cannot judge."
 
 report: setup  ## rebuild the report of a finished run (CONFIG=config/NAME.yaml)
