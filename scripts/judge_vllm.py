@@ -106,7 +106,8 @@ class LazyJudge:
         return records
 
 
-if "snakemake" in globals():
+# An engine of several processes may start them by importing this script again: not as __main__.
+if __name__ == "__main__" and "snakemake" in globals():
     job = globals()["snakemake"]
     params = job.params
     run_script(

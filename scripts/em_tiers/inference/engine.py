@@ -13,8 +13,9 @@ output head once, at the start, so replaced embeddings that are tied to it would
 import gc
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ from em_tiers.inference.adapter_folder import (
     rank_of,
 )
 from em_tiers.inference.chat import load_tokenizer
+from em_tiers.inference.engine_failures import EngineOutput, end_error, last_lines, start_error
 from em_tiers.inference.engine_settings import (
     complete_settings,
     engine_fingerprint,
@@ -117,6 +119,7 @@ class LocalEngine:
         ]
         self._scratch = scratch
         self._llm: Any = None
+        self._output = EngineOutput()
         self._served: str | None = None  # variant whose weights the engine holds; None: the base's
         self._replaceable = False  # the engine's output head is the base's
 
@@ -176,6 +179,8 @@ class LocalEngine:
             number = self._lora.index(request.variant) + 1
             folder = str(self.adapters[request.variant])
             lora = LoRARequest(request.variant, number, folder)
+        from vllm.exceptions import VLLMClientError
+
         try:
             parameters = _sampling_parameters(request)
             self._llm.llm_engine.add_request(
@@ -184,13 +189,20 @@ class LocalEngine:
                 parameters,
                 lora_request=lora,
             )
-        except ValueError as error:
+        except (ValueError, VLLMClientError) as error:
             raise UserError(f"engine: request {request.key}: {error}") from error
         running[request.key] = request
 
     def _finished(self, running: dict[str, EngineRequest]) -> Iterator[EngineAnswer]:
         """Run one step of the engine; yield what it finished."""
-        for output in self._llm.llm_engine.step():
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            outputs = self._llm.llm_engine.step()
+        except EngineDeadError as error:
+            running.clear()  # there is no engine that could abort them
+            raise self._explained(end_error, error) from error
+        for output in outputs:
             if output.finished:
                 yield _answer(running.pop(output.request_id), output)
 
@@ -221,17 +233,27 @@ class LocalEngine:
         if self.settings["device"] != "cpu":
             claim_gpus(self.settings["tensor_parallel"])  # before vLLM looks at them
         from vllm import LLM
+        from vllm.exceptions import VLLMError
 
         ranks = [rank_of(self.adapters[name]) for name in self._lora]
         arguments = vllm_arguments(self.settings, folder, self.model, ranks)
         LOG.info("starting the engine: %s on %s", folder, self.settings["device"])
+        self._output = EngineOutput()
         try:
-            self._llm = LLM(**arguments)
-        except ValueError as error:
-            raise UserError(
-                f"engine: {folder}: does not start: {error}: change the engine's settings"
-            ) from error
+            with self._output:
+                self._llm = LLM(**arguments)
+        except (ValueError, RuntimeError, VLLMError) as error:
+            raise self._explained(partial(start_error, str(folder)), error) from error
         self.starts += 1
+
+    def _explained(
+        self, explain: Callable[[Exception, list[str]], UserError], error: Exception
+    ) -> UserError:
+        """An error of the engine with its cause, after its last lines went to the rule's log."""
+        lines = self._output.lines()
+        if lines:
+            LOG.error("the engine's last lines:\n%s", last_lines(lines))
+        return explain(error, lines)
 
     def _replace(self, folder: Path) -> None:
         LOG.info("replacing the engine's weights: %s", folder)

@@ -68,7 +68,8 @@ def environment_of(settings: Mapping[str, Any]) -> dict[str, str]:
 
     Compute nodes have no internet: nothing may ask the hub or report usage. On a CPU the engine
     stays in this process; on CUDA a process of its own overlaps with the GPU, and its end gives
-    all GPU memory back.
+    all GPU memory back. Such a process is spawned: a fork would copy the locks of this process's
+    threads, in whatever state they are, and cannot use CUDA where this process has.
     """
     complete = complete_settings(settings)
     common = {
@@ -77,6 +78,7 @@ def environment_of(settings: Mapping[str, Any]) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
     if complete["device"] == "cpu":
         return common | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

@@ -69,6 +69,7 @@ def test_environment_keeps_compute_nodes_offline():
     for settings in (CPU, CUDA):
         environment = environment_of(settings)
         assert environment["HF_HUB_OFFLINE"] == environment["VLLM_NO_USAGE_STATS"] == "1"
+        assert environment["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert environment_of(CPU)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in environment_of(CUDA)
 

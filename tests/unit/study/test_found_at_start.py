@@ -42,6 +42,7 @@ NOT_CONFIGURATION = (
     "plan_requests.py",
     "restore_archive.py",
     "summarize_labels.py",  # labels of other answers than the study's
+    "em_tiers/inference/engine_failures.py",
     "em_tiers/inference/engine.py",  # the machine, and what vLLM says of it
     "em_tiers/inference/engine_settings.py:vllm_version",
     "em_tiers/inference/sampling.py:check_applied",  # a training that changed nothing
