@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from em_tiers.caches import use_own_caches
 from em_tiers.files import (
     atomic_directory,
     atomic_path,
@@ -73,6 +74,7 @@ def main(
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    use_own_caches()
     accumulation_steps(recipe)
     device = choose_device(device, recipe)
     tokenizer = load_tokenizer(model, chat_template)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from em_tiers.caches import use_own_caches
 from em_tiers.errors import UserError
 from em_tiers.gpus import claim_gpus
 from em_tiers.inference.adapter_folder import (
@@ -104,6 +105,7 @@ class LocalEngine:
         self.model = Path(model)
         # Before transformers and vLLM are imported: both read their environment then.
         os.environ.update(environment_of(settings))
+        use_own_caches()
         self.settings = with_dtype(complete_settings(settings))
         # The CPU build warns of kernels that it does not need, some thirty lines per start.
         quiet = "ERROR" if self.settings["device"] == "cpu" else "WARNING"
