@@ -4,6 +4,7 @@ Run on the login node: `make site`, or `python scripts/make_site.py FILE`. Read 
 the first run: the scheduler does not say which partitions you are meant to use.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -22,19 +23,22 @@ def parse_partitions(report: str) -> dict[str, dict]:
     """Limits of the largest node of each partition that is up, keyed by partition.
 
     Args:
-        report: output of `sinfo --noheader --format` with COLUMNS.
+        report: output of `sinfo --noheader --format` with COLUMNS. Lines of another form are passed
+            over: "CLUSTER: name" before the partitions of a cluster, and empty ones.
     """
     partitions: dict[str, dict] = {}
     for line in report.splitlines():
-        name, limit, cpus, memory, gres, state = line.strip().split("|")
-        if state != "up":
+        columns = line.strip().split("|")
+        if len(columns) != len(COLUMNS.split("|")) or columns[-1] != "up":
             continue
+        name, limit, cpus, memory, gres, _ = columns
         # The default partition has a star, and a number may have a plus: "at least".
         limits = partitions.setdefault(name.rstrip("*"), {})
-        if limit not in ("infinite", "n/a"):
-            limits["max_runtime"] = parse_minutes(limit)
+        if minutes := parse_minutes(limit):
+            limits["max_runtime"] = minutes
         for key, value in (("max_threads", cpus), ("max_mem_mb", memory)):
-            limits[key] = max(limits.get(key, 0), int(value.rstrip("+")))
+            if number := parse_number(value):
+                limits[key] = max(limits.get(key, 0), number)
         for model, number in parse_gpus(gres):
             limits["max_gpu"] = max(limits.get("max_gpu", 0), number)
             if model:
@@ -43,14 +47,30 @@ def parse_partitions(report: str) -> dict[str, dict]:
     return partitions
 
 
-def parse_minutes(limit: str) -> int:
+def parse_clusters(report: str) -> list[str]:
+    """Names of the clusters that a report of several has."""
+    return re.findall(r"^CLUSTER: *(\S+)", report, re.MULTILINE)
+
+
+def parse_minutes(limit: str) -> int | None:
     """Whole minutes of a time limit as sinfo prints it: `1-00:00:00`, `8:00:00` or `30:00`.
 
-    The executor plugin would read `30:00`, half an hour of a debug partition, as 30 hours.
+    None without a limit (infinite, UNLIMITED, n/a). The executor plugin would read `30:00`, half an
+    hour of a debug partition, as 30 hours.
     """
+    if not re.fullmatch(r"(\d+-)?(\d+:){0,2}\d+", limit):
+        return None
     days, _, time = limit.rpartition("-")
+    if time.count(":") == 0:  # `2-12` has hours, `30` has minutes
+        time = f"{time}:00:00" if days else f"{time}:00"
     hours, minutes, _ = ("0:" * (2 - time.count(":")) + time).split(":")
     return (int(days or 0) * 24 + int(hours)) * 60 + int(minutes)
+
+
+def parse_number(text: str) -> int | None:
+    """A number as sinfo prints it: `128000`, `64+` (at least) or `500K` (times 1024)."""
+    found = re.fullmatch(r"(\d+)([KM]?)\+?", text)
+    return int(found[1]) * 1024 ** " KM".index(found[2] or " ") if found else None
 
 
 def parse_gpus(gres: str) -> list[tuple[str, int]]:
@@ -59,12 +79,19 @@ def parse_gpus(gres: str) -> list[tuple[str, int]]:
     return [(model, int(number)) for model, number in found]
 
 
+def quote(name: str) -> str:
+    """A name as YAML text, whatever it looks like: `3090`, `on`, `1e3`, `a: b`."""
+    return json.dumps(name, ensure_ascii=False)
+
+
 def format_site(partitions: dict[str, dict], accounting: bool) -> str:
     lines = [HEAD]
     for name, limits in partitions.items():
-        lines.append(f"  {name}:\n")
+        # A mapping even of nothing: the executor plugin refuses an empty entry.
+        lines.append(f"  {quote(name)}:{'' if limits else ' {}'}\n")
         for key, value in limits.items():
-            shown = f"[{', '.join(value)}]" if isinstance(value, list) else value
+            listed = isinstance(value, list)
+            shown = f"[{', '.join(map(quote, value))}]" if listed else value
             lines.append(f"    {key}: {shown}\n")
     if not accounting:
         lines.append("\nprofile:\n  # This site keeps no accounting, so sacct returns nothing.\n")
@@ -84,7 +111,13 @@ def ask(*command: str) -> str:
 def main(path: Path) -> None:
     if path.exists():
         sys.exit(f"{path} exists: edit it, or move it away to write a new one")
-    partitions = parse_partitions(ask("sinfo", "--noheader", f"--format={COLUMNS}"))
+    report = ask("sinfo", "--noheader", f"--format={COLUMNS}")
+    if len(clusters := parse_clusters(report)) > 1:
+        sys.exit(
+            f"sinfo reports the clusters {', '.join(clusters)}: name one of them, such as "
+            f"SLURM_CLUSTERS={clusters[0]} make site"
+        )
+    partitions = parse_partitions(report)
     if not partitions:
         sys.exit("sinfo reports no partition that is up: ask your site which ones you can use")
     # Without accounting older versions say accounting_storage/none, newer ones (null).

@@ -72,4 +72,7 @@ def test_an_engine_that_works_and_one_that_is_killed(tmp_path, embedded_model):
     assert done.stdout.splitlines() == ["a [5, 6]", "b []"]
     killed = run(tmp_path, embedded_model, "0.25", "kill")
     assert killed.returncode == 1
-    assert "engine: it ended while it worked" in (tmp_path / "rule.log").read_text()
+    assert (
+        "engine: it ended while it worked: its process was killed"
+        in (tmp_path / "rule.log").read_text()
+    )

@@ -2,14 +2,24 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from snakemake.cli import parse_args
 from snakemake.exceptions import CliException
+from snakemake_executor_plugin_slurm.partitions import read_partition_file
 
-from make_site import format_site, parse_gpus, parse_minutes, parse_partitions
+from make_site import (
+    format_site,
+    parse_clusters,
+    parse_gpus,
+    parse_minutes,
+    parse_number,
+    parse_partitions,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,6 +29,7 @@ def checkout(tmp_path, monkeypatch):
     """A folder with the profile and no site file, and an environment without traces of one."""
     (tmp_path / "slurm").mkdir()
     shutil.copy(ROOT / "slurm" / "config.yaml", tmp_path / "slurm")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "Snakefile").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EM_TIERS_SITE", raising=False)
@@ -85,6 +96,28 @@ def test_the_words_for_gpus_reach_the_rules(checkout):
         ("partition: {gpu: {}}", "partition: unknown: use partitions, gpu or profile"),
         ("gpu: {kind: a100}", "gpu: kind: unknown: use word or model"),
         ("profile: {jobz: 3}", "jobz"),
+        ("gpu: {word: gpus}", "gpu.word: 'gpus' is not a known word: use gpu or gres"),
+        ("gpu: {model: 3090}", "gpu.model: YAML reads a name here as 3090: put the name in quotes"),
+        ("gpu: {model: a100-80gb}", "gpu.model: 'a100-80gb': the executor plugin takes letters"),
+        ("gpu: a100", "gpu: 'a100' is not a mapping"),
+        ("partitions: {on: {max_gpu: 1}}", "partitions: YAML reads a name here as True"),
+        ("partitions: {3090: {max_gpu: 1}}", "partitions: YAML reads a name here as 3090"),
+        ("partitions: {no: }", "partitions: YAML reads a name here as False"),
+        ("partitions: {gpu: }", "partitions.gpu: None holds no limits"),
+        ("partitions: [gpu]", "partitions: ['gpu'] is not a mapping"),
+        ("partitions: {gpu: {max_gpus: 4}}", "partitions.gpu: max_gpus: unknown: use max_runtime"),
+        ("partitions: {gpu: {max_gpu: four}}", "partitions.gpu.max_gpu: 'four' is not a number"),
+        ("partitions: {gpu: {max_gpu: '4'}}", "partitions.gpu.max_gpu: '4' is not a number"),
+        ("partitions: {gpu: {max_runtime: soon}}", "max_runtime: 'soon' is not a time"),
+        ("partitions: {gpu: {available_gpu_models: a100}}", "'a100' is not a list"),
+        (
+            "partitions: {gpu: {available_gpu_models: [a100, 3090]}}",
+            "available_gpu_models: YAML reads a name here as 3090",
+        ),
+        ("partitions: {gpu: {max_gpu: 1}, gpu: {}}", "duplicate key 'gpu'"),
+        ("partitions: {gpu: {max_gpu: 1}", "not valid YAML"),
+        ("- partitions", "the file: ['partitions'] is not a mapping"),
+        ("profile: {default-resources: lab}", "profile.default-resources: 'lab' is not a mapping"),
     ],
 )
 def test_a_typo_is_named(checkout, capsys, site, message):
@@ -92,6 +125,20 @@ def test_a_typo_is_named(checkout, capsys, site, message):
     with pytest.raises((SystemExit, CliException)) as error:
         parse()
     assert message in f"{error.value}{capsys.readouterr().err}"
+
+
+def test_the_profile_works_from_another_folder(checkout, tmp_path_factory, monkeypatch):
+    """Named by its path: the code that reads the site file is beside it."""
+    write_site(checkout, "partitions: {gpu: {max_gpus: 2}}")
+    monkeypatch.setenv("EM_TIERS_SITE", str(checkout / "slurm" / "site.yaml"))
+    code = "import sys; from snakemake.cli import parse_args; parse_args(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--profile", str(checkout / "slurm")],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        capture_output=True,
+        text=True,
+    )
+    assert "partitions.gpu: max_gpus: unknown" in done.stderr
 
 
 def test_a_site_file_that_is_named_must_exist(checkout, monkeypatch):
@@ -131,7 +178,16 @@ broken|1:00:00|16|64000|gpu:2|down
 
 @pytest.mark.parametrize(
     ("printed", "minutes"),
-    [("2-12:30:00", 3630), ("1-00:00:00", 1440), ("1:30:00", 90), ("5:30", 5)],
+    [
+        ("2-12:30:00", 3630),
+        ("1-00:00:00", 1440),
+        ("1:30:00", 90),
+        ("5:30", 5),
+        ("2-12", 3600),
+        ("infinite", None),
+        ("UNLIMITED", None),
+        ("n/a", None),
+    ],
 )
 def test_time_limits_become_minutes(printed, minutes):
     assert parse_minutes(printed) == minutes
@@ -147,3 +203,41 @@ def test_the_written_site_is_read_back_as_the_same_limits():
     assert yaml.safe_load(format_site(partitions, accounting=True)) == {"partitions": partitions}
     without = yaml.safe_load(format_site(partitions, accounting=False))
     assert without["profile"]["slurm-status-command"] == "squeue"
+
+
+@pytest.mark.parametrize(
+    ("printed", "number"),
+    [("64", 64), ("64+", 64), ("500K", 512000), ("1M+", 1048576), ("n/a", None), ("", None)],
+)
+def test_numbers_of_sinfo(printed, number):
+    assert parse_number(printed) == number
+
+
+REPORTS = sorted((ROOT / "tests" / "cases" / "sinfo").glob("*.txt"))
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.stem)
+def test_what_clusters_print_becomes_a_site_file_that_is_accepted(report, checkout):
+    partitions = parse_partitions(report.read_text())
+    write_site(checkout, format_site(partitions, accounting=True))
+    assert parse().slurm_partition_config == Path("slurm/site.yaml")
+    written = yaml.safe_load((checkout / "slurm" / "site.yaml").read_text())
+    assert written == {"partitions": partitions}
+    read = read_partition_file(checkout / "slurm" / "site.yaml")
+    assert [partition.name for partition in read] == list(partitions)
+
+
+def test_names_that_yaml_reads_as_something_else_stay_names():
+    report = (ROOT / "tests" / "cases" / "sinfo" / "names_of_numbers.txt").read_text()
+    assert parse_partitions(report) == {
+        "3090": {"max_runtime": 2880, "max_threads": 48, "max_mem_mb": 500000, "max_gpu": 4}
+        | {"available_gpu_models": ["1e3", "3090"]},
+        "on": {"max_threads": 64},
+        "null": {},
+        "a: b": {"max_runtime": 30, "max_threads": 8, "max_mem_mb": 512000},
+    }
+
+
+def test_clusters_that_a_report_names():
+    assert parse_clusters("CLUSTER: hpc1\na|1|1|1|x|up\nCLUSTER: hpc2\n") == ["hpc1", "hpc2"]
+    assert parse_clusters("a|1|1|1|x|up\n") == []

@@ -30,7 +30,13 @@ from em_tiers.inference.adapter_folder import (
     rank_of,
 )
 from em_tiers.inference.chat import load_tokenizer
-from em_tiers.inference.engine_failures import EngineOutput, end_error, last_lines, start_error
+from em_tiers.inference.engine_failures import (
+    EngineOutput,
+    end_error,
+    last_lines,
+    start_error,
+    watch,
+)
 from em_tiers.inference.engine_settings import (
     complete_settings,
     engine_fingerprint,
@@ -246,6 +252,7 @@ class LocalEngine:
                 self._llm = LLM(**arguments)
         except (ValueError, RuntimeError, VLLMError) as error:
             raise self._explained(partial(start_error, str(folder)), error) from error
+        watch(self._llm.llm_engine.engine_core)
         self.starts += 1
 
     def _explained(

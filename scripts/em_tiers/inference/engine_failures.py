@@ -9,13 +9,16 @@ import os
 import re
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from em_tiers.errors import TemporaryError, UserError
 
 _KEPT_LINES = 400  # a traceback of each of eight workers
 _SHOWN_LINES = 40
+_POLL_S = 1.0
 _WAIT_S = 5.0  # for the last lines of processes that have ended
 # Messages that only point to another one.
 _POINTERS = re.compile(
@@ -136,10 +139,35 @@ def start_error(model: str, error: Exception, lines: Sequence[str]) -> UserError
 
 def end_error(error: Exception, lines: Sequence[str]) -> TemporaryError:
     """What to say of an engine that died while it worked."""
+    cause, remedy = find_cause(error, lines), find_remedy(error, lines)
+    if _POINTERS.search(cause):  # not a word of the engine's own
+        cause, remedy = "its process was killed", "raise the rule's mem_mb if memory was the reason"
     return TemporaryError(
-        f"engine: it ended while it worked: {find_cause(error, lines)}: "
-        f"{find_remedy(error, lines)}; finished requests are in the journal, so run again"
+        f"engine: it ended while it worked: {cause}: {remedy}; finished requests are in the "
+        "journal, so run again"
     )
+
+
+def watch(client: Any) -> None:
+    """Wake up a vLLM client whose engine was killed: it would wait for it forever.
+
+    The client notices the death, and ends the thread that receives answers, but tells nothing to
+    the caller that waits for one (vLLM 0.32, SyncMPClient.get_output).
+
+    Args:
+        client: `LLM.llm_engine.engine_core`. An engine in this process needs no watching.
+    """
+    answers = getattr(client, "outputs_queue", None)
+    if answers is None:
+        return
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    def wait() -> None:
+        while not client.resources.engine_dead:
+            time.sleep(_POLL_S)
+        answers.put(EngineDeadError())
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def find_cause(error: Exception, lines: Sequence[str]) -> str:

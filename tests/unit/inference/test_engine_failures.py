@@ -102,6 +102,7 @@ def test_an_engine_that_dies_later_is_tried_again():
     )
     found = end_error(dead, lines("torch.OutOfMemoryError: CUDA out of memory."))
     assert "OutOfMemoryError: CUDA out of memory." in str(found)
+    assert "its process was killed: raise the rule's mem_mb" in str(end_error(dead, []))
 
 
 def test_output_of_processes_is_kept_and_passed_on():
