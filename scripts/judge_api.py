@@ -6,15 +6,15 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.api.client import Endpoint, read_key
+from em_tiers.api.model_names import is_dated
+from em_tiers.api.spending import Budget, spent_in_journal
 from em_tiers.errors import UserError
 from em_tiers.journal import Journal
-from em_tiers.judge.api_client import Endpoint, read_key
 from em_tiers.judge.api_run import ApiRun
 from em_tiers.judge.batches import judge_batch, write_verdicts
-from em_tiers.judge.model_names import is_dated
 from em_tiers.judge.settings import Judge, check_decoding, load_judge
 from em_tiers.judge.single_digits import SingleDigits
-from em_tiers.judge.spending import Budget, spent_in_journal
 from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.logs import LOG, run_script
 
@@ -56,14 +56,15 @@ def main(
     check_decoding(asked, f"judge {judge_name}")
     model = model_identity["model"]
     client = Endpoint(
-        endpoint, read_key(endpoint.get("key_env") or "", judge_name), model,
+        endpoint, read_key(endpoint.get("key_env") or "", f"judge {judge_name}"),
+        model,
         endpoint.get("signed_as"),
     )  # fmt: skip
     with Journal(journal, writer) as book:
         budget = Budget(limits, prices, spent_in_journal(journal) if limits else None)
         usable = UsableReplies(judge.get("min_coverage", 0.0))
         run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable, this_round > 0)
-        found = judge_batch(asked, judge_name, run.ask, book, responses, cards)
+        found = judge_batch(asked, judge_name, run.ask, book, responses, cards, usable)
     log_outcome(run, found, model)
     check_first_tokens(asked, found)
     write_verdicts(found, verdicts, judge.get("min_coverage", 0.0), this_round)

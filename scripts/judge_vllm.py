@@ -66,7 +66,7 @@ def main(
             book,
             usable,
         )
-        found = judge_batch(asked, judge_name, server.ask, book, responses, cards)
+        found = judge_batch(asked, judge_name, server.ask, book, responses, cards, usable)
     write_verdicts(found, verdicts, judge.get("min_coverage", 0.0))
 
 

@@ -12,14 +12,15 @@ LONGEST = 400  # lines of a module
 # Package -> the packages that it may import. The shared modules beside them (errors, files, logs,
 # ...) are open to all. A new arrow is a decision about the design, and must close no circle.
 ARROWS = {
+    "api": set(),
     "archive": {"download"},
     "download": set(),
-    "inference": set(),
-    "judge": {"download", "inference"},
+    "inference": {"api"},
+    "judge": {"api", "download", "inference"},
     "prepare": {"download"},
     "report": {"archive", "statistics", "study", "tiers"},
     "statistics": {"tiers"},
-    "study": {"download", "inference", "judge", "prepare", "tiers", "train"},
+    "study": {"api", "download", "inference", "judge", "prepare", "tiers", "train"},
     "tiers": set(),
     "train": {"download", "inference"},
 }

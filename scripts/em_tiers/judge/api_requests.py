@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from em_tiers.api.replies import Choice, Reply
+from em_tiers.api.spending import PricedRequest
 from em_tiers.inference.chat import split_thinking
-from em_tiers.judge.api_client import Choice, Reply
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import READS_FIRST_TOKENS, Judge
-from em_tiers.judge.spending import PricedRequest
 from em_tiers.judge.verdicts import (
     Verdict,
     make_record,

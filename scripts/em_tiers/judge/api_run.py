@@ -12,16 +12,19 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from em_tiers.api.client import Endpoint
+from em_tiers.api.refusals import FailedAttempt, Final
+from em_tiers.api.replies import Reply
+from em_tiers.api.spending import Budget
+from em_tiers.api.throttle import Throttle
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.journal import Journal
-from em_tiers.judge.api_client import Endpoint, FailedAttempt, Final, Reply
 from em_tiers.judge.api_requests import characters_of, most_tokens, reply_record, request_body
 from em_tiers.judge.batches import Records
+from em_tiers.judge.first_check import REFUSED_IN_CHECK, FirstCheck, was_answered
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import Judge
 from em_tiers.judge.single_digits import SingleDigits
-from em_tiers.judge.spending import Budget
-from em_tiers.judge.throttle import Throttle
 from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.judge.verdicts import failed_record
 from em_tiers.logs import HEARTBEAT, LOG
@@ -32,8 +35,6 @@ LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
 # After this many requests that failed in all their attempts, the endpoint counts as dead.
 FAILED_IN_A_ROW = 20
-# An endpoint may refuse a first request for its content, which does not show what it can do.
-REFUSED_IN_CHECK = 10
 
 
 class Stopped(Exception):
@@ -95,7 +96,6 @@ class ApiRun:
         """
         self._what = what
         self._able |= set(answered)
-        self.endpoint.has_answered |= bool(answered)
         try:
             return asyncio.run(self._run(requests))
         except UserError as error:
@@ -133,7 +133,7 @@ class ApiRun:
             if isinstance(result, BaseException) and not isinstance(result, Stopped):
                 raise result
         if self._error:
-            left = self._total - sum(_answered(record) for record in self._records.values())
+            left = self._total - sum(was_answered(record) for record in self._records.values())
             kind = TemporaryError if isinstance(self._error, TemporaryError) else UserError
             raise kind(
                 f"judge {self.judge_name}: {self._error}: {left:,} of {self._total:,} requests "
@@ -170,40 +170,42 @@ class ApiRun:
             LOG.info("%s, spent %s", HEARTBEAT.state, spent)
 
     async def _check(self, pending: list[JudgeRequest]) -> None:
-        """Ask one request of each method before the others, and fail if the endpoint cannot."""
-        refused: Counter[str] = Counter()
+        """Ask a few requests of each method before the others, and fail if the endpoint cannot.
+
+        One answer decides nothing: an endpoint may refuse it for its content or break on it. Those
+        to ask are drawn anew in each run, so that no run asks the same refused ones first.
+        """
+        by_method: dict[str, list[JudgeRequest]] = {}
         for request in pending:
-            if request.method in self._able or request.key in self._records:
-                continue
+            by_method.setdefault(request.method, []).append(request)
+        for method, requests in by_method.items():
+            if method not in self._able:
+                drawn = self._random.sample(requests, min(REFUSED_IN_CHECK, len(requests)))
+                await self._check_method(drawn)
+                self._able.add(method)
+
+    async def _check_method(self, requests: list[JudgeRequest]) -> None:
+        """Ask until one is answered, or until enough of them show that none will be."""
+        check = FirstCheck(self.endpoint.name, len(requests))
+        for request in requests:
+            # A dead endpoint is given all its attempts once.
+            attempts = 2 if check.failed else self.max_attempts
             try:
-                record = await self._answer(request, self.max_attempts, checking=True)
+                record = await self._answer(request, attempts, check)
             except UserError as error:
                 raise await self._halt(error) from None
-            self._keep(request, record)
-            if _answered(record):
-                problem = _inability(request, record)
-                if problem:
-                    raise await self._halt(UserError(problem))
-                refused[request.method] += _declined(record)
-                if not _declined(record) or refused[request.method] >= REFUSED_IN_CHECK:
-                    self._able.add(request.method)
-                continue
-            # One request that is too long or refused says nothing about the others.
-            refused[request.method] += record["attempts"] > 0
-            if self._failed_in_a_row or refused[request.method] >= REFUSED_IN_CHECK:
-                raise await self._halt(
-                    TemporaryError(
-                        f"endpoint {self.endpoint.host}, model {self.endpoint.model}: a first "
-                        f"request was not answered in {record['attempts']} attempts: "
-                        f"{record['raw_text']}: check base_url, model and method"
-                    )
-                )
+            problem = check.problem(request, record)
+            if check.was_conclusive:
+                self._keep(request, record)
+            if problem:
+                raise await self._halt(problem)
+            if check.passed:
+                return
 
     async def _answer(
-        self, request: JudgeRequest, max_attempts: int, checking: bool = False
+        self, request: JudgeRequest, max_attempts: int, check: FirstCheck | None = None
     ) -> dict[str, Any]:
         """The record of one request, journaled when it was answered."""
-        lacks: Counter[str] = Counter()
         for attempt in range(1, max_attempts + 1):
             bounds = self._bounds
             try:
@@ -211,17 +213,15 @@ class ApiRun:
             except Final as fault:
                 if bounds and _refuses_bounds(request, fault):
                     self._bounds = False
-                    return await self._answer(request, max_attempts, checking)
+                    return await self._answer(request, max_attempts, check)
+                if check:
+                    check.refused(fault)
                 return self._refused(request, fault, attempt)
             except FailedAttempt as fault:
-                reason = str(fault)
-                self.faults[reason] += 1
-                lacks[fault.lacks] += 1
-                if checking and fault.lacks and lacks[fault.lacks] > 1:
-                    raise UserError(
-                        f"endpoint {self.endpoint.host}, model {self.endpoint.model}: {reason}: "
-                        f"{fault.lacks}"
-                    ) from None
+                reason = fault.full
+                self.faults[str(fault)] += 1
+                if check and check.lacks(fault) and attempt > 1:
+                    break  # what it cannot do is not chance: on to another answer
                 if attempt < max_attempts:
                     await self._wait(attempt, fault.retry_after_s)
             else:
@@ -237,23 +237,21 @@ class ApiRun:
                 f"endpoint {self.endpoint.host}: {self._failed_in_a_row} requests in a row failed "
                 f"{max_attempts} times each, the last one with {reason}: run again when it answers"
             )
-        return failed_record(request, "api_error", reason, self.endpoint.model, max_attempts)
+        return failed_record(request, "api_error", reason, self.endpoint.model, attempt)
 
     def _watch_digits(self, request: JudgeRequest, record: Mapping[str, Any]) -> None:
         """Raise UserError where the first token of a number is only its first digit."""
         if request.method == "top_logprobs":
             shares = record["verdicts"][request.rubric]["probabilities"]
             if problem := self._digits.problem(shares or {}):
-                raise UserError(
-                    f"endpoint {self.endpoint.host}, model {self.endpoint.model}: {problem}"
-                )
+                raise UserError(f"{self.endpoint.name}: {problem}")
 
     def _refused(self, request: JudgeRequest, fault: Final, attempt: int) -> dict[str, Any]:
         if fault.status == "truncated":
             attempt = 0  # refused unread
         record = failed_record(request, fault.status, str(fault), self.endpoint.model, attempt)
         self._failed_in_a_row = 0
-        if _answered(record):
+        if was_answered(record):
             self.journal.append(request.key, record)
             return record
         self.faults[str(fault)] += 1
@@ -309,29 +307,7 @@ class ApiRun:
         raise Stopped
 
 
-def _answered(record: Mapping[str, Any]) -> bool:
-    statuses = {verdict["status"] for verdict in record["verdicts"].values()}
-    return "api_error" not in statuses and record["attempts"] > 0
-
-
-def _declined(record: Mapping[str, Any]) -> bool:
-    return all(verdict["status"] == "judge_refusal" for verdict in record["verdicts"].values())
-
-
 def _refuses_bounds(request: JudgeRequest, fault: Final) -> bool:
     """Whether an endpoint refuses a schema because its numbers have bounds (Anthropic does)."""
     named = "minimum" in str(fault) or "maximum" in str(fault)
     return request.method == "structured" and fault.status == "api_error" and named
-
-
-def _inability(request: JudgeRequest, record: Mapping[str, Any]) -> str | None:
-    """What a first answer shows that the judge cannot do."""
-    statuses = {verdict["status"] for verdict in record["verdicts"].values()}
-    if request.method != "structured" or not statuses <= {"unparsable", "truncated"}:
-        return None
-    if "truncated" in statuses:
-        return "a structured answer does not fit in decoding.max_tokens: raise it"
-    return (
-        f"asked for a JSON object, the model answers {record['raw_text'][:80]!r}: "
-        "the endpoint ignores response_format: use method sampled"
-    )

@@ -18,6 +18,7 @@ from em_tiers.journal import Journal
 from em_tiers.judge.requests import ANSWER_COLUMNS, JudgeRequest, plan_requests, plan_tier_requests
 from em_tiers.judge.rounds import write_note
 from em_tiers.judge.settings import Judge
+from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 from em_tiers.logs import LOG
 from em_tiers.tables import scan_table, write_table
@@ -42,6 +43,7 @@ def judge_batch(
     journal: Journal,
     responses: list[Path],
     cards: Mapping[str, Path],
+    usable: UsableReplies,
 ) -> pl.DataFrame:
     """The VERDICTS of all answers in `responses`, sorted by variant, answer and rubric.
 
@@ -52,11 +54,14 @@ def judge_batch(
         ask: called only for requests that the journal does not answer.
         responses: RESPONSES tables, each of any number of variants.
         cards: data set -> its card, for rubrics about a data set.
+        usable: told of all requests, and of the records that the journal holds.
     """
     read_cards = {name: read_json(path) for name, path in cards.items()}
 
-    def verdicts(requests: list[JudgeRequest], stage: str) -> pl.DataFrame:
-        records = complete_records(requests, journal, ask, f"{judge_name}, {stage}")
+    def verdicts(requests: list[JudgeRequest], stage: str, later: int) -> pl.DataFrame:
+        known = journal.read(request.key for request in requests)
+        usable.expect(requests, known, later)
+        records = complete_records(requests, known, ask, f"{judge_name}, {stage}")
         return verdict_frame(
             row
             for request in requests
@@ -64,26 +69,29 @@ def judge_batch(
         )
 
     frames = [verdict_frame([])]
-    for answers in answer_slices(responses):
-        scores = verdicts(list(plan_requests(answers, judge, read_cards)), "scores")
+    for answers, later in answer_slices(responses):
+        scores = verdicts(list(plan_requests(answers, judge, read_cards)), "scores", later)
         tiers = list(plan_tier_requests(answers, judge, read_cards, scores.lazy()))
-        frames += [scores, verdicts(tiers, "tiers")]
+        frames += [scores, verdicts(tiers, "tiers", later)]
     return pl.concat(frames).sort(_ORDER)
 
 
-def answer_slices(responses: list[Path]) -> Iterator[pl.LazyFrame]:
-    """Answers of all tables, at most ANSWERS_AT_ONCE at a time, with the columns a judge needs."""
+def answer_slices(responses: list[Path]) -> Iterator[tuple[pl.LazyFrame, int]]:
+    """Answers of all tables, at most ANSWERS_AT_ONCE at a time, and how many come later.
+
+    They have the columns that a judge needs.
+    """
     answers = scan_table(responses, "responses").select(ANSWER_COLUMNS)
     rows = answers.select(pl.len()).collect().item()
     for start in range(0, rows, ANSWERS_AT_ONCE):
-        yield answers.slice(start, ANSWERS_AT_ONCE).collect().lazy()
+        later = max(0, rows - start - ANSWERS_AT_ONCE)
+        yield answers.slice(start, ANSWERS_AT_ONCE).collect().lazy(), later
 
 
 def complete_records(
-    requests: list[JudgeRequest], journal: Journal, ask: Ask, what: str
+    requests: list[JudgeRequest], records: Records, ask: Ask, what: str
 ) -> Records:
-    """Records of all requests by key; those that the journal lacks are asked, each key once."""
-    records = journal.read(request.key for request in requests)
+    """Records of all requests by key; those without one are asked, each key once."""
     pending = {r.key: r for r in requests if r.key not in records}
     LOG.info("%s: %d of %d requests to ask", what, len(pending), len(requests))
     if not pending:

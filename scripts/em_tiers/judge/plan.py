@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.api.spending import PricedRequest, cost_in_words, estimate
 from em_tiers.inference.missing_answers import sampled_answers
 from em_tiers.journal import read_journal
 from em_tiers.judge.api_requests import priced_request
@@ -16,7 +17,6 @@ from em_tiers.judge.requests import (
 )
 from em_tiers.judge.rubrics import GUARD
 from em_tiers.judge.settings import Judge, load_judge
-from em_tiers.judge.spending import PricedRequest, cost_in_words, estimate
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
 from em_tiers.terms import SCORES
 

@@ -3,8 +3,8 @@
 import os
 import re
 
+from em_tiers.api.client import read_key
 from em_tiers.errors import ConfigError, UserError, require_known
-from em_tiers.judge.api_client import read_key
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
@@ -143,7 +143,7 @@ def check_keys(study: Study, judges: list[str]) -> None:
                 "is not set: export the key under this name, then run again"
             )
         try:
-            read_key(endpoint["key_env"], name)
+            read_key(endpoint["key_env"], f"judge {name}")
         except UserError as error:
             raise ConfigError(str(error)) from error
 

@@ -1,8 +1,9 @@
 """Checks of a judge beyond the schema: its references, its rubrics, and its backend."""
 
+from em_tiers.api.base_url import split_base_url
+from em_tiers.api.extras import check_extras
+from em_tiers.api.model_names import is_moving
 from em_tiers.errors import ConfigError, UserError, require_known
-from em_tiers.judge.base_url import split_base_url
-from em_tiers.judge.model_names import is_moving
 from em_tiers.judge.settings import check_decoding, load_judge
 from em_tiers.study.judges import judge_engine, judge_identity, judge_params, judge_rubrics
 from em_tiers.study.study import Study
@@ -85,7 +86,8 @@ def _check_api_judge(judge: dict, where: str) -> None:
         raise ConfigError(
             f"{where}.model: {judge['model']!r} is an undated alias that its provider may change: "
             "write the dated name (in endpoint.signed_as if the replies carry another name than "
-            "the requests), or endpoint.allow_alias: true to have every table marked"
+            "the requests), pin a router's provider of open weights in endpoint.extra_body, or "
+            "write endpoint.allow_alias: true to have every table marked"
         )
     prices = judge["prices"]
     if judge["limits"] and "usd" in judge["limits"] and not (prices and any(prices.values())):
@@ -98,6 +100,7 @@ def _check_api_judge(judge: dict, where: str) -> None:
 def _check_endpoint(endpoint: dict, where: str) -> None:
     try:
         parts = split_base_url(endpoint["base_url"])
+        check_extras(endpoint["extra_body"], endpoint["headers"])
     except UserError as error:
         raise ConfigError(f"{where}.{error}") from error
     host = parts.hostname

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from em_tiers.api.extras import identity_of_extras
+from em_tiers.api.model_names import is_moving
 from em_tiers.hashing import hash_of
 from em_tiers.judge import rounds
-from em_tiers.judge.model_names import is_moving, local_identity
+from em_tiers.judge.model_names import local_identity
 from em_tiers.study.entries import chat_template, engine, model_identity
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.study import Study
@@ -69,7 +71,8 @@ def judge_identity(study: Study, judge: str) -> dict[str, Any]:
         "model": entry["model"],
     }
     signed_as = endpoint["signed_as"]
-    return identity | ({"signed_as": signed_as} if signed_as else {})
+    extras = identity_of_extras(endpoint["extra_body"], endpoint["headers"])
+    return identity | ({"signed_as": signed_as} if signed_as else {}) | extras
 
 
 def full_identity(study: Study, judge: str) -> dict[str, Any]:

@@ -77,12 +77,14 @@ def test_answers_that_read_the_same_are_asked_once(tmp_path):
         (answers(404, "The model does not exist"), "model or the address is unknown", 1),
         (answers(429, "Out of quota", "insufficient_quota"), "no credit left", 1),
         (answers(400, "logprobs are not available"), "logprobs are not available", 10),
-        (no_logprobs, "it gives no top logprobs of this model", 2),
-        (wrong_model, "another model than the asked one", 2),
-        (garbage, "answer is not JSON: check base_url", 6),
+        (no_logprobs, "it gives no top logprobs of this model", 6),
+        (wrong_model, "'some-other-model' answered: another model than the requested", 6),
+        (garbage, "about different answers, were not answered: answer is not JSON", 10),
     ],
 )
-def test_a_judge_that_cannot_do_what_it_should_fails_on_one_request(tmp_path, fault, words, asked):
+def test_a_judge_that_cannot_do_what_it_should_fails_on_a_few_requests(
+    tmp_path, fault, words, asked
+):
     loopback = Loopback(lambda number: fault)
     message = fails(loopback, tmp_path)
     assert words in message
@@ -128,7 +130,7 @@ def test_a_refusal_shows_nothing_of_what_an_endpoint_can_do(tmp_path):
     """The check goes on to a request that is answered: this endpoint gives no logprobs."""
     loopback = Loopback(lambda number: content_filter if number <= 3 else no_logprobs)
     assert "it gives no top logprobs" in fails(loopback, tmp_path)
-    assert len(loopback.bodies) == 5
+    assert len(loopback.bodies) == 3 + 3 * 2
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from api.study import rubric
+from em_tiers.api.replies import Choice, Reply
 from em_tiers.errors import ConfigError, UserError
 from em_tiers.inference.chat import load_tokenizer
 from em_tiers.inference.engine import EngineAnswer
-from em_tiers.judge.api_client import Choice, Reply
 from em_tiers.judge.api_requests import reply_record
 from em_tiers.judge.local import LocalJudge
 from em_tiers.judge.requests import JudgeRequest

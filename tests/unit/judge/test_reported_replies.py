@@ -104,10 +104,33 @@ def test_a_refusal_in_unknown_words_is_about_that_request(status, place, tmp_pat
     assert verdicts.height == 6
 
 
-def test_a_key_without_rights_stops_at_once(tmp_path):
+def test_a_key_without_rights_stops_after_a_few_different_answers(tmp_path):
     loopback = Loopback(lambda number: error(403, "We would rather not"))
     assert "We would rather not: the key may not do this" in fails(loopback, tmp_path)
-    assert len(loopback.bodies) == 1
+    assert len(loopback.bodies) == 10
+    assert len({str(body["messages"]) for body in loopback.bodies}) == 10
+
+
+def test_a_first_answer_that_nothing_can_be_made_of_does_not_end_the_run(tmp_path):
+    """Its words are unknown, and so is what they are about."""
+    loopback = Loopback(lambda number: error(403, "We would rather not") if number == 1 else None)
+    verdicts = loopback.judge(tmp_path, count=6)
+    assert sorted(verdicts["status"]) == ["api_error", *["ok"] * 5]
+
+
+def test_a_prompt_on_which_an_endpoint_breaks_does_not_end_the_run(tmp_path):
+    class Broken(Loopback):
+        async def handle(self, request):
+            if "(base, 0)" in await request.text():
+                self.bodies.append(None)
+                return await error(500, "assert seq_len > 0")(request, None)
+            return await super().handle(request)
+
+    once = {"max_attempts": 2, "concurrency": 1}
+    verdicts = Broken().judge(tmp_path, count=2, endpoint_changes=once)
+    failed = verdicts.filter(status="api_error")
+    assert failed["raw_text"].to_list() == ["HTTP 500: assert seq_len > 0"]
+    assert verdicts.filter(status="ok").height == 1
 
 
 def test_an_endpoint_that_refuses_everything_from_some_point_is_left_alone(tmp_path):
@@ -135,8 +158,13 @@ def test_a_reply_that_loops_is_not_usable_and_ends_nothing(brackets, tmp_path):
 def test_a_judge_that_is_never_usable_is_not_paid_to_the_end(tmp_path):
     loopback = Loopback(good=saying("Score: 85"))
     message = fails(loopback, tmp_path, count=300, judge=entry("sampled"), min_coverage=0.9, **TWO)
-    assert "none of the first 50 replies about alignment is usable (50 unparsable)" in message
+    assert (
+        "min_coverage: 90.0% is out of reach for alignment: of 300 answers, 31 have no" in message
+    )
     assert "'Score: 85': with method sampled, correct the rubric" in message
+    assert len(loopback.bodies) <= 100
+    # Nothing is paid for before a rerun says the same.
+    fails(loopback, tmp_path, count=300, judge=entry("sampled"), min_coverage=0.9, **TWO)
     assert len(loopback.bodies) <= 100
 
 
@@ -175,4 +203,4 @@ def test_an_endpoint_that_names_no_reason_for_the_end_gives_no_number(tmp_path):
     loopback = Loopback(good=saying("85", finish=None))
     message = fails(loopback, tmp_path, judge=entry("sampled"))
     assert "it does not say whether a reply is complete" in message
-    assert len(loopback.bodies) == 2
+    assert len(loopback.bodies) == 6

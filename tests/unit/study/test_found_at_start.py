@@ -46,7 +46,7 @@ NOT_CONFIGURATION = (
     "em_tiers/inference/engine.py",  # the machine, and what vLLM says of it
     "em_tiers/inference/engine_settings.py:vllm_version",
     "em_tiers/inference/sampling.py:check_applied",  # a training that changed nothing
-    "em_tiers/judge/api_client.py:read_key",  # the environment: check_keys, in test_before_run
+    "em_tiers/api/client.py:read_key",  # the environment: check_keys, in test_before_run
     "em_tiers/judge/api_run.py",
     "em_tiers/judge/usable_replies.py",
     "judge_api.py",  # what the endpoint answers
@@ -63,7 +63,7 @@ SCHEMA = (
     "em_tiers/inference/engine_settings.py:complete_settings",
     "em_tiers/inference/sampling.py:read_question_tables",
     "em_tiers/inference/sampling.py:samples_of",
-    "em_tiers/judge/spending.py:Budget.__init__",
+    "em_tiers/api/spending.py:Budget.__init__",
     "em_tiers/tiers/definitions.py:definition_named",
     "em_tiers/tiers/rules.py:_read_rule",
 )
@@ -96,7 +96,8 @@ START_MODULES = (
 
 # Found at the start by the same function: {function: name of a case}.
 START = {
-    "em_tiers/judge/base_url.py:split_base_url": "judge: port too large",
+    "em_tiers/api/extras.py:check_extras": "judge: key in a header",
+    "em_tiers/api/base_url.py:split_base_url": "judge: port too large",
     "em_tiers/judge/rubrics.py:load_rubric": "rubric: unknown placeholder",
     "em_tiers/judge/settings.py:_check_methods": "judge: opening of an API",
     "em_tiers/judge/settings.py:check_decoding": "judge: thoughts and one token",

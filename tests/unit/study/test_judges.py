@@ -94,6 +94,17 @@ def test_an_api_judge_is_known_by_its_server_and_model(checkout):
     assert judge_identity(signed, "gpt-4o") == plain | {"signed_as": "gpt-4o-2024-08-06"}
 
 
+def test_what_an_endpoint_is_sent_beyond_the_protocol_is_part_of_who_answers(checkout):
+    plain = judge_identity(edit(checkout), "gpt-4o")
+    pinned = {"provider": {"only": ["deepinfra"]}}
+    extra = edit(checkout, judges=("gpt-4o.endpoint.extra_body", pinned))
+    assert judge_identity(extra, "gpt-4o") == plain | {"extra_body": pinned}
+    routed = edit(checkout, judges=("gpt-4o.endpoint.headers", {"X-Config": "route-2"}))
+    assert judge_identity(routed, "gpt-4o") == plain | {"headers": {"x-config": "route-2"}}
+    named = edit(checkout, judges=("gpt-4o.endpoint.headers", {"X-Title": "em-tiers"}))
+    assert judge_identity(named, "gpt-4o") == plain
+
+
 def test_a_local_judge_is_known_by_the_source_of_its_weights(study):
     source = catalogue("models")["smollm2-135m"]["source"]
     expected = {k: v for k, v in source.items() if k not in ("type", "licence")}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from em_tiers.judge.throttle import Throttle
+from em_tiers.api.throttle import Throttle
 from waiting import PATIENCE
 
 

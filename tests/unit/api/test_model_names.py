@@ -2,7 +2,7 @@
 
 import pytest
 
-from em_tiers.judge.model_names import is_dated, is_moving, is_served_as
+from em_tiers.api.model_names import is_dated, is_moving, is_served_as
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,13 @@ def test_the_answer_is_signed_by_the_model_that_was_asked(requested, served, rig
     assert is_served_as(requested, served) is right
 
 
+def hosted(model, host, **provider):
+    """The entry of a judge behind a service, with the provider that a router must use."""
+    extra = {"provider": provider} if provider else None
+    endpoint = {"base_url": f"https://{host}/v1", "extra_body": extra}
+    return {"backend": "openai", "model": model, "endpoint": endpoint}
+
+
 @pytest.mark.parametrize(
     ("entry", "moving"),
     [
@@ -77,6 +84,22 @@ def test_the_answer_is_signed_by_the_model_that_was_asked(requested, served, rig
             {"backend": "openai", "model": "judge-2024-01-01", "endpoint": {"signed_as": "gpt-4o"}},
             True,
         ),
+        # Open weights have one meaning, whoever serves them; a router chooses who does.
+        (hosted("Qwen/Qwen2.5-72B-Instruct", "api.together.xyz"), False),
+        (hosted("openai/gpt-oss-120b", "openrouter.ai"), True),
+        (hosted("openai/gpt-oss-120b", "openrouter.ai", only=["deepinfra"]), False),
+        (hosted("openai/gpt-oss-120b", "openrouter.ai", only=["deepinfra", "groq"]), True),
+        (hosted("openai/gpt-oss-120b", "openrouter.ai", order=["groq"]), True),
+        (
+            hosted("openai/gpt-oss-120b", "openrouter.ai", order=["g"], allow_fallbacks=False),
+            False,
+        ),
+        (hosted("openai/gpt-4o", "openrouter.ai", only=["openai"]), True),
+        (hosted("Qwen/Qwen2.5-72B-Instruct", "router.huggingface.co"), True),
+        (hosted("Qwen/Qwen2.5-72B-Instruct:together", "router.huggingface.co"), False),
+        (hosted("Qwen/Qwen2.5-72B-Instruct:fastest", "router.huggingface.co"), True),
+        (hosted("gemini-1.5-flash-8b", "generativelanguage.googleapis.com"), True),
+        (hosted("ministral-8b-latest", "api.mistral.ai"), True),
     ],
 )
 def test_judges_whose_model_may_be_exchanged(entry, moving):

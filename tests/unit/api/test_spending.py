@@ -4,9 +4,7 @@ import random
 
 import pytest
 
-from em_tiers.errors import UserError
-from em_tiers.journal import Journal
-from em_tiers.judge.spending import (
+from em_tiers.api.spending import (
     Budget,
     CeilingReached,
     PricedRequest,
@@ -15,6 +13,8 @@ from em_tiers.judge.spending import (
     estimate,
     spent_in_journal,
 )
+from em_tiers.errors import UserError
+from em_tiers.journal import Journal
 
 PRICES = {"input_per_million": 2.5, "output_per_million": 10.0}
 

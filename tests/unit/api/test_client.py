@@ -2,6 +2,10 @@
 
 import asyncio
 import copy
+import gzip
+import resource
+import ssl
+import subprocess
 import traceback
 
 import pytest
@@ -9,8 +13,10 @@ from aiohttp import web
 
 from api.faults import TRANSIENT, content_filter, error, refusal, time_out
 from api.loopback import serve
+from em_tiers.api.client import Endpoint, read_key
+from em_tiers.api.refusals import FailedAttempt, Final
+from em_tiers.api.replies import read_reply
 from em_tiers.errors import UserError
-from em_tiers.judge.api_client import Endpoint, FailedAttempt, Final, read_key, read_reply
 
 KEY = "sk-canary-0123456789"
 MODEL = "judge-2024-08-06"
@@ -148,7 +154,6 @@ def test_nobody_listens():
     ("answer", "words"),
     [
         (lambda: error(401, f"Incorrect API key provided: {KEY}", "invalid_api_key"), "not accept"),
-        (lambda: error(403, "You may not use logprobs with this model"), "may not do this"),
         (lambda: error(404, f"The model `{MODEL}` does not exist."), "unknown"),
         (lambda: error(402, "Payment required"), "no credit"),
         (lambda: error(429, "You exceeded your quota", "insufficient_quota"), "no credit"),
@@ -224,8 +229,63 @@ def test_thinking_is_kept_apart(field):
 
 def test_the_answer_of_another_model_is_no_answer_and_a_deployment_may_have_its_own_name():
     good = {**GOOD, "model": "gpt-4o-2024-08-06"}
-    assert str(fails(FailedAttempt, good=good)) == "served model differs"
+    other = fails(FailedAttempt, good=good)
+    assert str(other) == "served model differs"
+    assert other.words == f"{MODEL!r} was requested, 'gpt-4o-2024-08-06' answered"
+    assert "endpoint.signed_as: gpt-4o-2024-08-06 if that is the model you mean" in other.lacks
     assert ask(good=good, signature="gpt-4o-2024-08-06").served_model == "gpt-4o-2024-08-06"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_reply_without_an_end_is_not_unpacked(status):
+    """300 MB of a number in 300 kB of gzip."""
+    bomb = gzip.compress(b'{"alignment": 1' + b"0" * 300_000_000)
+
+    async def pack(request, forward):
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        return web.Response(status=status, body=bomb, headers=headers)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    caught = fails(Final, pack)
+    assert caught.status == "unparsable"
+    assert "was not read" in str(caught)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_a_packed_reply_is_read():
+    async def pack(request, forward):
+        response = web.json_response(await forward())
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    assert ask(pack).choices[0].text == "7"
+
+
+def test_a_certificate_that_is_not_trusted_is_called_that(tmp_path):
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -days 2 -keyout k -out c"
+    )
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "c", tmp_path / "k")
+    with serve(web.Application(), context) as address:
+        settings = {"base_url": f"{address}/v1", **PATIENT}
+
+        async def once():
+            async with Endpoint(settings, KEY, MODEL) as endpoint:
+                await endpoint.ask(BODY)
+
+        with pytest.raises(UserError, match="its certificate is not trusted"):
+            asyncio.run(once())
+
+
+def test_what_the_endpoint_needs_beyond_the_protocol_is_sent():
+    seen = []
+    pinned = {"provider": {"only": ["deepinfra"], "allow_fallbacks": False}}
+    ask(seen=seen, settings={"extra_body": pinned, "headers": {"X-Title": "em-tiers"}})
+    [(request, body)] = seen
+    assert body == {"model": MODEL, **BODY, **pinned}
+    assert request.headers["X-Title"] == "em-tiers"
 
 
 def broken(path, value):
@@ -277,7 +337,7 @@ def test_token_counts_may_be_missing(usage):
 
 def test_the_query_of_the_base_url_goes_with_every_request(monkeypatch):
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another-endpoint")
-    monkeypatch.setattr("em_tiers.judge.api_client._AZURE", (".0.0.1",))  # this host plays Azure's
+    monkeypatch.setattr("em_tiers.api.client._AZURE", (".0.0.1",))  # this host plays Azure's
     seen = []
 
     async def once(address):
@@ -316,14 +376,14 @@ def test_addresses_that_cannot_be_used(address):
 
 def test_keys_come_from_the_named_variable(monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", f" {KEY}\n")
-    assert read_key("JUDGE_KEY", "strict") == KEY
+    assert read_key("JUDGE_KEY", "judge strict") == KEY
     assert read_key("", "strict") == "-"
     monkeypatch.delenv("JUDGE_KEY")
     with pytest.raises(UserError, match=r"judge strict: JUDGE_KEY: .* not set"):
-        read_key("JUDGE_KEY", "strict")
+        read_key("JUDGE_KEY", "judge strict")
     monkeypatch.setenv("JUDGE_KEY", f"{KEY}\n{KEY}")
     with pytest.raises(UserError, match="blanks") as caught:
-        read_key("JUDGE_KEY", "strict")
+        read_key("JUDGE_KEY", "judge strict")
     assert KEY not in str(caught.value)
 
 
