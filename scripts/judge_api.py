@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from em_tiers.api.client import Endpoint, read_key
+from em_tiers.api.ledger import Ledger, spent_so_far
 from em_tiers.api.model_names import is_dated
-from em_tiers.api.spending import Budget, spent_in_journal
+from em_tiers.api.spending import Budget
 from em_tiers.errors import UserError
 from em_tiers.journal import Journal
 from em_tiers.judge.api_run import ApiRun
@@ -17,6 +18,9 @@ from em_tiers.judge.settings import Judge, check_decoding, load_judge
 from em_tiers.judge.single_digits import SingleDigits
 from em_tiers.judge.usable_replies import UsableReplies
 from em_tiers.logs import LOG, run_script
+
+# Disk space held for each answer under way, in case the disk becomes full.
+SPARE_BYTES_PER_REQUEST = 16_384
 
 
 def main(
@@ -43,8 +47,8 @@ def main(
             min_coverage, the share of answers that need a verdict, for each rubric.
         endpoint: base_url, key_env, concurrency, timeout_s, max_attempts; signed_as where answers
             carry another model name than the requested one.
-        limits, prices: see `spending.Budget`. The limits hold for all that the journal shows for
-            this model, so that a restarted job cannot spend them twice.
+        limits, prices: see `spending.Budget`. The limits hold for all that the ledger of this
+            model's journal shows, so that a restarted job cannot spend them twice.
         journal, writer: folder and name of this job's journal.
         verdicts: the table to write.
         this_round: of this job, from 0 (see `rounds`).
@@ -60,8 +64,9 @@ def main(
         model,
         endpoint.get("signed_as"),
     )  # fmt: skip
-    with Journal(journal, writer) as book:
-        budget = Budget(limits, prices, spent_in_journal(journal) if limits else None)
+    spare = SPARE_BYTES_PER_REQUEST * max(4, endpoint["concurrency"])
+    with Journal(journal, writer, spare) as book, Ledger(journal, writer) as ledger:
+        budget = Budget(limits, prices, spent_so_far(journal) if limits else None, ledger)
         usable = UsableReplies(judge.get("min_coverage", 0.0))
         run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable, this_round > 0)
         found = judge_batch(asked, judge_name, run.ask, book, responses, cards, usable)

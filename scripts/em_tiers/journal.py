@@ -32,13 +32,18 @@ class Journal:
     Args:
         folder: holds `{writer}.jsonl` for each writer so far; all of them are read.
         writer: names the file that this job appends to; one live job per name.
+        spare_bytes: disk space to hold until the end. When the disk is full, it takes the answers
+            that are under way and paid for.
 
     Raises:
-        UserError: on entry, when another live job writes under the same name.
+        UserError: on entry, when another live job writes under the same name, or when the disk has
+            no room for the spare bytes.
     """
 
-    def __init__(self, folder: Path | str, writer: str):
+    def __init__(self, folder: Path | str, writer: str, spare_bytes: int = 0):
         self.folder = Path(folder)
+        self._spare = self.folder / f"{writer}.spare"
+        self._spare_bytes = spare_bytes
         self.path = self.folder / f"{writer}.jsonl"
         self._lease = Lease(self.folder / f"{writer}.lease")
         self._handle = -1
@@ -49,6 +54,8 @@ class Journal:
         self._lease.acquire()
         self._handle = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
         _cut_torn_line(self._handle)
+        if self._spare_bytes:
+            self._hold_spare()
         return self
 
     def __exit__(
@@ -57,10 +64,21 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._spare.unlink(missing_ok=True)
         os.fsync(self._handle)
         os.close(self._handle)
         self._handle = -1
         self._lease.release()
+
+    def _hold_spare(self) -> None:
+        try:
+            self._spare.write_bytes(b"\0" * self._spare_bytes)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise TemporaryError(
+                f"{self.folder}: cannot be written ({error.strerror}): free at least "
+                f"{self._spare_bytes:,} bytes there, then run again; nothing was asked"
+            ) from None
 
     def read(self, keys: Iterable[str]) -> dict[str, Any]:
         """Records of the wanted keys that are done, from every writer's file."""
@@ -70,23 +88,40 @@ class Journal:
         """Write one finished request; it survives a kill of this process from here on.
 
         Raises:
-            TemporaryError: another job has taken over this journal; two writers would mix.
+            TemporaryError: another job has taken over this journal; two writers would mix. Or the
+                disk is full: the record was written all the same, if there were spare bytes.
         """
         if self._lease.lost:
             raise TemporaryError(
                 f"{self.path}: this journal was taken over by another job: let that job finish, "
                 "then run again"
             )
-        line = json.dumps(
-            {"key": key, "record": record}, ensure_ascii=True, separators=(",", ":")
-        ).encode()
-        content = line.removesuffix(b"}")
         # One write call per line: the kernel appends it whole, or a kill leaves a tail without a
         # newline that the next writer cuts.
-        _write_all(self._handle, content + _HASH + _digest(content) + b'"}\n')
+        line = line_of(key, record)
+        try:
+            _write_all(self._handle, line)
+        except OSError as error:
+            _cut_torn_line(self._handle)
+            if not self._spare.exists():
+                raise
+            self._spare.unlink()
+            _write_all(self._handle, line)
+            raise TemporaryError(
+                f"{self.folder}: cannot be written ({error.strerror}): free space there, then run "
+                "again"
+            ) from None
         if time.monotonic() - self._synced > _FSYNC_EVERY_S:
             os.fsync(self._handle)
             self._synced = time.monotonic()
+
+
+def line_of(key: str, record: Any) -> bytes:
+    """The line of one finished request."""
+    entry = {"key": key, "record": record}
+    content = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode()
+    content = content.removesuffix(b"}")
+    return content + _HASH + _digest(content) + b'"}\n'
 
 
 def read_journal(folder: Path | str, keys: Iterable[str] | None = None) -> dict[str, Any]:
@@ -94,15 +129,20 @@ def read_journal(folder: Path | str, keys: Iterable[str] | None = None) -> dict[
 
     A line that cannot be read counts as not done: its request will be repeated.
     """
+    return dict(iterate_journal(folder, keys))
+
+
+def iterate_journal(
+    folder: Path | str, keys: Iterable[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """As `read_journal`, one (key, record) after the other; a key may come several times."""
     wanted = None if keys is None else set(keys)
-    found: dict[str, Any] = {}
     for path in sorted(Path(folder).glob("*.jsonl")):
         for key, line in _lines(path, wanted):
             try:
-                found[key] = parse_line(line)
+                yield key, parse_line(line)
             except ValueError as error:
                 LOG.warning("journal %s: the line of key %s is ignored: %s", path, key, error)
-    return found
 
 
 def parse_line(line: bytes) -> dict[str, Any]:

@@ -1,15 +1,25 @@
 """The cost of judging: tokens, money, ceilings that stop in time, and the cost of a rerun."""
 
-import json
+import secrets
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 from em_tiers.errors import UserError
 
 Prices = Mapping[str, float]
 CHARACTERS_A_TOKEN = 3.0  # a cautious guess for plain text, until the endpoint's own counts are in
+
+
+class Ledger(Protocol):
+    """Where attempts are written down (see `ledger.Ledger`)."""
+
+    def reserve(self, attempt: str, prompt_tokens: int, completion_tokens: int) -> None: ...
+
+    def settle(
+        self, attempt: str, prompt_tokens: int, completion_tokens: int, estimated: bool
+    ) -> None: ...
 
 
 class CeilingReached(UserError):
@@ -46,32 +56,11 @@ class Spent:
         return f"{self.requests:,} requests, {tokens}" + ("" if usd is None else f", {usd:.2f} USD")
 
 
-def spent_in_journal(folder: Path | str) -> Spent:
-    """What the requests in a journal folder took, over all runs and writers.
-
-    Attempts that were never answered are in no journal and are not counted.
-    """
-    spent = Spent()
-    for path in sorted(Path(folder).glob("*.jsonl")):
-        with path.open("rb") as file:
-            for line in file:
-                _add_line(spent, line)
-    return spent
-
-
-def _add_line(spent: Spent, line: bytes) -> None:
-    try:
-        record = json.loads(line)["record"]
-    except (json.JSONDecodeError, KeyError):
-        return  # torn by a kill: it counts as not done, and will be asked and paid for again
-    prompt, completion = record["prompt_tokens"], record["completion_tokens"]
-    spent.add(record["attempts"], prompt or 0, completion or 0)
-
-
 @dataclass(frozen=True)
 class Reserved:
     """What one request may take, as long as its answer is not here."""
 
+    attempt: str
     characters: int
     prompt_tokens: int
     completion_tokens: int
@@ -89,17 +78,24 @@ class Budget:
         limits: any of requests, tokens (prompt and completion together) and usd; None: no ceiling.
         prices: US dollars per million tokens (input_per_million, output_per_million).
         spent: what earlier runs already took; the ceilings hold for both together.
+        ledger: where each attempt is written down before it is sent, and again when it has ended.
 
     Raises:
         UserError: a ceiling on money without prices, or a limit that is not known.
     """
 
     def __init__(
-        self, limits: Mapping[str, float] | None, prices: Prices | None, spent: Spent | None = None
+        self,
+        limits: Mapping[str, float] | None,
+        prices: Prices | None,
+        spent: Spent | None = None,
+        ledger: Ledger | None = None,
     ):
         self.limits = {name: value for name, value in (limits or {}).items() if value is not None}
         self.prices = prices
         self.spent = spent or Spent()
+        self.ledger = ledger
+        self._token = secrets.token_hex(4)
         self._open = Spent()
         self._tokens_a_character = 1.0 / CHARACTERS_A_TOKEN
         unknown = set(self.limits) - {"requests", "tokens", "usd"}
@@ -120,13 +116,16 @@ class Budget:
 
         Raises:
             CeilingReached: with this request a ceiling might be passed.
+            TemporaryError: the ledger cannot be written; do not send the request.
         """
-        reserved = Reserved(
-            characters, round(characters * self._tokens_a_character) + 1, completion_tokens
-        )
+        attempt = f"{self._token}.{self.spent.requests + self._open.requests}"
+        prompt_tokens = round(characters * self._tokens_a_character) + 1
+        reserved = Reserved(attempt, characters, prompt_tokens, completion_tokens)
         for name, limit in self.limits.items():
             if self._with(reserved, name) > limit:
                 raise CeilingReached(f"the ceiling on {name} ({limit:,}) is reached")
+        if self.ledger:
+            self.ledger.reserve(attempt, prompt_tokens, completion_tokens)
         self._open.add(1, reserved.prompt_tokens, reserved.completion_tokens)
         return reserved
 
@@ -137,10 +136,16 @@ class Budget:
         or came too late: the endpoint may charge for it.
         """
         self._open.add(-1, -reserved.prompt_tokens, -reserved.completion_tokens)
-        if prompt is None:
-            self.spent.add(1, reserved.prompt_tokens, reserved.completion_tokens)
+        metered = prompt is not None
+        if not metered:
+            prompt, completion = reserved.prompt_tokens, reserved.completion_tokens
+        elif completion is None:
+            completion = reserved.completion_tokens
+        self.spent.add(1, prompt, completion)
+        if self.ledger:
+            self.ledger.settle(reserved.attempt, prompt, completion, estimated=not metered)
+        if not metered:
             return
-        self.spent.add(1, prompt, completion or 0)
         if reserved.characters:
             # The highest ratio seen: a mean would let half of the prompts pass the ceiling.
             seen = prompt / reserved.characters

@@ -16,6 +16,7 @@ from em_tiers.api.client import Endpoint
 from em_tiers.api.refusals import FailedAttempt, Final
 from em_tiers.api.replies import Reply
 from em_tiers.api.spending import Budget
+from em_tiers.api.stopping import stop_tidily
 from em_tiers.api.throttle import Throttle
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.journal import Journal
@@ -75,6 +76,7 @@ class ApiRun:
         self.usable = usable
         self.again = again
         self.faults: Counter[str] = Counter()
+        self.interrupted: UserError | None = None
         self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
         self._bounds = True  # a schema may bound its numbers
         self._digits = SingleDigits()
@@ -94,12 +96,19 @@ class ApiRun:
                 Requests that are asked again fail once more instead: Snakemake has removed the
                 table without them, and the job must write it again.
         """
+        if self.interrupted:
+            raise self.interrupted
         self._what = what
         self._able |= set(answered)
         try:
             return asyncio.run(self._run(requests))
+        except asyncio.CancelledError:
+            raise TemporaryError(
+                f"judge {self.judge_name}: aborted: the answers under way are lost, and the "
+                "endpoint may charge for them; what was answered before is kept"
+            ) from None
         except UserError as error:
-            if not self.again:
+            if not self.again or self.interrupted:
                 raise
             LOG.warning("%s", error)
             failed = {
@@ -116,11 +125,17 @@ class ApiRun:
         self._refused_in_a_row = 0
         self._records: Records = {}
         self._total = len(pending)
-        async with self.endpoint:
-            await self._until_stopped([self._check(pending)])
-            rest = iter([request for request in pending if request.key not in self._records])
-            await self._until_stopped([self._work(rest) for _ in range(self.concurrency)])
+        with stop_tidily(self._interrupt):
+            async with self.endpoint:
+                await self._until_stopped([self._check(pending)])
+                rest = iter([request for request in pending if request.key not in self._records])
+                await self._until_stopped([self._work(rest) for _ in range(self.concurrency)])
         return self._records
+
+    def _interrupt(self, name: str) -> None:
+        """Let what is under way end, because of a signal."""
+        self.interrupted = TemporaryError(f"stopped by {name}")
+        self._halting = asyncio.ensure_future(self._halt(self.interrupted))
 
     async def _until_stopped(self, work: list[Any]) -> None:
         """Run until all is done; after a stop no attempt begins and those under way end.
@@ -280,8 +295,17 @@ class ApiRun:
                 if fault.slow_down:
                     self._slow_down(started, fault.retry_after_s)
                 raise
-            except BaseException:
+            except Final as fault:
+                if fault.charged:
+                    self.budget.settle(reserved, None, None)
+                else:
+                    self.budget.settle_refused(reserved)
+                raise
+            except UserError:
                 self.budget.settle_refused(reserved)
+                raise
+            except BaseException:  # aborted: the endpoint may answer, and charge for it
+                self.budget.settle(reserved, None, None)
                 raise
             self.budget.settle(reserved, reply.prompt_tokens, reply.completion_tokens)
             self._throttle.answered()

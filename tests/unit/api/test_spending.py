@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from em_tiers.api.ledger import Ledger, spent_so_far
 from em_tiers.api.spending import (
     Budget,
     CeilingReached,
@@ -11,7 +12,6 @@ from em_tiers.api.spending import (
     Spent,
     cost_usd,
     estimate,
-    spent_in_journal,
 )
 from em_tiers.errors import UserError
 from em_tiers.journal import Journal
@@ -84,15 +84,33 @@ def test_what_earlier_runs_took_counts_and_so_do_refusals_and_answers_without_co
         budget.reserve(30, 1)
 
 
-def test_a_journal_knows_what_was_spent(tmp_path):
-    assert spent_in_journal(tmp_path / "none") == Spent()
+def test_a_journal_knows_what_was_spent_before_there_were_ledgers(tmp_path):
+    assert spent_so_far(tmp_path / "none") == Spent()
     for writer in ("first", "second"):
         with Journal(tmp_path, writer) as journal:
             journal.append("a", {"attempts": 2, "prompt_tokens": 30, "completion_tokens": 1})
             journal.append("b", {"attempts": 1, "prompt_tokens": None, "completion_tokens": None})
     with (tmp_path / "first.jsonl").open("a") as file:
         file.write('{"key":"torn","rec')
-    assert spent_in_journal(tmp_path) == Spent(6, 60, 2)
+    assert spent_so_far(tmp_path) == Spent(6, 60, 2)
+    with Ledger(tmp_path, "third") as ledger:
+        assert spent_so_far(tmp_path) == Spent(6, 60, 2)
+        ledger.reserve("a", 10, 5)
+        ledger.settle("a", 8, 1, estimated=False)
+        ledger.reserve("b", 10, 5)
+        with Journal(tmp_path, "third") as journal:
+            journal.append("c", {"attempts": 1, "prompt_tokens": 8, "completion_tokens": 1})
+    # What was not settled counts as reserved, and the journal is not counted twice.
+    assert spent_so_far(tmp_path) == Spent(8, 78, 8)
+
+
+def test_lines_of_others_in_a_ledger_are_passed_over(tmp_path):
+    with Ledger(tmp_path, "one") as ledger:
+        ledger.reserve("a", 10, 5)
+    for line in (b"\xff\n", b'{"key":"x","record":7}\n', b'{"key":"y"}\n', b"[" * 9999 + b"\n"):
+        with (tmp_path / "ledger" / "one.jsonl").open("ab") as file:
+            file.write(line)
+    assert spent_so_far(tmp_path) == Spent(1, 10, 5)
 
 
 def test_no_ceiling_never_stops():
