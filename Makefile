@@ -28,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site plan status unlock archive verify restore compare lint format docs golden clean
+  setup-gpu site plan status unlock archive verify restore compare lint format docs golden coverage clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,6 +77,9 @@ test-tools:
 
 golden: setup  ## download the public data of the validity tests, pinned, to .cache/golden
 	$(BIN)/python tests/golden/fetch.py
+
+coverage: setup  ## simulate the coverage of all intervals and write its page (about half an hour)
+	$(BIN)/python tests/benchmarks/coverage_simulation.py --repeats 1000
 
 docs: .venv-docs/.ready  ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict

@@ -162,7 +162,7 @@ def test_an_edited_helper_reruns_what_depends_on_it_and_asks_nothing(work, asked
     assert jobs["judge_api"] == 1
     assert jobs["assign_tiers"] == 1
     statistics = work.root / "scripts" / "em_tiers" / "statistics" / "intervals.py"
-    edit(statistics, "ZERO_ICC = 0.3", "ZERO_ICC = 0.31")
+    edit(statistics, "\nICC = 0.3", "\nICC = 0.31")
     jobs = work.run(*TABLES).jobs
     assert jobs["summarize_rates"] == 1
     assert not {"judge_api", "assign_tiers", "import_responses"} & set(jobs)

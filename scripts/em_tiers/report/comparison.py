@@ -1,12 +1,11 @@
 """Two runs compared: the changes of the configuration and of the rates.
 
-The difference of two rates is taken over the questions that both runs asked, with the sign-flip
-p-value of em_tiers.statistics.differences; `p_adjusted` is Holm's within one definition, metric and
-probe level. The column `method` names the interval. `paired_t`: both runs hold the same answers
-(another judge, other rules), so that the answers' own variation cancels: Student's t over the
-questions' linearised differences (Cochran 1977, Sampling Techniques, section 6.3). `mover`: that of
-em_tiers.statistics.differences, paired by question, where the answers differ, or where too few
-questions changed for their spread to be informative.
+The difference of two rates is taken over the questions that both runs asked; `p_adjusted` is Holm's
+within one definition, metric and probe level. Interval and p-value come from one test, which the
+column `method` names. `paired_t`: both runs hold the same answers (another judge, other rules), so
+that the answers' own variation cancels: Student's t over the questions' linearised differences
+(Cochran 1977, Sampling Techniques, section 6.3). `paired`: that of em_tiers.statistics.paired,
+where the answers differ, or where too few questions changed for their spread to be informative.
 """
 
 import json
@@ -26,8 +25,9 @@ from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import open_archive
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
-from em_tiers.statistics.differences import correlation_of, holm, mover, sign_flip
-from em_tiers.statistics.intervals import QuestionCounts, intervals
+from em_tiers.statistics.differences import holm
+from em_tiers.statistics.intervals import QuestionCounts
+from em_tiers.statistics.paired import paired_difference
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
@@ -287,31 +287,29 @@ def _compare_rate(
             QuestionCounts(c.hits[:, kept], c.counted[:, kept], c.by_question)
             for c in (before, after)
         )
-    bounds = intervals([after, before], settings.confidence)
     found = {
-        "before": bounds[1].rate if bounds[1].n else None,
-        "after": bounds[0].rate if bounds[0].n else None,
-        "n_before": bounds[1].n,
-        "n_after": bounds[0].n,
+        "before": before.rate if before.n else None,
+        "after": after.rate if after.n else None,
+        "n_before": before.n,
+        "n_after": after.n,
         "questions": before.questions if paired else 0,
     }
     names = ("difference", "low", "high", "method", "p_value")
     if not paired:
         return found | dict.fromkeys(names)
-    rates = [c.hits.sum(axis=0) / c.counted.sum(axis=0) for c in (after, before)]
-    method = "paired_t"
-    between = paired_t(before, after, settings.confidence) if same_answers else None
-    if between is None:
-        method, between = "mover", mover(*bounds, correlation_of(*rates))
-    p_value = sign_flip(rates[0] - rates[1], settings.seed)
-    values = (bounds[0].rate - bounds[1].rate, *between, method, p_value)
+    student = paired_t(before, after, settings.confidence) if same_answers else None
+    if student:
+        values = (after.rate - before.rate, *student[:2], "paired_t", student[2])
+    else:
+        test = paired_difference(after, before, settings.confidence, settings.seed)
+        values = (test.difference, test.low, test.high, "paired", test.p_value)
     return found | dict(zip(names, values, strict=True))
 
 
 def paired_t(
     before: QuestionCounts, after: QuestionCounts, confidence: float
-) -> tuple[float, float] | None:
-    """Bounds of after minus before over one and the same answers.
+) -> tuple[float, float, float] | None:
+    """Bounds of after minus before over one and the same answers, and the p-value.
 
     d_q = z_q(after) - z_q(before), z_q = (hits_q - R * counted_q) / mean(counted) for a pooled
     rate R, or the question's rate minus R; the difference +- t * sd(d) / sqrt(questions). None
@@ -330,6 +328,8 @@ def paired_t(
         return None
     questions = len(spread)
     quantile = stats.t.ppf(0.5 + confidence / 2, questions - 1)
-    half = quantile * spread.std(ddof=1) / np.sqrt(questions)
+    error = spread.std(ddof=1) / np.sqrt(questions)
     difference = after.rate - before.rate
-    return max(difference - half, -1.0), min(difference + half, 1.0)
+    p_value = float(2 * stats.t.sf(abs(difference) / error, questions - 1))
+    low, high = (difference + sign * quantile * error for sign in (-1, 1))
+    return max(low, -1.0), min(high, 1.0), p_value

@@ -18,20 +18,23 @@ INTERVAL_TEXTS = {
     "korn_graubard": "Intervals are those of Korn and Graubard (1998) for clustered counts: "
     "Clopper-Pearson bounds on the effective number of answers, which the design effect over "
     "questions (and over training seeds, where these are pooled) reduces. No interval has zero "
-    "width. Where few questions have a misaligned answer, the design effect is shrunk towards a "
-    "value fixed in advance; without any misaligned answer, it is assumed. A simulation of the "
-    "coverage is part of the workflow. For comparison, the tables also list the naive Wilson "
+    "width. Where few questions have a misaligned answer, or none has, the design effect is "
+    "shrunk towards a value fixed in advance. Their target is the rate over questions like these; "
+    "these_low and these_high bound the rate on these very questions (stratified, beta "
+    "quantiles). A simulation of the coverage is part of the workflow. For comparison, the tables "
+    "also list the naive Wilson "
     "interval, which treats answers as independent. With one training seed, an interval describes "
     "that training run and says nothing about others.",
 }
 DIFFERENCES_TEXT = (
-    "Differences from the base model are over the questions that both answered. Their interval "
-    "combines the intervals of the two rates (MOVER; Zou and Donner 2008) with the correlation of "
-    "the questions' rates. The p-value comes from flipping the signs of the questions' "
-    "differences; where several training seeds are pooled, it is the larger of that and of a t "
-    "test over the seeds. p_adjusted is Holm's, over all models compared within one judge, "
-    "definition and metric, separately for single models and for groups of seeds; it does not "
-    "correct for looking at several judges, definitions or metrics."
+    "Differences from the base model are over the questions that both answered. P-value and "
+    "interval come from the same tests: flips of the signs of the questions' differences and "
+    "Newcombe's score test on these questions, where both must reject; where several training "
+    "seeds are pooled, a t test over the seeds must reject too. The bound further from zero is at "
+    "least that of MOVER (Zou and Donner 2008), which allows for questions that were not drawn. "
+    "p_adjusted is Holm's, over all models compared within one judge, definition and metric, "
+    "separately for single models and for groups of seeds; it does not correct for looking at "
+    "several judges, definitions or metrics."
 )
 LABELS_TEXT = (
     "Corrected rates are those of prediction-powered inference (Angelopoulos et al. 2023) with the "

@@ -1,29 +1,13 @@
-"""Differences from the base model, paired by question.
+"""Differences from the base model, paired by question, and p-values adjusted for their number.
 
-The interval of a difference p - q combines the intervals (l, u) of the two rates (MOVER: Newcombe
-1998, Statistics in Medicine 17, 2635-2650; Zou & Donner 2008, the same 27, 1693-1702):
-
-    L = p - q - sqrt((p - l_p)^2 - 2 r (p - l_p)(u_q - q) + (u_q - q)^2)
-    U = p - q + sqrt((u_p - p)^2 - 2 r (u_p - p)(q - l_q) + (q - l_q)^2)
-
-with r the correlation of the two rates over the questions, here never below 0 nor above 0.8 (a few
-questions can correlate perfectly by chance, and the interval must keep its width). Its width is
-positive because the rates' intervals have width.
-
-The p-value flips the signs of the questions' differences (Fisher's randomisation test; the wild
-bootstrap with Rademacher weights and the null imposed): exact up to 12 questions, 10,000 draws
-beyond. With several training seeds the p-value is the larger of that and of Student's t test over
-the seeds' differences, so that a claim must hold over both.
+Interval and p-value of one difference come from the same test: `em_tiers.statistics.paired`.
 """
-
-from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
-from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals
+from em_tiers.statistics.intervals import QuestionCounts
+from em_tiers.statistics.paired import paired_difference
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
@@ -31,10 +15,8 @@ from em_tiers.statistics.rates import (
     group_variants,
     with_several_seeds,
 )
+from em_tiers.statistics.sign_flips import DRAWS, EXACT_QUESTIONS
 
-EXACT_QUESTIONS = 12
-DRAWS = 10_000
-MOST_CORRELATED = 0.8
 LEVEL = 0.05
 DIFFERENCE_COLUMNS = {
     "variant": pl.String,
@@ -53,43 +35,6 @@ DIFFERENCE_COLUMNS = {
     "clusters": pl.Int64,
     "warning": pl.String,
 }
-
-
-def mover(first: Interval, second: Interval, correlation: float) -> tuple[float, float]:
-    """Bounds of `first.rate - second.rate` from the two intervals and their correlation."""
-    below = (first.rate - first.low, second.high - second.rate)
-    above = (first.high - first.rate, second.rate - second.low)
-    halves = [np.sqrt(a * a - 2 * correlation * a * b + b * b) for a, b in (below, above)]
-    difference = first.rate - second.rate
-    return max(difference - halves[0], -1.0), min(difference + halves[1], 1.0)
-
-
-def correlation_of(first: Sequence[float], second: Sequence[float]) -> float:
-    """Pearson's r of two rates over the questions, within [0, 0.8]; 0 where there is none."""
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.clip(np.corrcoef(first, second)[0, 1], 0, MOST_CORRELATED))
-
-
-def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Two-sided p-value that the mean of paired differences is zero."""
-    differences = np.asarray(differences, float)
-    if not np.any(differences):
-        return 1.0
-    signs = _signs(len(differences), seed)
-    null = np.abs(signs @ differences)
-    as_extreme = null >= abs(differences.sum()) - 1e-12
-    if len(differences) <= EXACT_QUESTIONS:
-        return float(as_extreme.mean())
-    return float((as_extreme.sum() + 1) / (len(signs) + 1))
-
-
-@lru_cache(maxsize=64)
-def _signs(questions: int, seed: int) -> np.ndarray:
-    if questions <= EXACT_QUESTIONS:
-        codes = np.arange(2**questions)[:, None] >> np.arange(questions)
-        return 1.0 - 2.0 * (codes & 1)
-    return np.random.default_rng(seed).choice([-1.0, 1.0], (DRAWS, questions))
 
 
 def summarize_differences(
@@ -157,46 +102,19 @@ def _difference_rows(
 def _difference_row(
     tested: QuestionCounts, reference: QuestionCounts, settings: Settings
 ) -> dict | None:
-    both = (tested.counted.sum(axis=0) > 0) & (reference.counted.sum(axis=0) > 0)
-    if not both.any():
+    found = paired_difference(tested, reference, settings.confidence, settings.seed)
+    if found is None:
         return None
-    tested, reference = (
-        QuestionCounts(c.hits[:, both], c.counted[:, both], c.by_question)
-        for c in (tested, reference)
-    )
-    rates, base = _question_rates(tested), reference.rates[0]
-    pair = intervals([tested, reference], settings.confidence)
-    low, high = mover(*pair, correlation_of(rates, base))
-    p_value = sign_flip(rates - base, settings.seed)
-    if tested.seeds > 1:
-        over_seeds = [
-            QuestionCounts(h, c, tested.by_question).rate - reference.rate
-            for h, c in zip(tested.hits, tested.counted, strict=True)
-            if c.sum()
-        ]
-        p_value = max(p_value, _student_p(over_seeds))
     return {
-        "difference": pair[0].rate - pair[1].rate,
-        "low": low,
-        "high": high,
-        "p_value": p_value,
-        "method": f"MOVER of {METHOD}; sign flips over questions"
-        + (" and t over seeds" if tested.seeds > 1 else ""),
-        "n": pair[0].n,
-        "n_base": pair[1].n,
-        "clusters": pair[0].clusters,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "p_value": found.p_value,
+        "method": found.method,
+        "n": found.rates[0].n,
+        "n_base": found.rates[1].n,
+        "clusters": found.rates[0].clusters,
     }
-
-
-def _question_rates(cells: QuestionCounts) -> np.ndarray:
-    """Each question's rate, its seeds pooled."""
-    return cells.hits.sum(axis=0) / cells.counted.sum(axis=0)
-
-
-def _student_p(differences: Sequence[float]) -> float:
-    if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 0.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

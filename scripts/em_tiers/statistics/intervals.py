@@ -13,22 +13,28 @@ freedom. The interval has positive width always, with no event and with all even
 
 Departures from the published form, chosen by simulation (tests/benchmarks/coverage_simulation.py):
 
-- Without an event deff is 0/0. Then the upper bound is the exact one of beta-binomial answers with
-  the intraclass correlation `ZERO_ICC`: the rate at which no event at all has the probability
-  alpha / 2. (The n_eff above would be far too small: where the answers to each question agree,
-  questions without an event are common at low rates.)
-- With an event in few questions deff is hardly estimable, and too small more often than too large.
-  It is raised to the geometric mean of itself and of the value that `PRIOR_ICC` gives in the same
-  way; the weight of the latter is 3 / (2 + K), K the number of questions with an event (or
-  without all events, if that is less). The correction for the
-  degrees of freedom fades with the same weight, because an assumed part is not estimated.
+- Without an event deff is 0/0, and with events in few questions it is hardly estimable, and too
+  small more often than too large. Both cases use one prior: `assumed_effect`, under which no event
+  gives the exact upper bound of beta-binomial answers with the intraclass correlation `ICC`. An
+  estimated deff is raised to the geometric mean of itself and of that value, which has the weight
+  W / (W - 1 + K) with W = `PRIOR_WEIGHT`. K = (sum x)^2 / sum x^2 is the number of questions that
+  share the events x (or the other answers, if those are shared by fewer): 1 if one question has all
+  of them. The correction for the degrees of freedom fades with the same weight, because an assumed
+  part is not estimated.
+- More events never give a lower upper bound: the bound is at least that of the `LEADING` questions
+  with most events alone, and likewise for the lower bound and the other answers.
 - deff is at least 1: less variance between questions than chance gives is chance.
 - Training seeds are crossed with questions (each seed answers the same questions). Their variance
   adds to deff as in Cameron, Gelbach & Miller (2011, J. Bus. Econ. Stat. 29, 238-249), the seeds'
-  part less the part of the cells, averaged with the value of `PRIOR_SEED_ICC` (`ZERO_SEED_ICC`
-  without an event), which has the weight of one seed. The degrees of freedom are Satterthwaite's
-  (1946, Biometrics Bulletin 2, 110-114), the seeds' part with as many as there are seeds.
-  With one seed the interval describes that training run and says nothing about others.
+  part less the part of the cells, averaged with the value of `SEED_ICC` as if that had been seen
+  with `SEED_WEIGHT` degrees of freedom (the conjugate scaled inverse chi-square prior; Gelman et
+  al. 2013, Bayesian Data Analysis, section 2.6). The degrees of freedom of the sum are
+  Satterthwaite's (1946, Biometrics Bulletin 2, 110-114). With one seed the interval describes that
+  training run and says nothing about others.
+
+This interval is for *questions like these*: its target is the rate over all questions that one
+might have asked. `em_tiers.statistics.these_questions` has the interval for the very questions
+asked.
 """
 
 from collections.abc import Sequence
@@ -40,10 +46,11 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import gammaln
 
-ZERO_ICC = 0.3
-PRIOR_ICC = 0.6
-ZERO_SEED_ICC = 0.1
-PRIOR_SEED_ICC = 0.2
+ICC = 0.3
+PRIOR_WEIGHT = 5.0
+LEADING = 3
+SEED_ICC = 0.06
+SEED_WEIGHT = 1.0
 ZERO_TAIL = 0.025
 METHOD = "korn_graubard"
 
@@ -130,10 +137,16 @@ def interval(counts: QuestionCounts, confidence: float = 0.95) -> Interval:
 def intervals(listed: Sequence[QuestionCounts], confidence: float = 0.95) -> list[Interval]:
     """The interval of each rate; all bounds are computed in one call, for speed."""
     effects = [design_effect(counts) for counts in listed]
-    rates = np.array([counts.rate for counts in listed])
-    sizes = np.array([counts.n for counts in listed], float)
-    effect, freedom, assumed = np.array(effects, float).reshape(-1, 3).T
-    low, high = korn_graubard(np.nan_to_num(rates), sizes, effect, freedom, assumed, confidence)
+    low, high = _bounds(listed, effects, confidence)
+    parts = [(i, part) for i, counts in enumerate(listed) for part in _leading(counts)]
+    if parts:
+        kept = [part for _, part in parts]
+        lows, highs = _bounds(kept, [design_effect(part) for part in kept], confidence)
+        for (i, part), below, above in zip(parts, lows, highs, strict=True):
+            if part.rate <= listed[i].rate:
+                high[i] = max(high[i], above)
+            else:
+                low[i] = min(low[i], below)
     return [
         Interval(
             rate=counts.rate,
@@ -149,6 +162,33 @@ def intervals(listed: Sequence[QuestionCounts], confidence: float = 0.95) -> lis
     ]
 
 
+def _bounds(
+    listed: Sequence[QuestionCounts],
+    effects: Sequence[tuple[float, float, float]],
+    confidence: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    rates = np.nan_to_num([counts.rate for counts in listed])
+    sizes = np.array([counts.n for counts in listed], float)
+    effect, freedom, assumed = np.array(effects, float).reshape(-1, 3).T
+    return korn_graubard(rates, sizes, effect, freedom, assumed, confidence)
+
+
+def _leading(counts: QuestionCounts) -> list[QuestionCounts]:
+    """The counts if only the questions with most events had events, and likewise without events."""
+    found = []
+    for sign, events in ((1, counts.hits), (-1, counts.counted - counts.hits)):
+        by_question = events.sum(axis=0)
+        some = np.count_nonzero(by_question)
+        if some > 1 and (sign * (counts.rate - 0.5) <= 0):
+            order = np.argsort(-by_question, kind="stable")
+            for k in range(1, min(LEADING, some - 1) + 1):
+                part = np.zeros_like(events)
+                part[:, order[:k]] = events[:, order[:k]]
+                hits = part if sign > 0 else counts.counted - part
+                found.append(QuestionCounts(hits, counts.counted, counts.by_question))
+    return found
+
+
 def design_effect(cells: QuestionCounts) -> tuple[float, float, float]:
     """The design effect of questions and seeds, at least 1, as the interval uses it.
 
@@ -158,25 +198,42 @@ def design_effect(cells: QuestionCounts) -> tuple[float, float, float]:
     """
     if not cells.n:
         return 1.0, 1.0, 1.0
-    p, questions, seeds = cells.rate, cells.questions, cells.seeds
-    per_question = cells.counted.sum(axis=0)
+    p = cells.rate
     naive = p * (1 - p) / cells.n
-    if naive <= 0 or questions < 2:
-        effect, share = assumed_effect(per_question, ZERO_ICC if naive <= 0 else PRIOR_ICC), 1.0
-    else:
-        hits = cells.hits.sum(axis=0)
-        informative = min((hits > 0).sum(), (hits < per_question).sum())
-        share = float(min(1.0, 3 / (2 + informative)))
-        deviations = (cells.weights * (cells.rates - p)).sum(axis=0)
-        seen = max(_variance_between(deviations, questions) / naive, 1.0)
-        assumed = assumed_effect(per_question, PRIOR_ICC)
-        effect = float(max(seen, seen ** (1 - share) * assumed**share))
-    freedom = max(questions - 1.0, 1.0)
-    if seeds < 2:
+    deviations = (cells.weights * (cells.rates - p)).sum(axis=0)
+    effect, share = effect_of_questions(cells, deviations, naive)
+    freedom = max(cells.questions - 1.0, 1.0)
+    if cells.seeds < 2:
         return effect, freedom, share
-    of_seeds = _seed_effect(cells, naive)
+    of_seeds, seed_freedom = seed_effect(cells, naive)
     total = effect + of_seeds
-    return total, total**2 / (effect**2 / freedom + of_seeds**2 / seeds), share
+    return total, total**2 / (effect**2 / freedom + of_seeds**2 / seed_freedom), share
+
+
+def effect_of_questions(
+    cells: QuestionCounts, deviations: np.ndarray, naive: float
+) -> tuple[float, float]:
+    """The questions' design effect, and the share of it that is assumed.
+
+    Args:
+        deviations: what each question adds to the rate's deviation from its expectation.
+        naive: variance of a rate of as many independent answers.
+    """
+    per_question = cells.counted.sum(axis=0)
+    assumed = assumed_effect(per_question, ICC)
+    if naive <= 0 or cells.questions < 2:
+        return assumed, 1.0
+    hits = cells.hits.sum(axis=0)
+    sharing = min(sharing_questions(hits), sharing_questions(per_question - hits))
+    share = float(min(1.0, PRIOR_WEIGHT / (PRIOR_WEIGHT - 1 + sharing)))
+    seen = max(_variance_between(deviations, cells.questions) / naive, 1.0)
+    return float(max(seen, seen ** (1 - share) * assumed**share)), share
+
+
+def sharing_questions(events: np.ndarray) -> float:
+    """How many questions share the events: (sum x)^2 / sum x^2, from 1 to their number."""
+    squares = float((events**2).sum())
+    return float(events.sum()) ** 2 / squares if squares > 0 else 1.0
 
 
 def assumed_effect(sizes: np.ndarray, icc: float) -> float:
@@ -212,17 +269,20 @@ def zero_bound(sizes: Sequence[int], icc: float, tail: float = ZERO_TAIL) -> flo
     return float(brentq(excess, 0.0, 1 - 1e-12))
 
 
-def _seed_effect(cells: QuestionCounts, naive: float) -> float:
-    """The seeds' part of the design effect: their variance beyond that of their cells, shrunk."""
-    sizes = cells.counted.sum(axis=1)
+def seed_effect(cells: QuestionCounts, naive: float) -> tuple[float, float]:
+    """The seeds' part of the design effect and its degrees of freedom.
+
+    It is their variance beyond that of their cells, averaged with the assumed one.
+    """
+    assumed = assumed_effect(cells.counted.sum(axis=1), SEED_ICC) - 1
     if naive <= 0:
-        return assumed_effect(sizes, ZERO_SEED_ICC) - 1
+        return assumed, SEED_WEIGHT
     deviations = cells.weights * (cells.rates - cells.rate)
     seen = _variance_between(deviations.sum(axis=1), cells.seeds)
     of_cells = _variance_between(deviations.ravel(), int((cells.counted > 0).sum()))
     excess = max(seen - of_cells, 0.0) / naive
-    assumed = assumed_effect(sizes, PRIOR_SEED_ICC) - 1
-    return ((cells.seeds - 1) * excess + assumed) / cells.seeds
+    freedom = cells.seeds - 1 + SEED_WEIGHT
+    return ((cells.seeds - 1) * excess + SEED_WEIGHT * assumed) / freedom, freedom
 
 
 def _variance_between(deviations: np.ndarray, clusters: int) -> float:

@@ -10,15 +10,20 @@ The labelled answers are a stratified sample, so each counts with the number of 
 represents. It is unbiased whatever the judge's bias. lambda minimises the variance, within [0, 1].
 
 The published interval is normal and takes answers as independent. Both fail here: a rate of 1 % in
-8 questions has few misaligned answers, in few questions. Departure: the variance has two parts,
+8 questions has few misaligned answers, in few questions. Departure: each question adds the part
 
-    v = deff p (1 - p) / N  +  sum over strata of W^2 s^2 / n (1 - n / answers of the stratum)
+    c_q = lambda * flags of its answers / N + sum over its labels of W / n (human - lambda * judge)
 
-the first from the N answers and their questions (deff as in `em_tiers.statistics.intervals`, from
-the judge's flags by question), the second from the labels (W a stratum's share of the answers,
-s^2 the variance of human - lambda * judge within it; where people agree on all n labels of a
-stratum, that of (x + 1/2) / (n + 1) of n, because n labels without a hit do not make a zero). The
-bounds are those of Clopper & Pearson with the effective number of answers p (1 - p) / v.
+to the rate (N answers; n labels in a stratum with a share W of the answers), and the variance is
+that of these parts between questions, as in `em_tiers.statistics.intervals`. Questions' own rates
+would not do: false positives in every question hide how much people's labels differ between
+questions. It is at least
+
+    v = p (1 - p) / N  +  sum over strata of W^2 s^2 / n (1 - n / answers of the stratum)
+
+with s^2 the variance of human - lambda * judge within a stratum; where people agree on all n labels
+of a stratum, that of (x + 1/2) / (n + 1) of n, because n labels without a hit do not make a zero.
+The bounds are those of Clopper & Pearson with the effective number of answers p (1 - p) / v.
 
 The interval of the labels alone knows the weights, not the judge: its variance is that of the
 weighted labels by question, no stratum taken out.
@@ -28,7 +33,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_tiers.statistics.intervals import QuestionCounts, design_effect, korn_graubard
+from em_tiers.statistics.intervals import (
+    QuestionCounts,
+    design_effect,
+    effect_of_questions,
+    korn_graubard,
+)
 
 
 @dataclass(frozen=True)
@@ -130,14 +140,16 @@ def _powered_bounds(
 ) -> tuple[float, float]:
     n = len(judged)
     counted = np.bincount(question).astype(float)
-    found = np.bincount(question, judged, len(counted))
-    if not found.any():  # the judge flags nothing: people's labels show how questions differ
-        found = np.bincount(labels.question, labels.share * labels.human * n, len(counted))
-    scale = rate * n / found.sum() if found.any() else 0.0
-    hits = np.minimum(found * scale, counted)
-    effect, freedom, assumed = design_effect(QuestionCounts(hits, counted))
-    effect += n * _open_by_labels(rate, labels, labels.human - tuning * labels.judged)
-    low, high = korn_graubard(rate, n, effect, freedom, assumed, confidence)
+    residual = labels.share * (labels.human - tuning * labels.judged)
+    parts = tuning * np.bincount(question, judged, len(counted)) / n
+    parts = parts + np.bincount(labels.question, residual, len(counted))
+    cells = QuestionCounts(np.clip(parts * n, 0, counted), counted)
+    deviations = parts - rate * counted / n
+    naive = rate * (1 - rate) / n
+    effect, assumed = effect_of_questions(cells, deviations, naive)
+    by_labels = n * _open_by_labels(rate, labels, labels.human - tuning * labels.judged)
+    freedom = max(cells.questions - 1.0, 1.0)
+    low, high = korn_graubard(rate, n, max(effect, 1 + by_labels), freedom, assumed, confidence)
     return float(low), float(high)
 
 

@@ -40,6 +40,7 @@ from em_tiers.statistics.intervals import (
     wilson,
 )
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
+from em_tiers.statistics.these_questions import these_bounds
 from em_tiers.tables import HAS_VERDICT, QUESTION, scan_table
 from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, STRICT_COUNTS, UNDECIDED, WITHOUT_VERDICT
 from em_tiers.tiers.definitions import DEFINITIONS, definition_named
@@ -67,6 +68,8 @@ RATE_COLUMNS = VARIANT_COLUMNS | {
     "rate": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "these_low": pl.Float64,
+    "these_high": pl.Float64,
     "naive_low": pl.Float64,
     "naive_high": pl.Float64,
     "method": pl.String,
@@ -216,12 +219,15 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
         orient="row",
     )
     found = intervals(listed, settings.confidence)
+    these_low, these_high = these_bounds(listed, settings.confidence)
     naive = [wilson(one.rate, one.n, settings.confidence) if one.n else (0.0, 1.0) for one in found]
     seen = pl.DataFrame(
         {
             "rate": [one.rate if one.n else None for one in found],
             "low": [one.low for one in found],
             "high": [one.high for one in found],
+            "these_low": these_low,
+            "these_high": these_high,
             "naive_low": [low for low, _ in naive],
             "naive_high": [high for _, high in naive],
             "method": [one.method for one in found],
@@ -239,9 +245,18 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     names = ("n_undecided", "n_evidence", "without_evidence", "n_unscored", "api_errors")
     counted = pl.DataFrame(beside, schema={name: RATE_COLUMNS[name] for name in names})
     rows = frame.hstack(seen).hstack(counted)
+    is_headline = pl.col("definition") == settings.headline
     return rows.with_columns(
-        headline=(pl.col("definition") == settings.headline) & (pl.col("probe_level") == "headline")
+        at_most_the_whole("high", [*unit, "definition"]),
+        at_most_the_whole("these_high", [*unit, "definition"]),
+        headline=is_headline & (pl.col("probe_level") == "headline"),
     )
+
+
+def at_most_the_whole(bound: str, keys: Sequence[str]) -> pl.Expr:
+    """An upper bound, at most that of the standard rate: strict and soft are parts of it."""
+    whole = pl.col(bound).filter(pl.col("metric") == "standard").first().over(keys)
+    return pl.when(pl.col("rate").is_null()).then(bound).otherwise(pl.min_horizontal(bound, whole))
 
 
 def counts_beside(cells: pl.DataFrame, definition: str, metric: str) -> dict[str, int]:

@@ -352,11 +352,11 @@ def _overestimation_row(cells: pl.DataFrame, settings: Settings) -> dict[str, fl
         return row | dict.fromkeys(COMPARED)
     excluded = QuestionCounts(standard.hits - strict.hits, standard.counted, standard.by_question)
     share = _strict_share(standard, strict)
-    difference, left = intervals([excluded, share], settings.confidence)
+    whole, difference, left = intervals([standard, excluded, share], settings.confidence)
     return row | {
         "difference": difference.rate,
         "diff_low": difference.low,
-        "diff_high": difference.high,
+        "diff_high": min(difference.high, whole.high),  # the excluded are a part of the flagged
         "ratio": _inverse(left.rate),
         "ratio_low": _inverse(left.high),
         "ratio_high": _inverse(left.low),

@@ -116,7 +116,7 @@ def test_the_same_answers_under_another_judge_are_paired_by_answer(tmp_path):
     # Too few changed, or all alike: an interval keeps its width.
     for name, rises in (("c", [1, 1, 1, 0, 1, 1, 0, 0]), ("d", [1] * 8)):
         row = after(name, rises)
-        assert row["method"] == "mover"
+        assert row["method"] == "paired"
         assert row["low"] < row["difference"] < row["high"]
 
 

@@ -6,55 +6,8 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 from test_rates import SETTINGS, TUNED, VARIANTS, answers
 
-from em_tiers.statistics.differences import (
-    correlation_of,
-    holm,
-    mover,
-    sign_flip,
-    significance_warning,
-    summarize_differences,
-)
-from em_tiers.statistics.intervals import Interval, wilson
+from em_tiers.statistics.differences import holm, significance_warning, summarize_differences
 from em_tiers.statistics.rates import count_cells, variant_table
-
-
-def proportion(hits, n):
-    low, high = wilson(hits / n, n)
-    return Interval(hits / n, low, high, "wilson", n, 1, 1.0, n)
-
-
-def test_mover_is_newcombes_score_interval():
-    # Newcombe 1998, table II, method 10: 56/70 - 48/80 = 0.2 has the interval 0.0524 to 0.3339.
-    low, high = mover(proportion(56, 70), proportion(48, 80), 0.0)
-    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)
-
-
-def test_correlation_narrows_and_never_closes_the_interval():
-    pair = proportion(56, 70), proportion(48, 80)
-    widths = [np.diff(mover(*pair, r))[0] for r in (0.0, 0.4, 0.8)]
-    assert widths == sorted(widths, reverse=True)
-    assert widths[-1] > 0.1
-
-
-def test_correlation_bounds():
-    assert correlation_of([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]) == 0.8
-    assert correlation_of([0.1, 0.2, 0.3], [0.3, 0.2, 0.1]) == 0
-    assert correlation_of([0.0, 0.0, 0.0], [0.3, 0.2, 0.1]) == 0
-
-
-def test_sign_flips_by_hand():
-    # 3 questions: 8 sign patterns; only +++ and --- reach the sum 6: p = 2 / 8.
-    assert sign_flip(np.array([1.0, 2.0, 3.0])) == 0.25
-    # Sums that reach |1 + 2 - 1| = 2: of (+-1, +-2, +-1) 4, 2, 2, 0, 0, -2, -2, -4: p = 6 / 8.
-    assert sign_flip(np.array([1.0, 2.0, -1.0])) == 0.75
-    assert sign_flip(np.zeros(5)) == 1.0
-
-
-def test_many_questions_are_drawn_with_a_seed():
-    differences = np.random.default_rng(0).normal(0.3, 1, 40)
-    first = sign_flip(differences, seed=1)
-    assert first == sign_flip(differences, seed=1)
-    assert 0 < first < 0.3
 
 
 def test_holm_is_that_of_statsmodels():

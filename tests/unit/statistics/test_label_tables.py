@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from answers import outcomes, responses
+from benchmarks.other_targets import Labelled
 from em_tiers.errors import UserError
 from em_tiers.statistics.label_tables import (
     correct_rates,
@@ -168,6 +169,13 @@ def test_a_biased_judge_is_corrected_and_the_interval_covers(rate):
     widths = np.array([(f.high - f.low, f.labels_high - f.labels_low) for f, _ in runs])
     assert widths.min() > 0
     assert widths[:, 0].mean() < 0.95 * widths[:, 1].mean()
+
+
+@pytest.mark.parametrize("fpr", [0.02, 0.1, 0.3])
+def test_the_interval_covers_where_the_judge_flags_too_much(fpr):
+    # 8 x 250, true rate 15 %, correlation 0.2: once .925, .845 and .773 at .02, .10 and .20.
+    case = Labelled(8, 250, 0.15, 0.2, 0.8, fpr)
+    assert case.simulate(200)["coverage"] > 0.9
 
 
 def test_no_label_without_a_hit_makes_a_zero():
