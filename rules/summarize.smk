@@ -87,7 +87,12 @@ rule summarize_tiers:
         src=get_sources("summarize_tiers"),
     output:
         **get_tables(
-            "tier_waterfall", "tier_ablation", "tier_disagreement", "overestimation"
+            "tier_waterfall",
+            "tier_ablation",
+            "tier_disagreement",
+            "overestimation",
+            "counterfactual",
+            "counterfactual_questions",
         ),
     log:
         "<logs>/summarize_tiers.log",

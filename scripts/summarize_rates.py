@@ -5,10 +5,10 @@ from pathlib import Path
 from em_tiers.errors import UserError
 from em_tiers.logs import LOG, run_script
 from em_tiers.report.table_files import write_tables
+from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.differences import summarize_differences
 from em_tiers.statistics.rates import (
     Settings,
-    count_cells,
     scan_outcomes,
     summarize_groups,
     summarize_rates,

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from em_tiers.logs import run_script
 from em_tiers.report.table_files import write_tables
-from em_tiers.statistics.rates import Settings, count_cells, scan_outcomes, variant_table
+from em_tiers.statistics.cells import count_cells
+from em_tiers.statistics.counterfactual import counterfactual
+from em_tiers.statistics.rates import Settings, scan_outcomes, variant_table
 from em_tiers.statistics.tier_tables import (
     ablation,
     count_answers,
@@ -25,7 +27,7 @@ def main(
     settings: dict,
     outputs: dict[str, Path],
 ) -> None:
-    """Write the tables tier_waterfall, tier_ablation, tier_disagreement and overestimation.
+    """Write the tables of tiers, of their exclusions and of what these are compared with.
 
     Args:
         outcomes: one outcomes table per judge.
@@ -40,11 +42,15 @@ def main(
     labels = table.select("variant", "label")
     patterns = count_patterns(scanned, read, chosen)
     denominators = count_answers(scanned, chosen)
+    cells = count_cells(scanned, chosen.strict_counts)
+    contrast, by_question = counterfactual(cells, table, chosen)
     frames = {
         "tier_waterfall": waterfall(patterns, denominators, labels, read, chosen),
         "tier_ablation": ablation(patterns, denominators, read, chosen),
         "tier_disagreement": disagreement(scanned, read, chosen),
-        "overestimation": overestimation(count_cells(scanned, chosen.strict_counts), table, chosen),
+        "overestimation": overestimation(cells, table, chosen),
+        "counterfactual": contrast,
+        "counterfactual_questions": by_question,
     }
     shown = {
         "tier_waterfall": printed_waterfall(frames["tier_waterfall"]),

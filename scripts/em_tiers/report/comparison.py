@@ -25,16 +25,12 @@ from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import open_archive
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
+from em_tiers.statistics.cells import cells_of, count_cells
 from em_tiers.statistics.differences import holm
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.statistics.paired import paired_difference
 from em_tiers.statistics.probe_levels import pool_levels
-from em_tiers.statistics.rates import (
-    Settings,
-    cells_of,
-    count_cells,
-    scan_outcomes,
-)
+from em_tiers.statistics.rates import Settings, scan_outcomes
 from em_tiers.study.load import CATALOGUES, load_study
 from em_tiers.study.schema import load_yaml
 from em_tiers.terms import STRICT_COUNTS

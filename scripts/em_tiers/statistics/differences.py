@@ -6,15 +6,11 @@ Interval and p-value of one difference come from the same test: `em_tiers.statis
 import numpy as np
 import polars as pl
 
+from em_tiers.statistics.cells import cells_of
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.statistics.paired import paired_difference
 from em_tiers.statistics.probe_levels import pool_levels
-from em_tiers.statistics.rates import (
-    Settings,
-    cells_of,
-    group_variants,
-    with_several_seeds,
-)
+from em_tiers.statistics.rates import Settings, group_variants, with_several_seeds
 from em_tiers.statistics.sign_flips import DRAWS, EXACT_QUESTIONS
 
 LEVEL = 0.05

@@ -1,17 +1,6 @@
 """Rates of every variant, by judge, definition, metric and probe level, with their intervals.
 
-The answers are counted once, lazily, into cells (variant x probe level x question); everything
-after that works on the cells, so ten million answers cost one pass.
-
-Metrics, all over the definition's own denominator:
-
-- `standard`: the misaligned answers.
-- `strict`: those of them that no rule or person excluded. An exclusion takes from the misaligned
-  answers only; the denominator stays. An answer that only another definition than the headline one
-  flags has no tier, and stays in: an exclusion needs evidence.
-- `soft`: each misaligned answer counts with the judge's probability that its tier is one of those
-  the strict rate counts, or as in `strict` where the judge gave no probabilities or a person
-  labelled it. Without any such probability or label there is no soft rate.
+Metrics, and the counts behind them, are in `em_tiers.statistics.cells`.
 
 A model none of whose answers has a verdict has no rate, by any definition: D1 counts an answer
 without a score as not misaligned, and nothing but such answers would make a rate of zero.
@@ -25,31 +14,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.evidence import (
-    no_evidence,
-    soft_weight,
-    still_counted,
-    tier_probabilities_known,
-    undecided,
-)
+from em_tiers.statistics.attributable import widened
+from em_tiers.statistics.cells import ATTRIBUTABLE, METRICS, cells_of, counts_beside
 from em_tiers.statistics.intervals import (
     Interval,
-    QuestionCounts,
     answers_needed,
     intervals,
     wilson,
 )
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
 from em_tiers.statistics.these_questions import these_bounds
-from em_tiers.tables import HAS_VERDICT, QUESTION, scan_table
-from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, STRICT_COUNTS, UNDECIDED, WITHOUT_VERDICT
-from em_tiers.tiers.definitions import DEFINITIONS, definition_named
-from em_tiers.tiers.rules import with_tier_probabilities
+from em_tiers.tables import scan_table
+from em_tiers.terms import STRICT_COUNTS
+from em_tiers.tiers.definitions import definition_named
 
 # An interval of at most +- this (or a quarter of the rate, if that is more) supports a claim; a
 # wider one gets a warning.
 SMALLEST_EFFECT = 0.02
-METRICS = ("standard", "strict", "soft")
 VARIANT_COLUMNS = {
     "variant": pl.String,
     "label": pl.String,
@@ -122,93 +103,17 @@ def variant_table(variants: Sequence[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=VARIANT_COLUMNS)
 
 
-def lost_to_api_errors() -> pl.Expr:
-    """Whether an answer has no score because a request to the judge failed on the way."""
-    without_score = pl.col("outcome").is_in(WITHOUT_VERDICT)
-    return without_score & pl.col("reason").str.contains(": api_error", literal=True)
-
-
-def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.DataFrame:
-    """Counts of each (judge, variant, probe level, question): one pass over the answers.
-
-    `answers`, `scored`: those with a verdict, and `api_errors`: those that a failed request left
-    without a score. For each definition D: counted_D, standard_D, strict_D, soft_D, and known_D:
-    the misaligned answers with tier probabilities or a label; and of the answers in standard_D and
-    in strict_D the undecided ones and those without any evidence
-    (standard_undecided_D, standard_no_evidence_D and so on).
-    """
-    strict, soft = still_counted(strict_counts), soft_weight(strict_counts)
-    known = tier_probabilities_known() | (pl.col("assigned_by") == BY_HUMAN)
-    aggregates = [
-        pl.len().cast(pl.Float64).alias("answers"),
-        HAS_VERDICT.sum().cast(pl.Float64).alias("scored"),
-        lost_to_api_errors().sum().cast(pl.Float64).alias("api_errors"),
-    ]
-    for name, definition in DEFINITIONS.items():
-        bad = definition.misaligned
-        aggregates += [
-            definition.counted.sum().cast(pl.Float64).alias(f"counted_{name}"),
-            bad.sum().cast(pl.Float64).alias(f"standard_{name}"),
-            (bad & strict).sum().cast(pl.Float64).alias(f"strict_{name}"),
-            soft.filter(bad).sum().cast(pl.Float64).alias(f"soft_{name}"),
-            (bad & known).sum().cast(pl.Float64).alias(f"known_{name}"),
-        ]
-        for metric, counted in (("standard", bad), ("strict", bad & strict)):
-            aggregates += [
-                (counted & which).sum().cast(pl.Float64).alias(f"{metric}_{what}_{name}")
-                for what, which in ((UNDECIDED, undecided()), (NO_EVIDENCE, no_evidence()))
-            ]
-    keys = ["judge", "variant", "probe_level", QUESTION]
-    return (
-        with_tier_probabilities(outcomes)
-        .group_by(keys)
-        .agg(aggregates)
-        .sort("judge", "variant", "probe_level", "question")
-        .collect(engine="streaming")
-    )
-
-
-def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], QuestionCounts]:
-    """The arrays (seeds x questions) of each definition and metric.
-
-    `frame` has a column `seed_row` where it holds several training seeds.
-    """
-    questions = frame.get_column("question").rank("dense").to_numpy().astype(int) - 1
-    seeds = np.zeros(len(frame), int)
-    if "seed_row" in frame.columns:
-        seeds = frame.get_column("seed_row").rank("dense").to_numpy().astype(int) - 1
-    shape = (seeds.max() + 1, questions.max() + 1)
-
-    def array(name: str) -> np.ndarray:
-        values = np.zeros(shape)
-        values[seeds, questions] = frame.get_column(name).to_numpy()
-        return values
-
-    found = {}
-    judged = array("scored").sum(axis=1, keepdims=True) > 0  # a training seed without any verdict
-    for name, definition in DEFINITIONS.items():
-        counted = array(f"counted_{name}")
-        kept = (counted >= definition.min_answers) & judged
-        unknown = array(f"standard_{name}")[kept].any() and not array(f"known_{name}")[kept].any()
-        for metric in METRICS:
-            used = kept & (metric != "soft" or not unknown)
-            found[name, metric] = QuestionCounts(
-                np.where(used, array(f"{metric}_{name}"), 0.0),
-                np.where(used, counted, 0.0),
-                definition.averaging == "questions",
-            )
-    return found
-
-
 def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> pl.DataFrame:
     """One row per unit, definition and metric: RATE_COLUMNS without those of the variant.
 
     `unit` names the columns of a unit; judge and probe_level are among them.
     """
-    keys, listed, beside = [], [], []
+    keys, listed, beside, marked = [], [], [], {}
     for key, part in cells.group_by(list(unit), maintain_order=True):
         unscored, lost = part["answers"].sum() - part["scored"].sum(), part["api_errors"].sum()
         for (definition, metric), counts in cells_of(part).items():
+            if metric == ATTRIBUTABLE and part[f"attributed_{definition}"].sum():
+                marked[len(keys)] = part, definition
             keys.append((*key, definition, metric))
             listed.append(counts)
             more = counts_beside(part, definition, metric)
@@ -219,13 +124,19 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
         orient="row",
     )
     found = intervals(listed, settings.confidence)
+    low, high = np.array([one.low for one in found]), np.array([one.high for one in found])
     these_low, these_high = these_bounds(listed, settings.confidence)
+    for place, of in marked.items():
+        for below, above in ((low, high), (these_low, these_high)):
+            below[place], above[place] = widened(
+                below[place], above[place], *of, settings.confidence
+            )
     naive = [wilson(one.rate, one.n, settings.confidence) if one.n else (0.0, 1.0) for one in found]
     seen = pl.DataFrame(
         {
             "rate": [one.rate if one.n else None for one in found],
-            "low": [one.low for one in found],
-            "high": [one.high for one in found],
+            "low": low,
+            "high": high,
             "these_low": these_low,
             "these_high": these_high,
             "naive_low": [low for low, _ in naive],
@@ -257,26 +168,6 @@ def at_most_the_whole(bound: str, keys: Sequence[str]) -> pl.Expr:
     """An upper bound, at most that of the standard rate: strict and soft are parts of it."""
     whole = pl.col(bound).filter(pl.col("metric") == "standard").first().over(keys)
     return pl.when(pl.col("rate").is_null()).then(bound).otherwise(pl.min_horizontal(bound, whole))
-
-
-def counts_beside(cells: pl.DataFrame, definition: str, metric: str) -> dict[str, int]:
-    """Counts over the questions that a rate counts.
-
-    n_undecided and without_evidence: the undecided answers among those that the metric counts, and
-    those without evidence; n_evidence: the misaligned answers that have evidence, and so could be
-    excluded, the same for each metric.
-    """
-    kept = cells.filter(pl.col(f"counted_{definition}") >= DEFINITIONS[definition].min_answers)
-
-    def total(name: str) -> int:
-        return round(kept.get_column(f"{name}_{definition}").sum())
-
-    counted_as = "standard" if metric == "standard" else "strict"
-    return {
-        "n_undecided": total(f"{counted_as}_{UNDECIDED}"),
-        "n_evidence": total("standard") - total(f"strict_{NO_EVIDENCE}"),
-        "without_evidence": total(f"{counted_as}_{NO_EVIDENCE}"),
-    }
 
 
 def precision_warning(found: Interval, settings: Settings) -> str | None:

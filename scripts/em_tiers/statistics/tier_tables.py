@@ -9,17 +9,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from em_tiers.statistics.cells import cells_of, counts_beside
 from em_tiers.statistics.evidence import no_evidence
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
-from em_tiers.statistics.rates import (
-    Settings,
-    cells_of,
-    counts_beside,
-    group_variants,
-    pool_seeds,
-    with_several_seeds,
-)
+from em_tiers.statistics.rates import Settings, group_variants, pool_seeds, with_several_seeds
 from em_tiers.statistics.rounding import fractions
 from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.terms import UNDECIDED

@@ -8,13 +8,8 @@ import pytest
 
 import assign_tiers
 from em_tiers.errors import UserError
-from em_tiers.statistics.rates import (
-    Settings,
-    count_cells,
-    scan_outcomes,
-    summarize_rates,
-    variant_table,
-)
+from em_tiers.statistics.cells import count_cells
+from em_tiers.statistics.rates import Settings, scan_outcomes, summarize_rates, variant_table
 from em_tiers.tables import read_table
 from import_responses import main
 

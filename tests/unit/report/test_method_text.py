@@ -9,14 +9,9 @@ import build_method
 from browser_tables import VARIANTS, small_study
 from em_tiers.files import write_json
 from em_tiers.report.method_text import listing, source_words
+from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.counts import count_outcomes, count_statuses
-from em_tiers.statistics.rates import (
-    Settings,
-    count_cells,
-    scan_outcomes,
-    summarize_rates,
-    variant_table,
-)
+from em_tiers.statistics.rates import Settings, scan_outcomes, summarize_rates, variant_table
 from em_tiers.study.load import load_study
 from em_tiers.study.schema import load_yaml
 from em_tiers.tables import scan_table

@@ -6,8 +6,9 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 from test_rates import SETTINGS, TUNED, VARIANTS, answers
 
+from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.differences import holm, significance_warning, summarize_differences
-from em_tiers.statistics.rates import count_cells, variant_table
+from em_tiers.statistics.rates import variant_table
 
 
 def test_holm_is_that_of_statsmodels():

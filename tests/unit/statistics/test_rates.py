@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 
 from answers import outcomes
+from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.evidence import still_counted
 from em_tiers.statistics.intervals import wilson
 from em_tiers.statistics.rates import (
     RATE_COLUMNS,
     Settings,
-    count_cells,
     summarize_groups,
     summarize_rates,
     variant_table,
@@ -97,7 +97,7 @@ def test_probe_levels_headline_and_all():
 def test_rows_are_complete_in_order_and_naive_is_wilson():
     found = summary(pl.concat([answers(TUNED, [None] * 8), answers("base", [None] * 8)]))
     assert found.columns == list(RATE_COLUMNS)
-    assert len(found) == 2 * 3 * 4 * 3  # variants, levels, definitions, metrics
+    assert len(found) == 2 * 3 * 4 * 4  # variants, levels, definitions, metrics
     assert found["variant"].to_list()[0] == "base"  # as configured, not sorted
     row = rate(found)
     assert (row["naive_low"], row["naive_high"]) == pytest.approx(wilson(0.0, 8))
@@ -213,7 +213,7 @@ def test_a_strict_rate_without_evidence_is_called_so():
         words = "2 misaligned answers have no topic score, tier verdict"
         assert (words in warned["strict"]) == said
         assert words not in warned["standard"]
-        assert found["without_evidence"].to_list() == [2, 2, 2]
+        assert found["without_evidence"].to_list() == [2, 2, 2, 2]
 
 
 def test_undecided_answers_of_the_strict_rate_are_counted():

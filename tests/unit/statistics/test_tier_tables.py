@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from answers import outcomes
-from em_tiers.statistics.rates import Settings, count_cells, variant_table
+from em_tiers.statistics.cells import count_cells
+from em_tiers.statistics.rates import Settings, variant_table
 from em_tiers.statistics.tier_tables import (
     OF_WHICH_UNDECIDED,
     ablation,

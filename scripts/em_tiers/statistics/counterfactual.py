@@ -1,0 +1,200 @@
+"""Exclusions against their counterfactual: what unflagged answers to the same questions show.
+
+Marks, ratios and the attributable share are those of `em_tiers.statistics.attribution`.
+"""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from em_tiers.statistics.attributable import widened
+from em_tiers.statistics.attribution import (
+    Ratio,
+    expected_marked,
+    odds_ratio,
+    risk_ratio,
+    share_of,
+    tables_of,
+)
+from em_tiers.statistics.cells import ATTRIBUTABLE, cells_of, marks_of
+from em_tiers.statistics.intervals import intervals
+from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.rates import (
+    Settings,
+    group_variants,
+    pool_seeds,
+    with_several_seeds,
+)
+
+COUNTERFACTUAL_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "definition": pl.String,
+    "n_flagged": pl.Int64,
+    "n_marked": pl.Int64,
+    "expected": pl.Float64,
+    "marked_flagged": pl.Float64,
+    "marked_unflagged": pl.Float64,
+    "marked_base": pl.Float64,
+    "odds_ratio": pl.Float64,
+    "odds_low": pl.Float64,
+    "odds_high": pl.Float64,
+    "risk_ratio": pl.Float64,
+    "risk_low": pl.Float64,
+    "risk_high": pl.Float64,
+    "attributable_share": pl.Float64,
+    "share_low": pl.Float64,
+    "share_high": pl.Float64,
+    "standard": pl.Float64,
+    "strict": pl.Float64,
+    "attributable": pl.Float64,
+    "attributable_low": pl.Float64,
+    "attributable_high": pl.Float64,
+    "questions": pl.Int64,
+}
+QUESTION_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "question": pl.String,
+    "n_flagged": pl.Int64,
+    "n_unflagged": pl.Int64,
+    "marked_flagged": pl.Float64,
+    "marked_unflagged": pl.Float64,
+    "marked_base": pl.Float64,
+    "observed": pl.Int64,
+    "expected": pl.Float64,
+}
+
+
+def counterfactual(
+    cells: pl.DataFrame, variants: pl.DataFrame, settings: Settings
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The tables `counterfactual` and `counterfactual_questions`, on the headline questions.
+
+    The first has one row per judge and variant with compared answers, and per group that pools
+    several seeds; the second one row per question of a variant that has a flagged one.
+    """
+    levels = pool_levels(cells, settings.headline_levels).filter(
+        pl.col("probe_level") == "headline"
+    )
+    pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
+    bases = _bases(variants)
+    by_variant = dict(iter(levels.group_by("judge", "variant", maintain_order=True)))
+    rows, questions = [], []
+    for frame in (levels, pooled):
+        for (judge, variant), part in frame.group_by("judge", "variant", maintain_order=True):
+            name = {"judge": judge, "variant": variant}
+            base = by_variant.get((judge, bases.get(variant)))
+            if row := _row(part, base, settings):
+                rows.append(name | row)
+            if frame is levels:
+                questions += [name | row for row in _question_rows(part, base, settings.headline)]
+    return (
+        pl.DataFrame(rows, schema=COUNTERFACTUAL_COLUMNS),
+        pl.DataFrame(questions, schema=QUESTION_COLUMNS),
+    )
+
+
+def _bases(variants: pl.DataFrame) -> dict[str, str]:
+    several = group_variants(variants).select(variant="group", base="base")
+    both = pl.concat([variants.select("variant", "base"), several])
+    return dict(both.unique("variant").iter_rows())
+
+
+def _row(
+    part: pl.DataFrame, base: pl.DataFrame | None, settings: Settings
+) -> dict[str, Any] | None:
+    definition = settings.headline
+    marks = marks_of(part, definition)
+    compared, marked, flagged, both = marks
+    if not compared.any():
+        return None
+    cells = tables_of(*marks)
+    odds, risk = (ratio(*cells, settings.confidence) for ratio in (odds_ratio, risk_ratio))
+    rates = cells_of(part)
+    whole, found = intervals(
+        [rates[definition, metric] for metric in ("standard", ATTRIBUTABLE)], settings.confidence
+    )
+    low, high = widened(found.low, found.high, part, definition, settings.confidence)
+    return {
+        "definition": definition,
+        "n_flagged": round(flagged.sum()),
+        "n_marked": round(both.sum()),
+        "expected": _number(expected_marked(*map(_over_seeds, marks)).sum()),
+        "marked_flagged": _share(both, flagged),
+        "marked_unflagged": _share(marked - both, compared - flagged),
+        "marked_base": _base_share(base, definition),
+        **_named("odds", "odds_ratio", odds),
+        **_named("risk", "risk_ratio", risk),
+        "attributable_share": share_of(risk.value),
+        "share_low": share_of(risk.low),
+        "share_high": share_of(risk.high),
+        "standard": rates[definition, "standard"].rate,
+        "strict": rates[definition, "strict"].rate,
+        "attributable": found.rate,
+        "attributable_low": low,
+        "attributable_high": min(high, whole.high),
+        "questions": int(np.count_nonzero(compared.sum(axis=0))),
+    }
+
+
+def _question_rows(
+    part: pl.DataFrame, base: pl.DataFrame | None, definition: str
+) -> list[dict[str, Any]]:
+    names = part.get_column("question").unique().sort().to_list()
+    marks = [_over_seeds(array) for array in marks_of(part, definition)]
+    expected = expected_marked(*marks)
+    in_base = _base_by_question(base, definition)
+    rows = []
+    for place, (compared, marked, flagged, both) in enumerate(zip(*marks, strict=True)):
+        if flagged:
+            rows.append(
+                {
+                    "question": names[place],
+                    "n_flagged": round(flagged),
+                    "n_unflagged": round(compared - flagged),
+                    "marked_flagged": both / flagged,
+                    "marked_unflagged": _share(marked - both, compared - flagged),
+                    "marked_base": in_base.get(names[place]),
+                    "observed": round(both),
+                    "expected": _number(expected[place]),
+                }
+            )
+    return rows
+
+
+def _base_by_question(base: pl.DataFrame | None, definition: str) -> dict[str, float]:
+    if base is None:
+        return {}
+    known = base.filter(pl.col(f"compared_{definition}") > 0)
+    share = pl.col(f"marked_{definition}") / pl.col(f"compared_{definition}")
+    return dict(known.select("question", share).iter_rows())
+
+
+def _base_share(base: pl.DataFrame | None, definition: str) -> float | None:
+    if base is None:
+        return None
+    return _share(base[f"marked_{definition}"].sum(), base[f"compared_{definition}"].sum())
+
+
+def _over_seeds(values: np.ndarray) -> np.ndarray:
+    return values.sum(axis=0)
+
+
+def _share(part: np.ndarray | float, whole: np.ndarray | float) -> float | None:
+    total = float(np.sum(whole))
+    return float(np.sum(part)) / total if total else None
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _named(prefix: str, name: str, ratio: Ratio) -> dict[str, float | None]:
+    """A ratio's columns; null where it is unknown or unbounded."""
+    return {
+        name: _number(ratio.value),
+        f"{prefix}_low": _number(ratio.low),
+        f"{prefix}_high": _number(ratio.high),
+    }
