@@ -327,6 +327,7 @@ def _others() -> dict[str, Case]:
     wordy = put(catalogue("judges"), "smollm2.method", {"number": "sampled", "choice": "sampled"})
     wordy["smollm2"]["decoding"] = {"max_tokens": 2048}
     plain_http = _judges("endpoint.base_url", "http://api.openai.com/v1")
+    in_house = _judges("endpoint.base_url", "http://node17:8000/v1")
     return {
         "config: in-domain without data sets": (untrained, {}, "in-domain"),
         "judge: engine of two GPUs without one": (
@@ -336,6 +337,7 @@ def _others() -> dict[str, Case]:
         ),
         "judge: reply as long as the context": (demo(), {"judges": wordy}, "max_model_len"),
         "judge: key in plain text": (_asking("api"), plain_http, "https"),
+        "judge: texts in plain text": (_asking("api"), in_house, "plain_http: true"),
         "tier rubric: misspelt meaning": (demo(), {"rubrics/tier": misspelt}, "in_distributoin"),
         "tier rubric: a number": (
             demo(),

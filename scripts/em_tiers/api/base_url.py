@@ -1,5 +1,6 @@
 """The address of an endpoint: checked before a run, and again where requests are sent."""
 
+import ipaddress
 import re
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -12,6 +13,16 @@ _KEYS = ("sk-", "sk_", "hf_", "gsk_", "key-", "AKIA", "AIza")
 _SHORTEST_KEY = 16  # characters
 # Names of letters, digits, hyphens and underscores between single points, or an IPv6 address.
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.%]+", re.ASCII)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, so that nothing sent to it can be read on a network."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def split_base_url(url: str) -> SplitResult:

@@ -1,6 +1,6 @@
 """Checks of a judge beyond the schema: its references, its rubrics, and its backend."""
 
-from em_tiers.api.base_url import split_base_url
+from em_tiers.api.base_url import is_loopback, split_base_url
 from em_tiers.api.extras import check_extras
 from em_tiers.api.model_names import is_moving
 from em_tiers.errors import ConfigError, UserError, require_known
@@ -108,6 +108,11 @@ def _check_endpoint(endpoint: dict, where: str) -> None:
     if is_provider and parts.scheme == "http":
         raise ConfigError(
             f"{where}.base_url: http would send the key to {host} in plain text: write https"
+        )
+    if parts.scheme == "http" and not is_loopback(host) and not endpoint["plain_http"]:
+        raise ConfigError(
+            f"{where}.base_url: http would send all texts, and a key, to {host} in plain text: "
+            f"write https, or {where}.plain_http: true if nobody else can listen on the way"
         )
     name = endpoint["key_env"]
     if name and not any(word in name for word in KEY_WORDS):

@@ -27,6 +27,7 @@ NOT_CONFIGURATION = (
     "em_tiers/report/",
     "em_tiers/study/",
     "em_tiers/errors.py",
+    "em_tiers/files.py",
     "em_tiers/gpus.py",
     "em_tiers/journal.py",
     "em_tiers/lease.py",
