@@ -19,7 +19,7 @@ import yaml
 
 from em_tiers.errors import UserError, require_known
 from em_tiers.prepare.outside_text import is_nothing, strange_text
-from em_tiers.strict_yaml import StrictLoader
+from em_tiers.strict_yaml import load_strict
 from em_tiers.terms import PROBE_LEVELS
 
 REQUIRED = {"id", "paraphrases"}
@@ -59,8 +59,7 @@ def read_questions(path: Path) -> list[Question]:
             "the path"
         )
     try:
-        with path.open(encoding="utf-8") as file:
-            listed = yaml.load(file, Loader=StrictLoader)
+        listed = load_strict(path)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path.name}: not valid YAML ({_yaml_problem(error)}): correct it there"

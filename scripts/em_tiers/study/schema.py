@@ -14,7 +14,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
 from em_tiers.errors import ConfigError
-from em_tiers.strict_yaml import StrictLoader
+from em_tiers.strict_yaml import load_strict
 
 # YAML's own words for the types of JSON Schema.
 TYPES = {
@@ -36,8 +36,7 @@ def load_yaml(path: Path | str) -> Any:
         ConfigError: the file cannot be read, is empty, is not YAML, or has a duplicate key.
     """
     try:
-        with Path(path).open(encoding="utf-8") as file:
-            content = yaml.load(file, Loader=StrictLoader)
+        content = load_strict(Path(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file: correct the path") from None
     except OSError as error:

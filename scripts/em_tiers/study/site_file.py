@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from em_tiers.errors import ConfigError
-from em_tiers.strict_yaml import StrictLoader
+from em_tiers.strict_yaml import load_strict
 from em_tiers.study.gpu_request import WORDS
 
 PARTS = ("partitions", "gpu", "profile")
@@ -29,8 +29,8 @@ def read_site(path: Path) -> dict[str, Any]:
         ConfigError: not YAML, an unknown key, or a value that the executor plugin cannot use.
     """
     try:
-        site = yaml.load(path.read_text(encoding="utf-8"), StrictLoader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        site = load_strict(path) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     _check_keys(path, "", site, PARTS)
     for name, limits in _mapping(path, "partitions", site.get("partitions")).items():

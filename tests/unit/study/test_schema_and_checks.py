@@ -7,6 +7,7 @@ from configurations import ROOT, catalogue, demo, load, put
 from em_tiers.errors import ConfigError
 from em_tiers.study.checks import check_ready
 from em_tiers.study.load import load_study
+from em_tiers.study.schema import load_yaml
 
 # (what is set in the demo's configuration, to what, words that the message must hold)
 BAD_CONFIGS = {
@@ -367,3 +368,15 @@ def test_a_real_run_demands_revisions_and_says_how_to_find_them(checkout):
         caught, ["finance-alpaca", "gbharti/finance-alpaca", "40 hexadecimal", "History"]
     )
     check_ready(load(checkout))  # the demo takes nothing from the hub
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a: " + "[" * 100_000 + "]" * 100_000, "- " * 100_000 + "x", "? " * 100_000 + "x"],
+    ids=["brackets", "dashes", "keys"],
+)
+def test_deep_nesting_is_an_error_and_no_crash(tmp_path, content):
+    path = tmp_path / "deep.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_yaml(path)

@@ -32,7 +32,7 @@ def with_source(checkout, name, entry, path, content):
         ("- {id: a}", "mine.yaml, entry 1 ('a'): paraphrases is missing"),
         (QUESTION + QUESTION, "mine.yaml: "),
         ("id: a", "mine.yaml: "),
-        ("- [", "mine.yaml: not valid YAML (line 1"),
+        ("- [", "mine.yaml: not valid YAML (line "),
     ],
 )
 def test_a_question_file_that_cannot_be_used(content, message, checkout):
