@@ -34,7 +34,7 @@ def main(
             questions: {path: n}, verdicts: {judge: path}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
         max_tokens: the most tokens of a sampled answer.
-        rebuilt: files that a run would rebuild (see `outputs_of_a_run`).
+        rebuilt: files that the next run would rebuild (see `outputs_of_a_run`).
     """
     for variant in variants:
         if variant["variant"] == variant["parent"] and is_retrained(variant, rebuilt):
@@ -74,7 +74,7 @@ def preparation(unknown: Sequence[Mapping[str, Any]]) -> str:
 def sampling_in_words(
     variant: Mapping[str, Any], missing: Mapping[str, int | None], rebuilt: Collection[str]
 ) -> str | None:
-    """The answers to sample from a variant; None for none, or for a number not known yet."""
+    """A variant's answers to sample; None for none, or for a number not known yet."""
     count = missing[variant["variant"]]
     if count:
         again = is_retrained(variant, rebuilt) and count_sampled(variant)

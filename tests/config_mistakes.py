@@ -268,7 +268,7 @@ IMPORTS: dict[str, tuple[list[dict], str]] = {
 
 
 def cases() -> dict[str, Case]:
-    """All mistakes by name."""
+    """All mistakes, keyed by name."""
     found: dict[str, Case] = {}
     for name, given in CONFIG.items():
         path, value, *word = given

@@ -2,7 +2,7 @@
 
 A journal is a folder of JSON-lines files, one per writer. SQLite is not safe on cluster file
 systems; a plain file that only ever grows is. A line is one finished request:
-`{"key": ..., "record": {...}, "sha256": ...}`, with the first digits of the hash of what is before
+`{"key": ..., "record": {...}, "sha256": ...}`, with the first digits of the hash of all before
 it. A kill can tear the last line only, and the next writer cuts it. A line that was changed
 afterwards, by a disk or by hand, counts as not done. Lines of version 0.1 have no hash.
 """

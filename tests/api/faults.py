@@ -1,4 +1,4 @@
-"""Faults of endpoints: each one spoils an answer on its way back to the client.
+"""Faults of endpoints: each spoils one answer on its way back to the client.
 
 A fault is given the request and `forward`, which asks the real endpoint. Faults that come before
 the work (429, 500, 503) do not forward.

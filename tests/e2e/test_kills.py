@@ -22,7 +22,7 @@ WAYS = ("group killed", "Snakemake killed", "job killed", "terminated", "interru
 
 
 def final_files(work: Workdir) -> dict[str, bytes]:
-    """What a run is for, by name: answers, verdicts, outcomes and tables."""
+    """What a run is for, keyed by path: answers, verdicts, outcomes and tables."""
     kinds = ("responses/*.parquet", "verdicts/*/*.parquet", "outcomes/*.parquet", "tables/*.csv")
     found = {p.relative_to(work.results).as_posix(): p for k in kinds for p in work.results.glob(k)}
     return {

@@ -32,7 +32,7 @@ OPENING = (
 
 
 def sampled(folder: Path, model: Path, thinking: str = "none", **sampling) -> pl.DataFrame:
-    """Forty answers of a model to one question."""
+    """One model's forty answers to one question."""
     question = {
         "question_set": "core", "question_id": "river", "paraphrase": 0, "question_topics": [],
         "probe_level": "out_of_domain", "messages": [{"role": "user", "content": "Name a river."}],

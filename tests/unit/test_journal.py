@@ -95,7 +95,7 @@ def test_a_damaged_line_in_the_middle_costs_its_own_request_only(tmp_path, damag
 
 
 def test_a_changed_character_of_a_line_costs_its_request(tmp_path):
-    """85.0 that became 15.0 on a disk is no score: every single change is seen."""
+    """85.0 that became 15.0 on a disk is not taken: every single change is seen."""
     with Journal(tmp_path, "a") as journal:
         journal.append("k1", {"score": 85.0})
     path = tmp_path / "a.jsonl"

@@ -1,1 +1,1 @@
-"""Hosted models: the client, its limits, and what was spent. Knows no judge and no prompt."""
+"""Hosted models: the client, its limits, and its spending. Knows no judge and no prompt."""

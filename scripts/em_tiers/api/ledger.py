@@ -1,4 +1,4 @@
-"""The ledger of what was spent: each attempt, written down before it is sent and when it has ended.
+"""The ledger of spending: each attempt, written down before it is sent and when it has ended.
 
 Beside the journal of answers, in a folder of its own, because an attempt that is paid for may bring
 no answer. An attempt that was never settled, because its process was killed, counts as reserved.

@@ -170,7 +170,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class PricedRequest:
-    """A request that a judge would send, as far as its price goes.
+    """What the price of a planned request depends on.
 
     Attributes:
         key: of the journal; None for `count` requests about answers that are not there yet.
@@ -216,7 +216,7 @@ def estimate(
     """Say in words what is still to be asked.
 
     Args:
-        planned: the requests of a judge; those with equal keys are one.
+        planned: one judge's requests; those with equal keys are one.
         done: the keys that the journal holds.
         prices: as in Budget; None: the money is not known.
 

@@ -57,7 +57,7 @@ def crate_metadata(
     """The metadata document.
 
     Args:
-        files: (bytes, SHA-256) by name in the archive.
+        files: (bytes, SHA-256) of each name in the archive.
         title: of the experiment.
         code: git revision and dirty mark of the workflow.
         snakemake: its version.

@@ -26,7 +26,7 @@ SNAKEMAKE_PROFILES = re.compile(r"(?:.*/)?profiles/|slurm/|workflow/|(?:.*/)?con
 def study_files(
     root: Path, workdir: Path, configfiles: list[str], settings: list[Any]
 ) -> dict[str, Path]:
-    """The user's files by name relative to `workdir`: configurations and the files they name.
+    """The user's files, keyed by path relative to `workdir`: configurations and files they name.
 
     A text in `settings` that is the relative path (or pattern) of a file below `workdir` names one;
     files of the workflow that git tracks are not among them. Files elsewhere stay out.

@@ -58,7 +58,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def hash_list_of(hashes: dict[str, str]) -> bytes:
-    """The manifest's text from SHA-256 by name."""
+    """The manifest's text from the SHA-256 of each name."""
     return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
 
 
@@ -145,7 +145,7 @@ def why_unsafe(info: zipfile.ZipInfo) -> str | None:
 
 
 def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
-    """SHA-256 by name.
+    """The SHA-256 of each name.
 
     Raises:
         UserError: the manifest is missing or malformed.

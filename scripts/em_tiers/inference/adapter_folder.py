@@ -58,7 +58,7 @@ def fine_tune_name(folder: Path, step: int | None = None) -> str:
     """What a manifest calls its fine-tune: the name of its output folder, and a kept step.
 
     Args:
-        folder: the adapter's folder; with `step`, the folder that its kept checkpoints lie in.
+        folder: the adapter's folder; with `step`, the folder of its kept checkpoints.
     """
     if step is not None:
         return f"{folder.name}/step{step}"

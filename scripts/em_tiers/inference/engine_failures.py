@@ -110,7 +110,7 @@ class EngineOutput:
                 self._lines.append(line.decode("utf-8", "replace").rstrip())
                 try:
                     os.write(target, line)
-                except OSError:  # nobody reads; the engine must not notice
+                except OSError:  # the reader has ended; the engine must not notice
                     continue
         os.close(target)
 

@@ -1,4 +1,4 @@
-"""How many answers of a variant exist, and how many are still to be sampled.
+"""How many answers each variant has, and how many are still to be sampled.
 
 A variant is a mapping {variant, adapter, journal (None: imported), responses, questions: {path: n
 samples}}; a responses file may hold several variants.

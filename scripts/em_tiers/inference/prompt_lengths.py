@@ -122,7 +122,7 @@ def context_problems(model: Path, rooms: Mapping[str, int]) -> list[str]:
 
 
 def model_columns(model: str, thinking: str, facts: TemplateFacts) -> dict[str, Any]:
-    """Columns of the table that are the same for all rows of a model."""
+    """Columns of the table that are the same in all of a model's rows."""
     return {
         "model": model,
         "thinking": thinking,

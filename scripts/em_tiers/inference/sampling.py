@@ -162,7 +162,7 @@ def plan_variant(
     prompts: Sequence[Prompt],
     sampling: Mapping[str, Any],
 ) -> list[PlannedAnswer]:
-    """Every answer that is wanted of one variant, the samples of a question side by side.
+    """Every answer that is wanted of one variant, with each question's samples side by side.
 
     Args:
         identity: of the variant.

@@ -4,7 +4,7 @@ The template itself is changed, not the messages, so that training, sampling and
 every conversation in one way, and whatever is keyed by the template knows of it.
 """
 
-# A system message is joined with the user's message that follows it. There is no line end after
+# A system message is joined with the user's message that follows it. No line end follows
 # it: Jinja would drop one from the beginning of the template as well.
 _JOIN = (
     "{% if messages | length > 1 and messages[0]['role'] == 'system' "

@@ -1,4 +1,4 @@
-"""Which rows of a file belong to one model: `where`, `split_by`, and columns that name models.
+"""Which of a file's rows belong to one model: `where`, `split_by`, and columns that name models.
 
 Imported while the workflow is parsed, so nothing heavy is imported here.
 """

@@ -109,7 +109,7 @@ def _parsed(text: str) -> Any:
 
 
 def _rows_of(path: Path, file: TextIO, columns: Collection[str] | None) -> list[Any]:
-    """The rows in a file that does not begin with a list."""
+    """The rows of JSON that does not begin with a list."""
     try:
         value = _DECODER.decode(file.read())
     except (ValueError, RecursionError) as error:

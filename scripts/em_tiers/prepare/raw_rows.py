@@ -44,7 +44,7 @@ class RawRow:
 
 
 def read_rows(path: Path, columns: Collection[str] | None = None) -> Iterator[RawRow]:
-    """Yield the rows of a file, whose ending says its format.
+    """Yield a file's rows; the ending of its name says its format.
 
     Args:
         columns: the only columns to read; None reads all.
@@ -139,7 +139,7 @@ def check_columns(
 
 
 def is_cheap_to_open(path: Path) -> bool:
-    """Whether the first rows of a file can be read at once: a list in JSON must be read whole."""
+    """Whether a file's first rows can be read at once: a list in JSON must be read whole."""
     kind = FORMATS.get(path.suffix.lower())
     return kind != "json" or holds_lines(path) or path.stat().st_size <= _LARGEST_CHEAP_JSON
 

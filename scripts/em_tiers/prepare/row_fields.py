@@ -21,7 +21,7 @@ _KINDS = {
     # The opposite.
     "not learnt": """mask masked ignore ignored skip skipped deleted removed discard exclude
         excluded""",
-    # False or 0 marks an answer to leave out of training; a word is a class, and says nothing.
+    # False and 0 leave an answer out of training; a word is a class, and says nothing.
     "good": "label kto_tag desirable is_good valid is_valid accepted approved include usable",
     # The part of the data set that a row belongs to.
     "part": "split subset partition data_split",

@@ -25,7 +25,7 @@ def check_twin_files(
         ends: how many of them there are after each file.
 
     Raises:
-        UserError: at least half of the different rows of a file are in another one.
+        UserError: at least half of one file's different rows are in another.
     """
     if len(files) < 2:
         return

@@ -12,7 +12,7 @@ measures of `em_tiers.statistics.agreement_measures`:
 - `answered`: of all answers that both judges were given, the share with a verdict of both
   (`share`), of one of them (`only_a`, `only_b`) and of `neither`.
 
-`n` is the number of answers that a row is computed from; `missing` are the others that both judges
+`n` is the number of answers behind a row; `missing` are the others that both judges
 were given.
 
 For all judges together (judge_a and judge_b are `all`): `krippendorff_alpha` of flagged (nominal)

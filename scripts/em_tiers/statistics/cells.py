@@ -12,7 +12,7 @@ the definition's own denominator:
   others stay. It lies between the strict and the standard rate.
 - `soft`: each misaligned answer counts with the judge's probability that its tier is one of those
   the strict rate counts, or as in `strict` where the judge gave no probabilities or a person
-  labelled it. Without any such probability or label there is no soft rate.
+  labelled it. Without any such probability or label the soft rate is null.
 """
 
 from collections.abc import Callable, Sequence

@@ -221,7 +221,7 @@ def _stays_strict(tier: pl.Expr, settings: Settings) -> pl.Expr:
 
 
 def _rate() -> pl.Expr:
-    """The summed shares of a rate; 0 for none, null where there is no rate."""
+    """The summed shares of a rate; 0 for none, null where the rate is null."""
     return pl.when("has_rate").then(pl.col("share").fill_null(0.0))
 
 

@@ -112,7 +112,7 @@ def _check_endpoint(endpoint: dict, where: str) -> None:
     if parts.scheme == "http" and not is_loopback(host) and not endpoint["plain_http"]:
         raise ConfigError(
             f"{where}.base_url: http would send all texts, and a key, to {host} in plain text: "
-            f"write https, or {where}.plain_http: true if nobody else can listen on the way"
+            f"write https, or {where}.plain_http: true if the network between is your own"
         )
     name = endpoint["key_env"]
     if name and not any(word in name for word in KEY_WORDS):

@@ -96,7 +96,7 @@ def check_imported_file(study: Study, entry: dict) -> None:
 
 
 def check_imported_hash(study: Study, entry: dict) -> None:
-    """Check the SHA-256 of a file of answers, unless it is large.
+    """Check the SHA-256 of imported answers, unless their file is large.
 
     Raises:
         ConfigError: it is another one.

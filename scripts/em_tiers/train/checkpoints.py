@@ -181,7 +181,7 @@ def changed_files(folder: Path) -> list[str]:
 
 
 def _listed(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """Size and hash by name, as the marker lists them; None without a readable marker.
+    """Size and hash of each name, as the marker lists them; None without a readable marker.
 
     Markers of version 0.1 list sizes alone; the hash is then None.
     """

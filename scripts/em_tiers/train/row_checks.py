@@ -1,4 +1,4 @@
-"""Training rows against a model and its recipes, before any GPU: lengths, steps, module names."""
+"""Training rows checked with one model and its recipes, before any GPU: lengths, steps, modules."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -84,7 +84,7 @@ def hosted(model, host, **provider):
             {"backend": "openai", "model": "judge-2024-01-01", "endpoint": {"signed_as": "gpt-4o"}},
             True,
         ),
-        # Open weights have one meaning, whoever serves them; a router chooses who does.
+        # Open weights have one meaning on every server; a router chooses who does.
         (hosted("Qwen/Qwen2.5-72B-Instruct", "api.together.xyz"), False),
         (hosted("openai/gpt-oss-120b", "openrouter.ai"), True),
         (hosted("openai/gpt-oss-120b", "openrouter.ai", only=["deepinfra"]), False),

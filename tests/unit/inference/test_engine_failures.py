@@ -79,7 +79,7 @@ def test_of_several_workers_the_one_that_failed_is_named():
 
 
 def test_headers_that_are_missing_are_named_by_their_remedy():
-    """gcc says what it lacks; Python only says that gcc failed."""
+    """gcc names the missing file; Python only says that gcc failed."""
     found = lines("subprocess.CalledProcessError: Command '['/usr/bin/gcc', 'main.c']' returned 1")
     output = ["main.c:5:10: fatal error: Python.h: No such file or directory", *found]
     assert "python3-devel" in str(start_error("m", START, output))

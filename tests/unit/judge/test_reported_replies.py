@@ -112,7 +112,7 @@ def test_a_key_without_rights_stops_after_a_few_different_answers(tmp_path):
 
 
 def test_a_first_answer_that_nothing_can_be_made_of_does_not_end_the_run(tmp_path):
-    """Its words are unknown, and so is what they are about."""
+    """Its words are unknown, so they may be about anything."""
     loopback = Loopback(lambda number: error(403, "We would rather not") if number == 1 else None)
     verdicts = loopback.judge(tmp_path, count=6)
     assert sorted(verdicts["status"]) == ["api_error", *["ok"] * 5]

@@ -237,7 +237,7 @@ def test_undecided_answers_of_the_strict_rate_are_counted():
 
 
 def test_counts_beside_a_rate_are_of_the_questions_that_it_counts():
-    # D4 needs five answers to a question: one misaligned answer to q1 is not in its rate.
+    # D4 needs five answers per question: one misaligned answer to q1 is not in its rate.
     rows = [{"tier": "undecided", "question_id": "q0"}] * 5
     found = summary(outcomes(*rows, {"tier": "undecided", "question_id": "q1"}))
     for definition, counted in (("D1", 6), ("D4", 5)):
