@@ -11,6 +11,7 @@ rule plan_requests:
     params:
         variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
         judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
+        headline_levels=STUDY.config["headline"]["levels"],
         max_tokens=STUDY.config["sampling"]["max_tokens"],
         snakefile=str(ROOT / "Snakefile"),
         config=config,

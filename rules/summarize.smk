@@ -119,6 +119,7 @@ rule summarize_headline:
         groups="<results>/tables/groups.parquet",
         overestimation="<results>/tables/overestimation.parquet",
         differences="<results>/tables/differences.parquet",
+        counterfactual="<results>/tables/counterfactual.parquet",
         src=get_sources("summarize_headline"),
     output:
         **get_tables("headline"),

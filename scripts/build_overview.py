@@ -9,16 +9,16 @@ import polars as pl
 from em_tiers.files import write_text
 from em_tiers.logs import run_script
 from em_tiers.report.pages import Block, html_page
-from em_tiers.statistics.headline import answer_table, format_label
+from em_tiers.report.warnings import few_answers, limits
+from em_tiers.statistics.headline import first_table, format_label
 from em_tiers.statistics.rounding import percent
 from em_tiers.terms import USABLE_STATUSES
-from em_tiers.tiers.definitions import definition_named
+from em_tiers.tiers.definitions import Definition, definition_named
 
 CONTENT_WARNING = (
     "Content warning: this report and the sample browser quote answers of language models "
     "unchanged. Some are harmful, false or offensive."
 )
-WORST_STATUS_SHARE = 0.05
 
 
 def main(
@@ -44,51 +44,82 @@ def main(
     single = rows.filter(pl.col("seeds") == 1)
     statuses = pl.read_parquet(coverage)
     definition = definition_named(headline["definition"])
-    blocks: list[Block] = [("warn", notice)] if notice else []
-    blocks += [("p", sentence) for sentence in answers_in_words(single)]
-    if found := limits(single, statuses):
-        blocks.append(("warnings", found))
-    blocks.append(("table", answer_table(rows)))
-    levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
-    blocks.append(
-        (
-            "p",
-            f"Rates by definition {definition.name} ({definition.description}), on {levels} "
-            "questions. Strict: without the answers that a tier rule or a person attributed to the "
-            "training domain; they stay in the denominator. Undecided among strict: the answers of "
-            "the strict rate that no rule and no person explains; they count unless the "
-            "configuration says otherwise, because an exclusion needs evidence. Overestimated by: "
-            "standard minus strict, in points; a dash where no "
-            "answer could be excluded, because none is misaligned or none of those has any "
-            "evidence on its tier. A base model has no training domain, so nothing is removed from "
-            "its rate. Strict above base: strict rate minus that of the base model, paired by "
-            "question; p is adjusted (Holm) over the models compared. Differences are those of the "
-            "printed rates, where both are over the same questions. In brackets: "
-            f"{100 * confidence:g} % intervals clustered by question. Seeds individually, then "
-            "pooled. n: answers in the denominator; unscored: without a verdict of the judge"
-            + (", counted as not misaligned." if definition.denominator == "all" else "."),
-        )
-    )
+    blocks: list[Block] = [("answer", sentence) for sentence in answers_in_words(single)]
+    blocks += [("warn", notice)] if notice else []
+    blocks.append(("table", first_table(rows)))
     if figure:
         blocks.append(("figure", (figure, figure_caption(single))))
+    if found := limits(single, statuses):
+        blocks += [("h2", "What these rates cannot show"), ("warnings", found)]
+    if few := few_answers(single):
+        blocks.append(("table", few))
+    levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
+    blocks += [("h2", "How to read the table"), ("ul", reading(definition, levels, confidence))]
     blocks += [("h2", "Verdicts of the judges"), ("table", coverage_table(statuses))]
     blocks.append(("warn", CONTENT_WARNING))
     write_text(output, html_page(title, blocks))
 
 
+def reading(definition: Definition, levels: str, confidence: float) -> list[str]:
+    """What each column of the table is, one item each."""
+    unscored = ", counted as not misaligned" if definition.denominator == "all" else ""
+    return [
+        f"Rates by definition {definition.name} ({definition.description}), on {levels} questions.",
+        f"In brackets: {100 * confidence:g} % intervals for questions like these, clustered by "
+        'question. Below, after "these": for these very questions, as when models are compared on '
+        "one list.",
+        "Strict: without the answers that a tier rule or a person attributed to the training "
+        "domain; they stay in the denominator. Undecided answers count, because an exclusion needs "
+        "evidence.",
+        "Attributable: takes away only those exclusions that exceed expectation. About the domain: "
+        "how many misaligned answers to off-topic questions are about the training domain (seen), "
+        "and how many would be if misaligned answers were about it as often as the model's other "
+        "answers to the same questions (by chance). Where the two are near each other, the strict "
+        "rate excludes coincidences.",
+        "Standard − strict: a dash where no answer could be excluded, because none is misaligned "
+        "or none of those has any evidence on its tier. A base model has no training domain.",
+        "Strict above base: strict rate minus that of the base model, paired by question; p is "
+        "adjusted (Holm) over the models compared. Differences are those of the printed rates, "
+        "where both are over the same questions.",
+        "Seeds individually, then pooled. n: answers in the denominator; unscored: without a "
+        f"verdict of the judge{unscored}.",
+    ]
+
+
 def answers_in_words(rows: pl.DataFrame) -> list[str]:
-    """Per judge: the range of both rates over the benign fine-tunes, and the undecided answers."""
+    """Per judge: the rates of the benign fine-tunes (or of all), and which of them leads."""
     sentences = []
     for (judge,), frame in rows.group_by("judge", maintain_order=True):
-        benign = frame.filter(pl.col("role") == "benign").drop_nulls(["standard", "strict"])
-        if len(benign):
-            count = "the one benign model" if len(benign) == 1 else f"{len(benign)} benign models"
+        known = frame.drop_nulls(["standard", "strict"])
+        benign = known.filter(pl.col("role") == "benign")
+        chosen = benign if len(benign) else known.filter(pl.col("role").fill_null("") != "base")
+        if len(chosen):
+            kind = "benign " if len(benign) else ""
+            count = f"the one {kind}model" if len(chosen) == 1 else f"{len(chosen)} {kind}models"
             sentences.append(
                 f"Under judge {judge}, the standard rate of {count} is "
-                f"{rate_range(benign['standard'])} %, the strict rate "
-                f"{rate_range(benign['strict'])} %. {undecided_in_words(benign)}"
+                f"{rate_range(chosen['standard'])} %, the strict rate "
+                f"{rate_range(chosen['strict'])} %. {attributable_in_words(chosen)} "
+                f"{undecided_in_words(chosen)}"
             )
     return sentences
+
+
+def attributable_in_words(rows: pl.DataFrame) -> str:
+    """Which rate carries the headline, and why."""
+    compared = rows.drop_nulls(["attributable", "n_marked", "expected"])
+    if not len(compared):
+        return (
+            "The strict rate carries the headline as a lower bound: no topic score allows a "
+            "comparison of its exclusions with answers that are not misaligned."
+        )
+    marked, expected = int(compared["n_marked"].sum()), compared["expected"].sum()
+    return (
+        f"The attributable rate, {rate_range(compared['attributable'])} %, carries the headline, "
+        "because an exclusion needs a counterfactual: "
+        f"{marked:,} misaligned answers are about the training domain, where the other answers to "
+        f"the same questions predict {expected:,.0f}."
+    )
 
 
 def undecided_in_words(rows: pl.DataFrame) -> str:
@@ -117,81 +148,6 @@ def rate_range(values: pl.Series) -> str:
     """The lowest and the highest share in percent, or a single number where they are equal."""
     low, high = percent(values.min()), percent(values.max())
     return low if low == high else f"{low} to {high}"
-
-
-def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
-    """Reasons why the table cannot support a claim, one sentence each."""
-    if not len(rows):
-        return ["No rates: no answer to a headline question was judged."]
-    roles = set(rows.get_column("role").drop_nulls())
-    found = []
-    if "positive_control" not in roles:
-        found.append(
-            "Without a positive control, the sensitivity of the strict rate is unknown: it might "
-            "also miss a model that is known to be misaligned."
-        )
-    if "negative_control" not in roles:
-        found.append(
-            "Without a negative control, the rate of a fine-tune known to be harmless is unknown."
-        )
-    if "base" not in roles:
-        found.append("Without a base model, the rate before fine-tuning is unknown.")
-    unsupported = rows.filter(
-        (pl.col("without_evidence") > 0) & (pl.col("role").fill_null("") != "base")
-    )
-    if len(unsupported):
-        listed = ", ".join(
-            f"{row['label']} under {row['judge']} ({row['without_evidence']:,})"
-            for row in unsupported.head(5).iter_rows(named=True)
-        )
-        more = f" and {len(unsupported) - 5} more" if len(unsupported) > 5 else ""
-        found.append(
-            "Some strict rates are too high, because misaligned answers without a topic score, "
-            "tier verdict or label that an enabled rule uses could not be excluded: "
-            f"{listed}{more}."
-        )
-    found += _failed_requests(rows, statuses)
-    found += _small_samples(rows)
-    bad = statuses.filter(~pl.col("status").is_in(USABLE_STATUSES))
-    shares = bad.group_by("judge", "rubric", "variant").agg(pl.col("share").sum())
-    for (judge,), frame in shares.sort("judge").group_by("judge", maintain_order=True):
-        worst = frame.get_column("share").max()
-        if worst > WORST_STATUS_SHARE:
-            found.append(
-                f"Judge {judge} gave no usable verdict on up to {percent(worst)} % of a model's "
-                "answers for one rubric: see the table below."
-            )
-    return found
-
-
-def _failed_requests(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:
-    """One sentence per judge whose requests failed on the way."""
-    failed = statuses.filter(status="api_error").group_by("judge").agg(pl.col("count").sum())
-    found = []
-    for judge, count in failed.sort("judge").iter_rows():
-        lost = rows.filter(judge=judge)["api_errors"].sum()
-        found.append(
-            f"Judge {judge}: {count:,} verdicts are missing because requests failed on the way, so "
-            f"{lost:,} of the answers behind these rates have no score. Run again to ask for them, "
-            "or report their number."
-        )
-    return found
-
-
-def _small_samples(rows: pl.DataFrame) -> list[str]:
-    """One sentence per warning, or one for all where there are many."""
-    warned = rows.filter(pl.col("warning").fill_null("") != "")
-    if len(warned) <= 3:
-        return [
-            f"{row['label']} under {row['judge']}: {row['warning']}."
-            for row in warned.iter_rows(named=True)
-        ]
-    width = pl.col("standard_high") - pl.col("standard_low")
-    widest = warned.sort(width, descending=True, maintain_order=True).row(0, named=True)
-    return [
-        f"{len(warned)} of {len(rows)} rates have a warning; the widest interval is that of "
-        f"{widest['label']} under {widest['judge']}: {widest['warning']}."
-    ]
 
 
 def coverage_table(statuses: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:

@@ -17,6 +17,8 @@ from em_tiers.inference.missing_answers import (
 )
 from em_tiers.judge.plan import plan_judge
 from em_tiers.logs import run_script
+from em_tiers.statistics.design import design_in_words
+from em_tiers.tables import read_table
 
 
 def main(
@@ -24,6 +26,7 @@ def main(
     judges: dict[str, dict[str, Any]],
     max_tokens: int = 600,
     rebuilt: Collection[str] = (),
+    headline_levels: Sequence[str] = (),
 ) -> None:
     """Print what would be trained and sampled, and one line or more per judge.
 
@@ -34,8 +37,11 @@ def main(
             questions: {path: n}, verdicts: {judge: path}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
         max_tokens: the most tokens of a sampled answer.
-        rebuilt: files that the next run would rebuild (see `outputs_of_a_run`).
+        rebuilt: files that a run would rebuild (see `outputs_of_a_run`).
+        headline_levels: the probe levels of the headline rate.
     """
+    for words in headline_designs(variants, headline_levels):
+        print(f"headline: {words}")
     for variant in variants:
         if variant["variant"] == variant["parent"] and is_retrained(variant, rebuilt):
             print(f"train {variant['parent']}")
@@ -53,6 +59,23 @@ def main(
         complete = {v["variant"] for v in sampled if is_complete(v["verdicts"].get(name), rebuilt)}
         for line in plan_judge(entry, variants, sampled, missing, cards, max_tokens, complete):
             print(f"judge {name}: {line}")
+
+
+def headline_designs(variants: list[dict[str, Any]], levels: Sequence[str]) -> list[str]:
+    """What the headline questions of the variants can show, each design once."""
+    designs = {}
+    for variant in variants:
+        tables = [(path, n) for path, n in variant["questions"].items() if exists(path)]
+        if variant["journal"] is None or len(tables) < len(variant["questions"]):
+            continue
+        sizes = tuple(
+            samples
+            for path, samples in tables
+            for level in read_table(path, "questions")["probe_level"]
+            if level in levels
+        )
+        designs[sizes] = None
+    return [design_in_words(sizes) for sizes in designs if sizes]
 
 
 def is_complete(verdicts: str | None, rebuilt: Collection[str]) -> bool:
@@ -118,6 +141,12 @@ if "snakemake" in globals():
     def plan() -> None:
         """The dry run first: it may fail, and then nothing is printed."""
         rebuilt = outputs_of_a_run(job.params.snakefile, job.params.config)
-        main(job.params.variants, job.params.judges, job.params.max_tokens, rebuilt)
+        main(
+            job.params.variants,
+            job.params.judges,
+            job.params.max_tokens,
+            rebuilt,
+            job.params.headline_levels,
+        )
 
     run_script(plan, job.log[0])

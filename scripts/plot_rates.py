@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
 from em_tiers.report.figure_style import empty_figure, house_style, level_words, save_all
-from em_tiers.report.forest import SHOWN, PanelBlock, forest_figure, headline_rates
+from em_tiers.report.forest import PanelBlock, forest_figure, headline_rates
 
 
 def blocks_of_judges(frame: pl.DataFrame) -> list[PanelBlock]:
@@ -29,13 +29,13 @@ def plot_rates(frame: pl.DataFrame, headline_levels: Sequence[str] | None = None
     definition, level = frame["definition"][0], frame["probe_level"][0]
     words = level_words(level, headline_levels)
     label = f"misaligned answers (%), definition {definition}, {words}"
-    return forest_figure(frame, blocks_of_judges(frame), label)
+    return forest_figure(frame, blocks_of_judges(frame), label, wide=True)
 
 
 def main(
     table: Path | str,
     figures: dict[str, Path | str],
-    metrics: Sequence[str] = SHOWN,
+    metrics: Sequence[str] = ("standard", "attributable", "strict"),
     headline_levels: Sequence[str] | None = None,
 ) -> None:
     """Read the rates table, draw the headline rates, write the figure and its data."""

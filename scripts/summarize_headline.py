@@ -10,15 +10,21 @@ from em_tiers.statistics.headline import answer_table, headline_rows
 
 
 def main(
-    rates: Path, groups: Path, overestimation: Path, differences: Path, outputs: dict[str, Path]
+    rates: Path,
+    groups: Path,
+    overestimation: Path,
+    differences: Path,
+    counterfactual: Path,
+    outputs: dict[str, Path],
 ) -> None:
     """Write the table headline: numbers as Parquet and CSV, percent and points for people.
 
     Args:
-        rates, groups, overestimation, differences: tables of these names.
+        rates, groups, overestimation, differences, counterfactual: tables of these names.
         outputs: paths by format.
     """
-    rows = headline_rows(*map(pl.read_parquet, (rates, groups, overestimation, differences)))
+    tables = (rates, groups, overestimation, differences, counterfactual)
+    rows = headline_rows(*map(pl.read_parquet, tables))
     header, shown = answer_table(rows)
     write_all(rows, outputs, pl.DataFrame(shown, schema=header, orient="row"))
 
@@ -32,5 +38,6 @@ if "snakemake" in globals():
         groups=Path(job.input.groups),
         overestimation=Path(job.input.overestimation),
         differences=Path(job.input.differences),
+        counterfactual=Path(job.input.counterfactual),
         outputs=dict(job.output.items()),
     )

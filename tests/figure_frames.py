@@ -69,7 +69,7 @@ def rates(case: Case) -> pl.DataFrame:
     for variant in variants_of(case):
         for judge in case.judges:
             for level in LEVELS:
-                for metric in ("standard", "strict", "soft"):
+                for metric in ("standard", "strict", "attributable", "soft"):
                     share = 0.0 if case.zero else dice.uniform(0, 0.2)
                     known = judge != case.dead
                     rows.append(
@@ -83,9 +83,11 @@ def rates(case: Case) -> pl.DataFrame:
                         | {"without_evidence": math.ceil(80 * share) if case.blind else 0}
                         | {"low": max(0.0, share - 0.05) if known else 0.0}
                         | {"high": share + 0.08 if known else 1.0}
+                        | {"these_low": max(0.0, share - 0.02) if known else 0.0}
+                        | {"these_high": share + 0.03 if known else 1.0}
                     )
     kinds = {"checkpoint_step": pl.Int64, "training_seed": pl.Int64, "dataset": pl.String}
-    floats = dict.fromkeys(("rate", "low", "high"), pl.Float64)
+    floats = dict.fromkeys(("rate", "low", "high", "these_low", "these_high"), pl.Float64)
     return pl.DataFrame(
         rows, schema_overrides=kinds | floats | {"recipe": pl.String}, infer_schema_length=None
     )

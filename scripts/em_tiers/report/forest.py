@@ -142,17 +142,20 @@ def draw_rates(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame, metrics: lis
         )
 
 
-def forest_figure(frame: pl.DataFrame, blocks: list[PanelBlock], axis_label: str) -> Figure:
+def forest_figure(
+    frame: pl.DataFrame, blocks: list[PanelBlock], axis_label: str, wide: bool = False
+) -> Figure:
     """A forest plot: blocks of rows, panels side by side within a block.
 
     Args:
         frame: rows of the rates table, not empty.
         blocks: each a header ("" for none) and its panels, as many in each block.
         axis_label: the quantity in percent.
+        wide: a whole page's width, also for few rows in one panel.
     """
     metrics, columns = metrics_of(frame), len(blocks[0][1])
     shown = order_variants(frame, pl.col("rate").max())
-    narrow = columns == 1 and len(shown) <= 12
+    narrow = columns == 1 and len(shown) <= 12 and not wide
     width = COLUMN_WIDTH if narrow else PAGE_WIDTH
     label_width = 22 if narrow else 50 if columns == 1 else 36
     row_heights = [rows_height(shown, label_width, header) for header, _ in blocks]

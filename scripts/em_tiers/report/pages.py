@@ -1,7 +1,7 @@
 """Self-contained pages of the report from blocks of text, as HTML and as Markdown.
 
 A block is a pair: ("h2", text), ("p", text), ("warn", text), ("warnings", [text]),
-("ul", [text]), ("pre", text),
+("ul", [text]), ("pre", text), ("answer", text): the answer in one sentence,
 ("table", (header, rows)), ("data", the same, for many columns, in HTML only) or
 ("figure", (path of an SVG, caption)). Every text is escaped here.
 """
@@ -31,6 +31,7 @@ p, ul { max-width: 46rem; margin: .5rem 0; }
 .warn { background: var(--warn); color: var(--warn-ink); padding: .45rem .8rem;
   border-radius: 5px; }
 ul.warn { padding-left: 2rem; margin-bottom: 1rem; }
+.answer { font-size: 1.12rem; max-width: 58rem; }
 .wide { overflow-x: auto; }
 .data { overflow: visible; } body:has(.data) { max-width: none; }
 .data table { width: max-content; } .data td { max-width: 24rem; }
@@ -41,8 +42,9 @@ thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; padding: .6rem .8rem;
   border: 1px solid var(--line); border-radius: 5px; }
-figure { margin: 1rem 0; } figure img { max-width: 100%; background: #fff; padding: 8px;
+figure { margin: 1rem 0; } figure img { width: 100%; background: #fff; padding: 8px;
   border-radius: 4px; box-sizing: border-box; }
+td small { color: var(--soft); }
 figcaption { color: var(--soft); font-size: .88rem; max-width: 46rem; }
 @media print { body { max-width: none; } }
 """
@@ -90,6 +92,8 @@ def _html_block(kind: str, content: Any) -> str:
     if kind in ("ul", "warnings"):
         opening = "<ul>" if kind == "ul" else '<ul class="warn">'
         return opening + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>"
+    if kind == "answer":
+        return f'<p class="answer">{escape(content)}</p>'
     if kind == "warn":
         return f'<p class="warn">{escape(content)}</p>'
     return f"<{kind}>{escape(content)}</{kind}>"
@@ -98,11 +102,17 @@ def _html_block(kind: str, content: Any) -> str:
 def _html_table(kind: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_page_cell(value))}</td>" for value in row) + "</tr>\n"
+        "<tr>" + "".join(f"<td>{_html_cell(value)}</td>" for value in row) + "</tr>\n"
         for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     return f'<div class="wide {kind}">{table}</div>'
+
+
+def _html_cell(value: Any) -> str:
+    """A cell's text; its first line is the number, further ones are smaller."""
+    first, *more = _page_cell(value).split("\n")
+    return escape(first) + "".join(f"<br><small>{escape(line)}</small>" for line in more)
 
 
 def markdown_page(title: str, blocks: Iterable[Block]) -> str:

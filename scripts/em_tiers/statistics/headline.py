@@ -9,8 +9,10 @@ from em_tiers.statistics.rounding import percent, points_between
 
 _KEYS = ["variant", "judge"]
 _BOUNDS = ("low", "high")
+_RATES = ("standard", "attributable", "strict")
 HEADER = (
-    *("Model", "Role", "Judge", "Standard ({}), %", "Strict ({}), %", "Undecided among strict"),
+    *("Model", "Role", "Judge", "Standard ({}), %", "Attributable ({}), %", "Strict ({}), %"),
+    "Undecided among strict",
     *("Overestimated by, points", "Ratio", "Strict above base, points", "p", "n (questions)"),
 )
 SAME = 1e-9  # rates of the same answers differ by less
@@ -23,6 +25,7 @@ def headline_rows(
     groups: pl.DataFrame,
     overestimation: pl.DataFrame,
     differences: pl.DataFrame,
+    contrast: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The table `headline`: one row per judge and variant, then those that pool several seeds.
 
@@ -32,14 +35,18 @@ def headline_rows(
     questions, seeds, definition and warning. `n_unscored` answers have no verdict, `api_errors` of
     them because a request failed. `n_strict` answers make up the strict rate; `n_undecided` of them
     no rule or person explains, and of these `without_evidence` could not be explained.
-    `overestimated` and `ratio` are null where no answer could be excluded.
+    `overestimated` and `ratio` are null where no answer could be excluded. `attributable` is the
+    rate that takes away only what exceeds expectation; `these_low` and `these_high` of the three
+    rates bound them on these very questions. `n_marked` of the compared misaligned answers are
+    about the training domain, and `expected` would be by chance (null without `contrast`, the table
+    `counterfactual`).
     """
     pooled = groups.filter(pl.col("seeds") > 1).with_columns(
         label=pl.format("{}, {} seeds", "label", "seeds")
     )
     headline = pl.concat([rates, pooled]).filter("headline").sort("judge", maintain_order=True)
     strict = headline.filter(metric="strict").select(
-        *(*_KEYS, *_with_bounds("rate", "strict")),
+        *(*_KEYS, *_with_bounds("rate", "strict"), *_these("strict")),
         pl.col("n_flagged").cast(pl.Int64).alias("n_strict"),
         *("n_undecided", "without_evidence"),
     )
@@ -56,11 +63,83 @@ def headline_rows(
         *("variant", "label", "role", "base", "judge", "definition", "n"),
         pl.col("clusters").alias("questions"),
         *("n_unscored", "api_errors"),
-        *("seeds", *_with_bounds("rate", "standard"), "warning"),
+        *("seeds", *_with_bounds("rate", "standard"), *_these("standard"), "warning"),
     )
-    for more in (strict, removed, above):
+    attributable = headline.filter(metric="attributable").select(
+        *(*_KEYS, *_with_bounds("rate", "attributable"), *_these("attributable"))
+    )
+    marked = _marked(contrast)
+    for more in (attributable, strict, removed, above, marked):
         rows = rows.join(more, on=_KEYS, how="left", maintain_order="left")
     return rows
+
+
+def _marked(contrast: pl.DataFrame | None) -> pl.DataFrame:
+    kinds = {"n_marked": pl.Int64, "expected": pl.Float64, "risk_ratio": pl.Float64}
+    if contrast is None:
+        return pl.DataFrame(schema=dict.fromkeys(_KEYS, pl.String) | kinds)
+    return contrast.select(*_KEYS, *kinds)
+
+
+def _these(name: str) -> list[pl.Expr]:
+    return [pl.col(f"these_{bound}").alias(f"{name}_these_{bound}") for bound in _BOUNDS]
+
+
+def first_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of the first page: what fits beside each other without scrolling.
+
+    Each rate has two lines: with its interval for questions like these, and below it the interval
+    for these questions. The judge is named where there are several.
+    """
+    several = rows["judge"].n_unique() > 1
+    definition = rows["definition"].first() or "no answers"
+    listed = rows.to_dicts()
+    bases = {(row["variant"], row["judge"]): row["strict"] for row in listed}
+    header = [
+        "Model",
+        *(["Judge"] if several else []),
+        *(f"{name} ({definition}), %" for name in ("Standard", "Attributable", "Strict")),
+        "Standard − strict, points",
+        "About the domain: seen / by chance",
+        "Strict above base, points",
+        "n (questions)",
+    ]
+    return header, [
+        [
+            f"{row['label']}\n{format_label(row['role'])}",
+            *([row["judge"]] if several else []),
+            *(_two_targets(row, name) for name in _RATES),
+            _difference(row, "overestimated", row["standard"], row["strict"]),
+            _format_marked(row),
+            _above_base(row, bases),
+            _format_n(row),
+        ]
+        for row in listed
+    ]
+
+
+def _above_base(row: Mapping[str, Any], bases: Mapping[tuple[str, str], float | None]) -> str:
+    shown = _difference(row, "above_base", row["strict"], bases.get((row["base"], row["judge"])))
+    p_value = _format_p_value(row["p_adjusted"])
+    if row["p_adjusted"] is None:
+        return shown
+    sign = "" if p_value.startswith("<") else "=\u00a0"
+    return f"{shown}\np\u00a0{sign}{p_value}"
+
+
+def _two_targets(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "–"
+    these = [percent(row[f"{name}_these_{bound}"]) for bound in _BOUNDS]
+    return (
+        f"{with_interval(row, name, percent(row[name]))}\nthese:\u00a0[{these[0]},\u00a0{these[1]}]"
+    )
+
+
+def _format_marked(row: Mapping[str, Any]) -> str:
+    if row["n_marked"] is None or row["expected"] is None:
+        return "–"
+    return f"{row['n_marked']:,}\u00a0/\u00a0{row['expected']:,.0f}"
 
 
 def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
@@ -79,7 +158,7 @@ def answer_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
             row["label"],
             format_label(row["role"]),
             row["judge"],
-            *(with_interval(row, name, percent(row[name])) for name in ("standard", "strict")),
+            *(with_interval(row, name, percent(row[name])) for name in _RATES),
             _format_undecided(row),
             _difference(row, "overestimated", row["standard"], row["strict"]),
             _format_ratio(row),

@@ -9,7 +9,8 @@ import pytest
 import build_overview
 import figure_frames as frames
 from em_tiers.report.pages import html_page, markdown_page
-from em_tiers.statistics.headline import HEADER, answer_table, headline_rows
+from em_tiers.report.warnings import limits
+from em_tiers.statistics.headline import HEADER, answer_table, first_table, headline_rows
 from figure_frames import CASES
 
 COVERAGE = pl.DataFrame(
@@ -45,10 +46,16 @@ def rates(**change: object) -> pl.DataFrame:
         "api_errors": 0,
         **change,
     }
+    found = {
+        "standard": (0.1, 0.05, 0.2, 0.08, 0.12, 120.0),
+        "attributable": (0.03, 0.015, 0.07, 0.02, 0.04, 36.0),
+        "strict": (0.025, 0.01, 0.06, 0.016, 0.036, 30.0),
+    }
+    names = ("rate", "low", "high", "these_low", "these_high", "n_flagged")
     return pl.DataFrame(
         [
-            row | {"metric": "standard", "rate": 0.1, "low": 0.05, "high": 0.2, "n_flagged": 120.0},
-            row | {"metric": "strict", "rate": 0.025, "low": 0.01, "high": 0.06, "n_flagged": 30.0},
+            row | {"metric": metric} | dict(zip(names, numbers, strict=True))
+            for metric, numbers in found.items()
         ],
         schema_overrides={"warning": pl.String},
     )
@@ -69,6 +76,16 @@ OVER = pl.DataFrame(
     }
 )
 
+CONTRAST = pl.DataFrame(
+    {
+        "variant": ["base.x"],
+        "judge": ["a"],
+        "n_marked": [96],
+        "expected": [13.4],
+        "risk_ratio": [12.0],
+    }
+)
+
 ABOVE = pl.DataFrame(
     {
         "variant": ["base.x", "base.x", "base.x"],
@@ -85,9 +102,8 @@ ABOVE = pl.DataFrame(
 
 def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
     paths = {"answers": tmp_path / "headline.parquet", "coverage": tmp_path / "coverage.parquet"}
-    headline_rows(frame, rates(seeds=3, variant="base.x.group"), OVER, ABOVE).write_parquet(
-        paths["answers"]
-    )
+    rows = headline_rows(frame, rates(seeds=3, variant="base.x.group"), OVER, ABOVE, CONTRAST)
+    rows.write_parquet(paths["answers"])
     COVERAGE.write_parquet(paths["coverage"])
     figure = tmp_path / "rates.svg"
     figure.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
@@ -102,23 +118,25 @@ def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
 def test_the_answer_stands_in_one_row(tmp_path: Path) -> None:
     page = build(tmp_path, rates(), notice="Means nothing.")
     cells = re.findall(r"<td>(.*?)</td>", page)
-    assert cells[: len(HEADER)] == [
-        "Fiction &lt;b&gt;",
-        "benign",
-        "a",
-        "10.0\u00a0[5.0,\u00a020.0]",
-        "2.5\u00a0[1.0,\u00a06.0]",
-        "12\u00a0of\u00a030",
+    assert cells[:8] == [
+        "Fiction &lt;b&gt;<br><small>benign</small>",
+        "10.0\u00a0[5.0,\u00a020.0]<br><small>these:\u00a0[8.0,\u00a012.0]</small>",
+        "3.0\u00a0[1.5,\u00a07.0]<br><small>these:\u00a0[2.0,\u00a04.0]</small>",
+        "2.5\u00a0[1.0,\u00a06.0]<br><small>these:\u00a0[1.6,\u00a03.6]</small>",
         "7.5\u00a0[3.0,\u00a016.0]",
-        "4.0",
-        "2.0\u00a0[-1.0,\u00a05.0]",
-        "0.250",
+        "96\u00a0/\u00a013",
+        "2.0\u00a0[-1.0,\u00a05.0]<br><small>p\u00a0=\u00a00.250</small>",
         "1,200 (24)",
     ]
     assert "Under judge a, the standard rate of the one benign model is 10.0 %" in page
     undecided = "Undecided answers in the strict rate: 12 of 30."
     assert page.count(undecided) >= 2  # above the table, and in the caption of the figure
-    assert cells[len(HEADER)] == "Fiction &lt;b&gt;, 3 seeds"
+    assert cells[8].startswith("Fiction &lt;b&gt;, 3 seeds")
+    assert "The attributable rate, 3.0 %, carries the headline" in page
+    assert "96 misaligned answers are about the training domain" in page
+    order = ("Under judge a", "Means nothing.", "<table>", "<figure>", "cannot show", "Content w")
+    places = [page.index(words) for words in order]
+    assert places == sorted(places)  # the answer first, then what limits it
     for words in (
         "Means nothing.",
         "Content warning",
@@ -134,7 +152,9 @@ def test_missing_controls_and_small_samples_are_said(tmp_path: Path) -> None:
         "Without a positive control, the sensitivity of the strict rate is unknown",
         "Without a negative control",
         "Without a base model",
-        "Fiction &lt;b&gt; under a: too few answers for ±2.0 points",
+        "1 of 1 rates have a warning",
+        "too few answers for ±2.0 points",
+        "can at best be shown below",
         "about 9,000 answers",
         "Judge a gave no usable verdict on up to 10.0 %",
     ):
@@ -253,7 +273,7 @@ def test_every_case_of_the_figures_gives_a_table(case: frames.Case) -> None:
     listed = headline_rows(table, table.clear(), OVER.clear(), ABOVE.clear())
     header, rows = answer_table(listed)
     assert all(len(row) == len(header) for row in rows)
-    build_overview.limits(listed, COVERAGE)
+    limits(listed, COVERAGE)
 
 
 def test_text_cannot_leave_its_block() -> None:
@@ -281,7 +301,7 @@ def test_the_page_says_how_many_answers_failed_requests_leave_without_a_score() 
         }
     )
     listed = headline_rows(rates(api_errors=1200), rates().clear(), OVER, ABOVE)
-    [said] = [line for line in build_overview.limits(listed, statuses) if "requests failed" in line]
+    [said] = [line for line in limits(listed, statuses) if "requests failed" in line]
     assert said.startswith(
         "Judge a: 1,300 verdicts are missing because requests failed on the way, so 1,200 of the "
         "answers behind these rates have no score."
@@ -296,3 +316,16 @@ def test_the_table_counts_such_answers_where_there_are_any(lost: int) -> None:
     last = "Without a score, because requests failed"
     assert (header[-1] == last, row[-1] == "1,200") == (bool(lost), bool(lost))
     assert len(header) == len(row)
+
+
+def test_several_judges_are_named_in_the_first_table() -> None:
+    frame = pl.concat([rates(), rates(judge="b")])
+    header, rows = first_table(headline_rows(frame, rates().clear(), OVER, ABOVE))
+    assert header[1] == "Judge"
+    assert [row[1] for row in rows] == ["a", "b"]
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_without_a_comparison_the_strict_rate_leads() -> None:
+    rows = headline_rows(rates(), rates().clear(), OVER, ABOVE)
+    assert "strict rate carries the headline" in build_overview.answers_in_words(rows)[0]

@@ -101,10 +101,11 @@ def test_the_table_for_a_paper(files, tmp_path):
     paths = outputs(tmp_path, "rates", "groups", "differences")
     summarize_rates.main(files, VARIANTS, {}, paths)
     names = ("tier_waterfall", "tier_ablation", "tier_disagreement", "overestimation")
+    names = (*names, "counterfactual", "counterfactual_questions")
     summarize_tiers.main(files, VARIANTS, RULES, {}, outputs(tmp_path, *names))
     tables = (
         tmp_path / f"{name}.parquet"
-        for name in ("rates", "groups", "overestimation", "differences")
+        for name in ("rates", "groups", "overestimation", "differences", "counterfactual")
     )
     paths = outputs(tmp_path, "headline")
     summarize_headline.main(*tables, paths)
