@@ -16,21 +16,23 @@ Departures from the published form, chosen by simulation (tests/benchmarks/cover
 - Without an event deff is 0/0, and with events in few questions it is hardly estimable, and too
   small more often than too large. Both cases use one prior: `assumed_effect`, under which no event
   gives the exact upper bound of beta-binomial answers with the intraclass correlation `ICC`. An
-  estimated deff is raised to the geometric mean of itself and of that value, which has the weight
-  W / (W - 1 + K) with W = `PRIOR_WEIGHT`. K = (sum x)^2 / sum x^2 is the number of questions that
-  share the events x (or the other answers, if those are shared by fewer): 1 if one question has all
-  of them. The correction for the degrees of freedom fades with the same weight, because an assumed
-  part is not estimated.
+  estimated deff is raised to the geometric mean of itself and of that value, which has the weight s
+  = W / (W - 1 + K) with W = `PRIOR_WEIGHT`; the correlation that is assumed rises from `ICC` by (1
+  - s) `ICC_RISE`, because events in few of many questions show that questions differ. K = (sum x)^2
+  / sum x^2 is the number of questions that share the events x (or the other answers, if those are
+  shared by fewer): 1 if one question has all of them. The correction for the degrees of freedom
+  fades with the same weight, because an assumed part is not estimated.
 - More events never give a lower upper bound: the bound is at least that of the `LEADING` questions
   with most events alone, and likewise for the lower bound and the other answers.
 - deff is at least 1: less variance between questions than chance gives is chance.
 - Training seeds are crossed with questions (each seed answers the same questions). Their variance
   adds to deff as in Cameron, Gelbach & Miller (2011, J. Bus. Econ. Stat. 29, 238-249), the seeds'
-  part less the part of the cells, averaged with the value of `SEED_ICC` as if that had been seen
-  with `SEED_WEIGHT` degrees of freedom (the conjugate scaled inverse chi-square prior; Gelman et
-  al. 2013, Bayesian Data Analysis, section 2.6). The degrees of freedom of the sum are
-  Satterthwaite's (1946, Biometrics Bulletin 2, 110-114). With one seed the interval describes that
-  training run and says nothing about others.
+  part less the part of the cells, averaged with an assumed value as if that had been seen with
+  `SEED_WEIGHT` degrees of freedom (the conjugate scaled inverse chi-square prior; Gelman et al.
+  2013, Bayesian Data Analysis, section 2.6). That value goes from `assumed_effect` with `SEED_ICC`,
+  without an event, to 1 + m `SEED_VARIANCE` with m answers per seed, as s goes from 1 to 0. The
+  degrees of freedom of the sum are Satterthwaite's (1946, Biometrics Bulletin 2, 110-114). With one
+  seed the interval describes that training run and says nothing about others.
 
 This interval is for *questions like these*: its target is the rate over all questions that one
 might have asked. `em_tiers.statistics.these_questions` has the interval for the very questions
@@ -47,9 +49,11 @@ from scipy.optimize import brentq
 from scipy.special import gammaln
 
 ICC = 0.3
-PRIOR_WEIGHT = 5.0
+ICC_RISE = 0.3
+PRIOR_WEIGHT = 8.0
 LEADING = 3
 SEED_ICC = 0.06
+SEED_VARIANCE = 0.015
 SEED_WEIGHT = 1.0
 ZERO_TAIL = 0.025
 METHOD = "korn_graubard"
@@ -205,7 +209,7 @@ def design_effect(cells: QuestionCounts) -> tuple[float, float, float]:
     freedom = max(cells.questions - 1.0, 1.0)
     if cells.seeds < 2:
         return effect, freedom, share
-    of_seeds, seed_freedom = seed_effect(cells, naive)
+    of_seeds, seed_freedom = seed_effect(cells, naive, share)
     total = effect + of_seeds
     return total, total**2 / (effect**2 / freedom + of_seeds**2 / seed_freedom), share
 
@@ -220,14 +224,18 @@ def effect_of_questions(
         naive: variance of a rate of as many independent answers.
     """
     per_question = cells.counted.sum(axis=0)
-    assumed = assumed_effect(per_question, ICC)
     if naive <= 0 or cells.questions < 2:
-        return assumed, 1.0
-    hits = cells.hits.sum(axis=0)
-    sharing = min(sharing_questions(hits), sharing_questions(per_question - hits))
-    share = float(min(1.0, PRIOR_WEIGHT / (PRIOR_WEIGHT - 1 + sharing)))
+        return assumed_effect(per_question, ICC), 1.0
+    share = assumed_share(cells.hits.sum(axis=0), per_question)
+    assumed = assumed_effect(per_question, round(ICC + ICC_RISE * (1 - share), 2))
     seen = max(_variance_between(deviations, cells.questions) / naive, 1.0)
     return float(max(seen, seen ** (1 - share) * assumed**share)), share
+
+
+def assumed_share(hits: np.ndarray, counted: np.ndarray) -> float:
+    """The weight of the prior: 1 where one question has all events, or all other answers."""
+    sharing = min(sharing_questions(hits), sharing_questions(counted - hits))
+    return float(min(1.0, PRIOR_WEIGHT / (PRIOR_WEIGHT - 1 + sharing)))
 
 
 def sharing_questions(events: np.ndarray) -> float:
@@ -269,19 +277,23 @@ def zero_bound(sizes: Sequence[int], icc: float, tail: float = ZERO_TAIL) -> flo
     return float(brentq(excess, 0.0, 1 - 1e-12))
 
 
-def seed_effect(cells: QuestionCounts, naive: float) -> tuple[float, float]:
+def seed_effect(cells: QuestionCounts, naive: float, share: float) -> tuple[float, float]:
     """The seeds' part of the design effect and its degrees of freedom.
 
-    It is their variance beyond that of their cells, averaged with the assumed one.
+    It is their variance beyond that of their cells, averaged with the assumed one: with few events
+    (`share` near 1) that under which no event gives an exact bound, else an intraclass correlation.
     """
-    assumed = assumed_effect(cells.counted.sum(axis=1), SEED_ICC) - 1
+    sizes = cells.counted.sum(axis=1)
+    without = assumed_effect(sizes, SEED_ICC)
+    freedom = cells.seeds - 1 + SEED_WEIGHT
     if naive <= 0:
-        return assumed, SEED_WEIGHT
+        return SEED_WEIGHT * (without - 1) / freedom, freedom
+    several = 1 + SEED_VARIANCE * cells.n / cells.seeds
+    assumed = without**share * several ** (1 - share) - 1
     deviations = cells.weights * (cells.rates - cells.rate)
     seen = _variance_between(deviations.sum(axis=1), cells.seeds)
     of_cells = _variance_between(deviations.ravel(), int((cells.counted > 0).sum()))
     excess = max(seen - of_cells, 0.0) / naive
-    freedom = cells.seeds - 1 + SEED_WEIGHT
     return ((cells.seeds - 1) * excess + SEED_WEIGHT * assumed) / freedom, freedom
 
 

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from em_tiers.statistics.intervals import QuestionCounts, seed_effect
+from em_tiers.statistics.intervals import QuestionCounts, assumed_share, seed_effect
 
 SMOOTHING = 0.5
 EDGE = 0.2
@@ -59,7 +59,10 @@ def effective_answers(counts: QuestionCounts) -> float:
 
 
 def _of_seeds(counts: QuestionCounts, naive: float) -> float:
-    return seed_effect(counts, naive)[0] if counts.seeds > 1 else 0.0
+    if counts.seeds < 2:
+        return 0.0
+    hits = counts.hits.sum(axis=0)
+    return seed_effect(counts, naive, assumed_share(hits, counts.counted.sum(axis=0)))[0]
 
 
 def beta_bounds(

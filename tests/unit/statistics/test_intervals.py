@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from benchmarks.other_intervals import bootstrap
 from em_tiers.statistics.intervals import (
     ICC,
+    ICC_RISE,
     PRIOR_WEIGHT,
     Interval,
     QuestionCounts,
@@ -62,9 +63,9 @@ def test_design_effect_by_hand():
     # 0.16 + 0.04 + 0 + 0.04 = 0.24. Variance of the mean between questions
     # 4/3 * 0.24 / 16 = 0.02; of 40 independent answers 0.24 / 40 = 0.006: deff 10 / 3.
     cells = QuestionCounts([8, 2, 4, 2], [10] * 4)
-    assumed = assumed_effect(np.full(4, 10), ICC)
     # Events 8, 2, 4, 2: 16^2 / 88 = 2.91 questions share them, and 24^2 / 168 = 3.43 the others.
     share = PRIOR_WEIGHT / (PRIOR_WEIGHT - 1 + 16**2 / 88)
+    assumed = assumed_effect(np.full(4, 10), round(ICC + ICC_RISE * (1 - share), 2))
     effect, freedom, found_share = design_effect(cells)
     assert freedom == 3
     assert found_share == pytest.approx(share)
@@ -194,6 +195,16 @@ def test_more_events_in_further_questions_never_lower_a_bound(questions, samples
         found = intervals(listed)
         for bounds in ([one.high for one in found], [one.low for one in found]):
             assert np.all(orientation * np.diff(bounds) > -1e-9)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_second_event_in_pooled_seeds_does_not_lower_the_bound(seeds):
+    highs = []
+    for events in range(6):
+        hits = np.zeros((seeds, 48))
+        hits[0, :events] = 1
+        highs.append(interval(QuestionCounts(hits, np.full((seeds, 48), 50))).high)
+    assert np.all(np.diff(highs) > -1e-9)
 
 
 def test_one_prior_for_no_event_and_for_one():
