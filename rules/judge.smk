@@ -87,7 +87,8 @@ rule judge_api:
         ),
         endpoint=lambda wildcards: STUDY.judges[wildcards.judge]["endpoint"],
         limits=lambda wildcards: STUDY.judges[wildcards.judge]["limits"],
-        prices=lambda wildcards: STUDY.judges[wildcards.judge]["prices"],
+        prices=lambda wildcards: judges.judge_prices(STUDY, wildcards.judge),
+        mode=lambda wildcards: STUDY.judges[wildcards.judge]["mode"],
         journal=lambda wildcards: judges.judge_journal(
             STUDY, wildcards.judge, EXPERIMENT
         ),

@@ -1,11 +1,13 @@
 """Ask a judge behind an OpenAI-compatible endpoint about one batch of answers."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from em_tiers.api.batch_book import BatchBook
 from em_tiers.api.client import Endpoint, read_key
 from em_tiers.api.ledger import Ledger, spent_so_far
 from em_tiers.api.model_names import is_dated
@@ -13,6 +15,7 @@ from em_tiers.api.spending import Budget
 from em_tiers.errors import UserError
 from em_tiers.journal import Journal
 from em_tiers.judge.api_run import ApiRun
+from em_tiers.judge.batch_run import BatchRun
 from em_tiers.judge.batches import judge_batch, write_verdicts
 from em_tiers.judge.settings import Judge, check_decoding, load_judge
 from em_tiers.judge.single_digits import SingleDigits
@@ -37,6 +40,7 @@ def main(
     writer: str,
     verdicts: Path,
     this_round: int = 0,
+    mode: str = "direct",
 ) -> None:
     """Write the VERDICTS table of a batch; ask only what the journal does not hold.
 
@@ -52,6 +56,7 @@ def main(
         journal, writer: folder and name of this job's journal.
         verdicts: the table to write.
         this_round: of this job, from 0 (see `rounds`).
+        mode: direct, or batch to leave the requests with the provider and collect them later.
 
     Raises:
         UserError: no key, an endpoint that cannot do what is asked, a ceiling, low coverage.
@@ -65,10 +70,18 @@ def main(
         endpoint.get("signed_as"),
     )  # fmt: skip
     spare = SPARE_BYTES_PER_REQUEST * max(4, endpoint["concurrency"])
-    with Journal(journal, writer, spare) as book, Ledger(journal, writer) as ledger:
-        budget = Budget(limits, prices, spent_so_far(journal) if limits else None, ledger)
+    with ExitStack() as stack:
+        book = stack.enter_context(Journal(journal, writer, spare))
+        ledger = stack.enter_context(Ledger(journal, writer))
+        # Batches of earlier runs are settled in this one.
+        before = spent_so_far(journal) if limits or mode == "batch" else None
+        budget = Budget(limits, prices, before, ledger)
         usable = UsableReplies(judge.get("min_coverage", 0.0))
-        run = ApiRun(asked, judge_name, client, endpoint, budget, book, usable, this_round > 0)
+        parts = (asked, judge_name, client, endpoint, budget, book, usable, this_round > 0)
+        if mode == "batch":
+            run = BatchRun(*parts, book=stack.enter_context(BatchBook(journal, writer)))
+        else:
+            run = ApiRun(*parts)
         found = judge_batch(asked, judge_name, run.ask, book, responses, cards, usable)
     log_outcome(run, found, model)
     check_first_tokens(asked, found)
@@ -123,4 +136,5 @@ if "snakemake" in globals():
         writer=params.writer,
         verdicts=Path(job.output.verdicts),
         this_round=params.round,
+        mode=params.mode,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.api.batch_book import open_batches, open_in_words
 from em_tiers.files import read_json
 from em_tiers.inference.missing_answers import (
     count_sampled,
@@ -193,6 +194,8 @@ def judging_lines(
     waiting = [v for v in sampled if v not in finished]
     if waiting:
         lines.append(f"  {progress_in_words(requests_of(entry, waiting), 'requests', speed)}")
+    if words := open_in_words(open_batches(entry["journal"]), time.time()):
+        lines.append(f"  {words}")
     if len(sampled) < len(asked):
         lines.append(f"  variants without answers so far: {len(asked) - len(sampled)}")
     failed = failures(tables)

@@ -29,6 +29,7 @@ JUDGE: dict[str, tuple] = {
     "key in a header": ("endpoint.headers", {"X-Api-Key": "abc"}, "key_env"),
     "key as a header's value": ("endpoint.headers", {"X-Team": "sk-abcdefgh"}, "key_env"),
     "header of two lines": ("endpoint.headers", {"X-Team": "a\nHost: b"}, "cannot be sent"),
+    "mode of no meaning": ("mode", "later", "batch"),
     "concurrency beyond reason": ("endpoint.concurrency", 100_000),
     "timeout 0": ("endpoint.timeout_s", 0),
     "timeout of years": ("endpoint.timeout_s", 1e9),

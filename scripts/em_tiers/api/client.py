@@ -11,10 +11,11 @@ import json
 import os
 import re
 import ssl
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from em_tiers.api.base_url import split_base_url
@@ -23,6 +24,7 @@ from em_tiers.api.replies import Reply, read_reply
 from em_tiers.errors import UserError
 from em_tiers.retry import seconds_of_retry_after
 
+T = TypeVar("T")
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
 # Bytes of an unpacked reply, and more of them for each token that it may have: far above what any
 # honest reply takes.
@@ -92,7 +94,7 @@ class Endpoint:
             event_hooks={"response": [_read_bounded]},
         )
         azure = {"api-key": self._key} if self.host.endswith(_AZURE) else {}
-        self._client = AsyncOpenAI(
+        self.client = AsyncOpenAI(
             api_key=self._key,
             base_url=self._url,
             default_query=self._query,
@@ -103,11 +105,11 @@ class Endpoint:
         )
         if not self.host.endswith(".openai.com"):
             # Read from the environment by the library: other hosts have no business with them.
-            self._client.organization = self._client.project = None
+            self.client.organization = self.client.project = None
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await self.client.close()
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
         """Send one chat completion request, once.
@@ -119,16 +121,32 @@ class Endpoint:
         Raises:
             FailedAttempt, Final, UserError: see the module.
         """
-        import openai
-
         _MOST_BYTES.set(most_bytes(body))
         extra = self.settings.get("extra_body")
+        raw = await self.call(
+            lambda: self.client.chat.completions.with_raw_response.create(
+                model=self.model, **body, **({"extra_body": extra} if extra else {})
+            )
+        )
+        return self.read(self.without_key(raw.text), body)
+
+    async def call(self, send: Callable[[], Awaitable[T]], bounded: bool = True) -> T:
+        """The result of one call of the client library, or what its failure means.
+
+        Args:
+            send: makes the call.
+            bounded: whether the reply has a size limit; answers of a whole batch have none.
+
+        Raises:
+            FailedAttempt, Final, UserError: see the module.
+        """
+        import openai
+
+        if not bounded:
+            _MOST_BYTES.set(sys.maxsize)
         try:
             async with asyncio.timeout(self.settings["timeout_s"]):
-                raw = await self._client.chat.completions.with_raw_response.create(
-                    model=self.model, **body, **({"extra_body": extra} if extra else {})
-                )
-                text = raw.text
+                return await send()
         except (TimeoutError, openai.APITimeoutError):
             raise FailedAttempt("timeout", charged=True) from None
         except openai.APIStatusError as error:
@@ -136,12 +154,16 @@ class Endpoint:
             headers = error.response.headers
             wait = seconds_of_retry_after(headers, time.time())
             # `from None`: the request with its headers hangs on the original error.
-            raise self._refusal(error.status_code, error.body, message, wait) from None
+            raise self.refusal(error.status_code, error.body, message, wait) from None
         except openai.APIConnectionError as error:
             raise self._broken(error.__cause__ or error) from None
-        return self._checked(self._scrub(text), body)
 
-    def _checked(self, text: str, body: Mapping[str, Any]) -> Reply:
+    def read(self, text: str, body: Mapping[str, Any]) -> Reply:
+        """The reply that the text of an answer to `body` is.
+
+        Raises:
+            FailedAttempt, Final, UserError: see the module.
+        """
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):
@@ -149,17 +171,18 @@ class Endpoint:
         if isinstance(data, dict) and data.get("error"):
             message = message_of(data) or "error in the body of an answer"
             code = data["error"].get("code") if isinstance(data["error"], dict) else None
-            raise self._refusal(code if isinstance(code, int) else 500, data, message)
+            raise self.refusal(code if isinstance(code, int) else 500, data, message)
         return read_reply(data, self.signature, bool(body.get("logprobs")), body.get("n", 1))
 
-    def _refusal(
+    def refusal(
         self, status: int, body: Any, message: str, wait_s: float | None = None
     ) -> Exception:
-        return refusal_of(status, body, shown(self._scrub(message)), self.name, wait_s)
+        """What an HTTP status other than 200 means (see `refusals.refusal_of`)."""
+        return refusal_of(status, body, shown(self.without_key(message)), self.name, wait_s)
 
     def _broken(self, cause: BaseException) -> Exception:
         """What a connection that failed means."""
-        words = shown(self._scrub(str(cause)))
+        words = shown(self.without_key(str(cause)))
         if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in words:
             return UserError(
                 f"{self.name}: its certificate is not trusted ({words}): correct base_url, or "
@@ -167,7 +190,7 @@ class Endpoint:
             )
         return FailedAttempt(_connection_words(cause), words=words, charged=_was_sent(cause))
 
-    def _scrub(self, text: str) -> str:
+    def without_key(self, text: str) -> str:
         """`text` without the key, which an endpoint may repeat."""
         return text.replace(self._key, "[key]") if len(self._key) > 3 else text
 

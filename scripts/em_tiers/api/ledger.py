@@ -80,17 +80,19 @@ def spent_so_far(journal: Path | str) -> Spent:
     if not (folder / f"{_BEFORE}.jsonl").is_file():
         return _spent_in_journal(journal)
     spent = Spent()
-    reserved: dict[str, tuple[int, int]] = {}
+    reserved: dict[str, tuple[int, int, int]] = {}
+    early: dict[str, tuple[int, int, int]] = {}  # settled in a file that is read before the other
     for attempt, record in iterate_journal(folder):
-        requests = record.get("requests", 1)
-        prompt, completion = (_count(record, f"{kind}_tokens") for kind in ("prompt", "completion"))
+        took = (record.get("requests", 1), *_tokens(record))
         if record.get("state") == "reserved":
-            reserved[attempt] = prompt, completion
+            reserved[attempt] = took
+        elif attempt == _BEFORE or reserved.pop(attempt, None):
+            spent.add(*took)
         else:
-            reserved.pop(attempt, None)
-            spent.add(requests, prompt, completion)
-    for prompt, completion in reserved.values():
-        spent.add(1, prompt, completion)
+            early[attempt] = took
+    # What was settled twice, as by a job that was killed while it collected a batch, counts once.
+    for attempt, took in reserved.items():
+        spent.add(*early.get(attempt, took))
     return spent
 
 
@@ -115,9 +117,12 @@ def begin_ledger(journal: Path | str) -> None:
 def _spent_in_journal(folder: Path | str) -> Spent:
     spent = Spent()
     for _, record in iterate_journal(folder):
-        counts = (_count(record, f"{kind}_tokens") for kind in ("prompt", "completion"))
-        spent.add(_count(record, "attempts"), *counts)
+        spent.add(_count(record, "attempts"), *_tokens(record))
     return spent
+
+
+def _tokens(record: dict[str, Any]) -> tuple[int, int]:
+    return _count(record, "prompt_tokens"), _count(record, "completion_tokens")
 
 
 def _count(record: dict[str, Any], name: str) -> int:

@@ -129,6 +129,11 @@ class Budget:
         self._open.add(1, reserved.prompt_tokens, reserved.completion_tokens)
         return reserved
 
+    def reopen(self, reserved: Reserved) -> None:
+        """Take up a reservation of an earlier run, which `spent` holds until it is settled."""
+        self.spent.add(-1, -reserved.prompt_tokens, -reserved.completion_tokens)
+        self._open.add(1, reserved.prompt_tokens, reserved.completion_tokens)
+
     def settle(self, reserved: Reserved, prompt: int | None, completion: int | None) -> None:
         """Book a request that was answered, with the tokens that the endpoint counted.
 

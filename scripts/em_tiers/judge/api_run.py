@@ -127,10 +127,13 @@ class ApiRun:
         self._total = len(pending)
         with stop_tidily(self._interrupt):
             async with self.endpoint:
-                await self._until_stopped([self._check(pending)])
-                rest = iter([request for request in pending if request.key not in self._records])
-                await self._until_stopped([self._work(rest) for _ in range(self.concurrency)])
+                await self._ask_all(pending)
         return self._records
+
+    async def _ask_all(self, pending: list[JudgeRequest]) -> None:
+        await self._until_stopped([self._check(pending)])
+        rest = iter([request for request in pending if request.key not in self._records])
+        await self._until_stopped([self._work(rest) for _ in range(self.concurrency)])
 
     def _interrupt(self, name: str) -> None:
         """Let what is under way end, because of a signal."""
@@ -240,12 +243,7 @@ class ApiRun:
                 if attempt < max_attempts:
                     await self._wait(attempt, fault.retry_after_s)
             else:
-                self._failed_in_a_row = self._refused_in_a_row = 0
-                record = reply_record(reply, self.judge, request, attempt)
-                self.journal.append(request.key, record)
-                self._watch_digits(request, record)
-                self.usable.see(request, record)
-                return record
+                return self._answered(request, reply, attempt)
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
             raise TemporaryError(
@@ -253,6 +251,15 @@ class ApiRun:
                 f"{max_attempts} times each, the last one with {reason}: run again when it answers"
             )
         return failed_record(request, "api_error", reason, self.endpoint.model, attempt)
+
+    def _answered(self, request: JudgeRequest, reply: Reply, attempt: int) -> dict[str, Any]:
+        """The record of a reply, journaled before anything else can fail."""
+        self._failed_in_a_row = self._refused_in_a_row = 0
+        record = reply_record(reply, self.judge, request, attempt)
+        self.journal.append(request.key, record)
+        self._watch_digits(request, record)
+        self.usable.see(request, record)
+        return record
 
     def _watch_digits(self, request: JudgeRequest, record: Mapping[str, Any]) -> None:
         """Raise UserError where the first token of a number is only its first digit."""

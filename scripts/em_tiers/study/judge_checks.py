@@ -47,6 +47,8 @@ def check_judge(study: Study, name: str) -> None:
     thinking = study.models[judge["model"]]["thinking"] if judge["backend"] == "vllm" else "none"
     check_decoding(load_judge(*settings, where), where, thinking)
     _check_unused(judge, where)
+    if judge["backend"] == "vllm" and judge["mode"] == "batch":
+        raise ConfigError(f"{where}.mode: batch needs backend openai: write direct")
     if judge["backend"] == "vllm":
         _check_room(judge, judge_engine(study, name), where)
     if judge["backend"] == "openai":
@@ -90,7 +92,9 @@ def _check_api_judge(judge: dict, where: str) -> None:
             "write endpoint.allow_alias: true to have every table marked"
         )
     prices = judge["prices"]
-    if judge["limits"] and "usd" in judge["limits"] and not (prices and any(prices.values())):
+    per_token = ("input_per_million", "output_per_million")
+    priced = prices and any(prices[name] for name in per_token)
+    if judge["limits"] and "usd" in judge["limits"] and not priced:
         raise ConfigError(
             f"{where}.limits.usd: {judge['limits']['usd']} needs prices above 0: write "
             "input_per_million and output_per_million"

@@ -13,7 +13,7 @@ from em_tiers.study.study import Study
 
 # Keys of a judge that change no verdict. All other keys are params of its rules, so that a new key
 # of the schema always reaches the job.
-CHANGES_NO_VERDICT = frozenset({"endpoint", "engine", "limits", "prices"})
+CHANGES_NO_VERDICT = frozenset({"endpoint", "engine", "limits", "mode", "prices"})
 
 
 def judge_ids(study: Study) -> list[str]:
@@ -43,6 +43,18 @@ def judge_params(study: Study, judge: str) -> dict[str, Any]:
     """The part of a judge's entry that can change a verdict, in sorted order."""
     entry = without_cosmetics(study.judges[judge])
     return {key: value for key, value in entry.items() if key not in CHANGES_NO_VERDICT}
+
+
+def judge_prices(study: Study, judge: str) -> dict[str, float] | None:
+    """US dollars per million tokens that a judge's requests cost in its mode; None: not given."""
+    entry = study.judges[judge]
+    if not entry["prices"]:
+        return None
+    prices = dict(entry["prices"])
+    share = prices.pop("batch_share")
+    if entry["mode"] == "batch":
+        return {name: price * share for name, price in prices.items()}
+    return prices
 
 
 def judge_engine(study: Study, judge: str) -> dict[str, Any]:

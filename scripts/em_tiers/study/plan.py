@@ -3,7 +3,13 @@
 from typing import Any
 
 from em_tiers.study.asked import question_tables, sampling, set_of_table
-from em_tiers.study.judges import full_identity, judge_journal, judge_params, judge_rubrics
+from em_tiers.study.judges import (
+    full_identity,
+    judge_journal,
+    judge_params,
+    judge_prices,
+    judge_rubrics,
+)
 from em_tiers.study.study import Study
 
 
@@ -42,7 +48,7 @@ def planned_judges(study: Study, results: str) -> dict[str, dict[str, Any]]:
             "judge": judge_params(study, judge),
             "identity": full_identity(study, judge),
             "rubrics": judge_rubrics(study, judge),
-            "prices": study.judges[judge]["prices"],
+            "prices": judge_prices(study, judge),
             "journal": judge_journal(study, judge, results),
         }
         for judge in study.config["judges"]

@@ -6,7 +6,7 @@ from typing import Any
 from em_tiers.judge.rounds import failed_verdicts
 from em_tiers.study.checks import unpinned
 from em_tiers.study.entries import engine, tier_rules
-from em_tiers.study.judges import judge_ids, judge_name
+from em_tiers.study.judges import judge_ids, judge_name, judge_prices
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.study import CATALOGUES, Study
 
@@ -67,7 +67,7 @@ def bases(study: Study) -> list[str]:
 def prices(study: Study) -> dict[str, Any]:
     """Prices of each configured judge, by its name in the tables."""
     configured = (judge for judge in judge_ids(study) if judge in study.judges)
-    return {judge_name(study, judge): study.judges[judge]["prices"] for judge in configured}
+    return {judge_name(study, judge): judge_prices(study, judge) for judge in configured}
 
 
 def rate_settings(study: Study) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from em_tiers.study.judges import (
     judge_journal,
     judge_name,
     judge_params,
+    judge_prices,
     judge_rubrics,
     judged_batches,
     judges_with,
@@ -92,6 +93,16 @@ def test_an_api_judge_is_known_by_its_server_and_model(checkout):
     assert judge_identity(served, "gpt-4o")["server"] == "azure"
     signed = edit(checkout, judges=("gpt-4o.endpoint.signed_as", "gpt-4o-2024-08-06"))
     assert judge_identity(signed, "gpt-4o") == plain | {"signed_as": "gpt-4o-2024-08-06"}
+
+
+def test_batch_mode_changes_the_price_and_nothing_else(checkout):
+    direct = edit(checkout)
+    batch = edit(checkout, judges=("gpt-4o.mode", "batch"))
+    assert judge_params(batch, "gpt-4o") == judge_params(direct, "gpt-4o")
+    assert judge_journal(batch, "gpt-4o", "r") == judge_journal(direct, "gpt-4o", "r")
+    assert judge_prices(direct, "gpt-4o") == {"input_per_million": 2.5, "output_per_million": 10.0}
+    assert judge_prices(batch, "gpt-4o") == {"input_per_million": 1.25, "output_per_million": 5.0}
+    assert judge_prices(batch, "smollm2") is None
 
 
 def test_what_an_endpoint_is_sent_beyond_the_protocol_is_part_of_who_answers(checkout):
