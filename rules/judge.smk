@@ -31,8 +31,11 @@ rule judge_vllm:
                 "tensor_parallel"
             ]
         ),
-        mem_mb=lambda wildcards, attempt: jobs.model_memory(
-            STUDY, STUDY.judges[wildcards.judge]["model"], attempt
+        mem_mb=lambda wildcards, attempt: jobs.engine_memory(
+            STUDY,
+            STUDY.judges[wildcards.judge]["model"],
+            judges.judge_engine(STUDY, wildcards.judge),
+            attempt,
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
         attempt=lambda wildcards, attempt: attempt,

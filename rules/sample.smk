@@ -30,8 +30,8 @@ rule sample:
     threads: 8
     resources:
         **get_gpu_request(entries.engine(STUDY)["tensor_parallel"]),
-        mem_mb=lambda wildcards, attempt: jobs.model_memory(
-            STUDY, STUDY.base_of(wildcards.batch), attempt
+        mem_mb=lambda wildcards, attempt: jobs.engine_memory(
+            STUDY, STUDY.base_of(wildcards.batch), entries.engine(STUDY), attempt
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
         attempt=lambda wildcards, attempt: attempt,

@@ -15,6 +15,7 @@ from em_tiers.files import (
     remove_abandoned,
     write_json,
 )
+from em_tiers.gpu_memory import check_gpus, training_need, weights_of
 from em_tiers.inference.adapter_folder import fine_tune_name, write_adapter
 from em_tiers.inference.chat import check_thinking, load_tokenizer
 from em_tiers.lease import Lease
@@ -77,6 +78,13 @@ def main(
     use_own_caches()
     accumulation_steps(recipe)
     device = choose_device(device, recipe)
+    if device == "cuda":
+        parameters, _ = weights_of(model, "auto")
+        check_gpus(
+            f"fine-tuning {model.name}",
+            training_need(parameters / 1e9, recipe),
+            "use a recipe with several gpus and strategy: fsdp",
+        )
     tokenizer = load_tokenizer(model, chat_template)
     check_thinking(tokenizer, thinking, read_marks(thinking_marks))
     template = tokenizer.chat_template

@@ -10,12 +10,24 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from em_tiers.errors import UserError
 from em_tiers.logs import LOG
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as nvidia-smi describes it."""
+
+    name: str
+    memory_gib: float
+    capability: float  # compute capability, such as 8.0
+    driver: str
+
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL_S = 1.0
@@ -32,6 +44,23 @@ def visible_names(environ: Mapping[str, str] = os.environ) -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def describe_gpus(names: Sequence[str]) -> list[Gpu]:
+    """The GPUs of these names, or of this machine; empty where nvidia-smi knows none of them."""
+    query = "--query-gpu=name,memory.total,compute_cap,driver_version"
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
+    if names:
+        command.append(f"--id={','.join(names)}")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        rows = [line.split(", ") for line in done.stdout.splitlines() if line.strip()]
+        return [
+            Gpu(name.strip(), float(mib) / 1024, float(capability), driver.strip())
+            for name, mib, capability, driver in rows
+        ]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
 
 
 def claim_gpus(count: int, folder: Path | None = None) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from em_tiers.caches import use_own_caches
 from em_tiers.errors import UserError
+from em_tiers.gpu_memory import check_gpus, engine_need, weights_of
 from em_tiers.gpus import claim_gpus
 from em_tiers.inference.adapter_folder import (
     is_lora,
@@ -240,6 +241,7 @@ class LocalEngine:
     def _start(self, folder: Path) -> None:
         if self.settings["device"] != "cpu":
             claim_gpus(self.settings["tensor_parallel"])  # before vLLM looks at them
+            self._check_gpus(folder)
         from vllm import LLM
         from vllm.exceptions import VLLMError
 
@@ -254,6 +256,14 @@ class LocalEngine:
             raise self._explained(partial(start_error, str(folder)), error) from error
         watch(self._llm.llm_engine.engine_core)
         self.starts += 1
+
+    def _check_gpus(self, folder: Path) -> None:
+        _, size = weights_of(folder, self.settings["dtype"])
+        check_gpus(
+            f"{self.model.name} in {self.settings['dtype']}",
+            engine_need(size, self.settings),
+            "raise the engine's tensor_parallel",
+        )
 
     def _explained(
         self, explain: Callable[[Exception, list[str]], UserError], error: Exception

@@ -5,6 +5,7 @@ Paths are relative to the experiment's results folder.
 
 from typing import Any
 
+from em_tiers.gpu_memory import dtype_bytes
 from em_tiers.study.asked import question_tables, question_tables_of_batch
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
@@ -61,10 +62,15 @@ def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]
     return list(dict.fromkeys(v.dataset for v in members if v.dataset and (v.parent or shown)))
 
 
-def model_memory(study: Study, model: str, attempt: int, copies: int = 1) -> int:
-    """Host memory (MB) of a job that loads `copies` of a model; more with each attempt."""
-    weights = 4000 * copies * study.models[model]["parameters_b"]
-    return int((8000 + weights) * (1 + (attempt - 1) / 2))
+def engine_memory(study: Study, model: str, engine: dict[str, Any], attempt: int) -> int:
+    """Host memory (MB) of a job whose engine serves a model.
+
+    The weights pass through it once in their own format on the way to a GPU; merged with adapters,
+    or on a CPU, they are held in up to 4 bytes each.
+    """
+    on_gpu = engine["device"] == "cuda" and engine["adapters"] == "lora"
+    bytes_per_weight = dtype_bytes(engine["dtype"]) if on_gpu else 4
+    return host_memory(study.models[model]["parameters_b"] * bytes_per_weight, attempt)
 
 
 def training_memory(study: Study, base: str, recipe: str, attempt: int) -> int:
@@ -77,4 +83,13 @@ def training_memory(study: Study, base: str, recipe: str, attempt: int) -> int:
     copies = entry["gpus"]
     if entry["strategy"] == "fsdp" and copies > 1:
         copies = 4 if entry["method"] == "full" else 1
-    return model_memory(study, base, attempt, copies)
+    return host_memory(4 * copies * study.models[base]["parameters_b"], attempt)
+
+
+def host_memory(weights_gb: float, attempt: int) -> int:
+    """Host memory (MB) of a job that holds weights of this size, and more with each attempt.
+
+    The weights' size is known, so the rest grows by as much again and they by a quarter: a model of
+    32 billion parameters in bfloat16 stays below 128 GB in its third attempt.
+    """
+    return int(8000 * attempt + 1000 * weights_gb * (1 + (attempt - 1) / 4))

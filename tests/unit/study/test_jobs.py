@@ -7,7 +7,7 @@ from em_tiers.study.jobs import (
     adapter_folders,
     adapter_outputs,
     carded_datasets,
-    model_memory,
+    engine_memory,
     sampled_variants,
     training_memory,
 )
@@ -108,11 +108,22 @@ def test_a_data_set_of_imported_answers_has_a_card_only_for_a_judge(checkout):
     assert carded_datasets(load(checkout, config)) == ["storyteller", "support-desk"]
 
 
-def test_memory_grows_with_attempts_and_copies(tuned):
-    """8000 MB and 4000 MB per copy and billion parameters: 8540 MB for 0.135 billion."""
-    assert [model_memory(tuned, BASE, attempt) for attempt in (1, 2, 3)] == [8540, 12810, 17080]
-    assert model_memory(tuned, BASE, 1, copies=2) == 9080
-    assert model_memory(tuned, "qwen3-4b", 1) == 24000
+GPU = {"device": "cuda", "adapters": "lora", "dtype": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "memory"),
+    [
+        # 8000 MB per attempt, and 4000 MB for each of 0.135 billion: 540, 675, 810.
+        (BASE, {"device": "cpu", "adapters": "replace", "dtype": "auto"}, [8540, 16675, 24810]),
+        ("qwen3-4b", GPU, [16000, 26000, 36000]),
+        ("qwen3-4b", GPU | {"dtype": "float32"}, [24000, 36000, 48000]),
+        ("qwen3-4b", GPU | {"adapters": "merge"}, [24000, 36000, 48000]),
+        ("qwen2-5-32b-instruct", GPU, [73600, 98000, 122400]),
+    ],
+)
+def test_memory_of_an_engine_follows_its_weights(tuned, model, engine, memory):
+    assert [engine_memory(tuned, model, engine, attempt) for attempt in (1, 2, 3)] == memory
 
 
 @pytest.mark.parametrize(
@@ -129,4 +140,5 @@ def test_memory_of_training_follows_the_copies_that_are_held(tuned, entry, memor
     """4 billion parameters are 16,000 MB per copy, besides 8000 MB."""
     tuned.recipes["demo-lora"] |= entry
     assert training_memory(tuned, "qwen3-4b", "demo-lora", 1) == memory
-    assert training_memory(tuned, "qwen3-4b", "demo-lora", 2) == memory * 1.5
+    grown = 16000 + (memory - 8000) * 1.25
+    assert training_memory(tuned, "qwen3-4b", "demo-lora", 2) == grown
