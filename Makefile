@@ -6,6 +6,9 @@ CORES ?= $(shell nproc)
 #   make demo TORCH_INDEX=URL
 TORCH_INDEX ?=
 CONFIG ?= config/config.yaml
+# Of a cluster where there is one.
+SITE = $(or $(EM_TIERS_SITE),slurm/site.yaml)
+PROFILE ?= $(if $(shell command -v sbatch),slurm,local)
 EXPERIMENT = $(shell sed -n 's/^experiment: *//p' $(CONFIG))
 BIN = $(VENV)/bin
 # Not `--quiet all`, which hides error messages too.
@@ -28,7 +31,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site plan status unlock archive verify restore compare lint format docs golden coverage clean
+  setup-gpu site check-gpu plan status unlock archive verify restore compare lint format docs golden \
+  coverage clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -107,6 +111,11 @@ setup-gpu: envs/cuda.txt  ## install everything with CUDA, for a cluster with GP
 
 site:  ## write slurm/site.yaml from the scheduler's report
 	@$(BIN)/python scripts/make_site.py slurm/site.yaml
+
+check-gpu:  ## check a node of each GPU partition, or this machine, for two minutes (CONFIG=config/NAME.yaml)
+	@$(BIN)/snakemake --profile $(PROFILE) $(WORDS_ONLY) --nolock --forcerun check_gpu \
+	  --configfile $(CONFIG) -- show_gpu_checks \
+	  || { $(BIN)/python scripts/show_gpu_checks.py results/$(EXPERIMENT)/gpu_checks $(SITE); exit 1; }
 
 plan:  ## print the requests and cost of a run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock plan_requests --configfile $(CONFIG)

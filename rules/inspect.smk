@@ -1,5 +1,6 @@
-# Inspection: the plan and the status of a run, and a sheet for human labels.
-# In: the results so far. Out: printed lines, a label sheet. Needs: the login node.
+# Inspection: the plan and the status of a run, the GPU nodes, and a sheet for human labels.
+# In: the results so far. Out: printed lines, a label sheet. Needs: the login node; check_gpu
+# a GPU of each partition for two minutes.
 
 
 rule plan_requests:
@@ -32,6 +33,51 @@ rule show_status:
         accept_api_errors=STUDY.config["accept_api_errors"],
     script:
         "../scripts/show_status.py"
+
+
+rule check_gpu:
+    input:
+        src=get_sources("check_gpu"),
+    output:
+        report="<results>/gpu_checks/{partition}.json",
+    log:
+        "<logs>/check_gpu/{partition}.log",
+    wildcard_constraints:
+        partition="[^/]+",
+    retries: 0
+    conda:
+        "../envs/cuda.yaml"
+    threads: 4
+    resources:
+        **get_gpu_request(
+            lambda wildcards: gpu_checks.gpus_of_check(STUDY, wildcards.partition)
+        ),
+        **gpu_checks.partition_resource(),
+        mem_mb=16000,
+        runtime=15,
+    params:
+        needs=gpu_checks.gpu_needs(STUDY),
+        disk_gb=gpu_checks.disk_gb(STUDY),
+    script:
+        "../scripts/check_gpu.py"
+
+
+rule show_gpu_checks:
+    input:
+        reports=expand(
+            "<results>/gpu_checks/{partition}.json",
+            partition=gpu_checks.checked_places(),
+        ),
+        src=get_sources("show_gpu_checks"),
+    log:
+        "<logs>/show_gpu_checks.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        partitions=gpu_checks.checked_places(),
+    script:
+        "../scripts/show_gpu_checks.py"
 
 
 rule write_label_sheet:

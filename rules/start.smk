@@ -12,6 +12,11 @@ def start_run():
     rules = {job.rule.name for job in needed}
     if rules <= {"plan_requests", "show_status"}:
         return  # they only print
+    if rules <= {"check_gpu", "show_gpu_checks"}:
+        # Of the study's models only the size is needed.
+        if IS_ALONE:
+            hand_over_study()
+        return
     if STUDY.config["partial"] and "archive" in rules:
         raise WorkflowError(
             "archive: partial results cannot be archived: finish the study first"

@@ -12,6 +12,7 @@ from snakemake.cli import parse_args
 from snakemake.exceptions import CliException
 from snakemake_executor_plugin_slurm.partitions import read_partition_file
 
+from em_tiers.study.gpu_checks import gpu_partitions
 from make_site import (
     format_site,
     parse_clusters,
@@ -34,7 +35,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EM_TIERS_SITE", raising=False)
     # Set first, so that what the profile sets is undone after the test.
-    for name in ("EM_TIERS_GPU_WORD", "EM_TIERS_GPU_MODEL"):
+    for name in ("EM_TIERS_GPU_WORD", "EM_TIERS_GPU_MODEL", "EM_TIERS_GPU_PARTITIONS"):
         monkeypatch.setenv(name, "")
     return tmp_path
 
@@ -88,6 +89,14 @@ def test_the_words_for_gpus_reach_the_rules(checkout):
     write_site(checkout, "gpu: {word: gres, model: a100}")
     parse()
     assert (os.environ["EM_TIERS_GPU_WORD"], os.environ["EM_TIERS_GPU_MODEL"]) == ("gres", "a100")
+
+
+def test_the_gpu_partitions_reach_the_check_of_nodes(checkout):
+    write_site(
+        checkout, "partitions: {cpu: {max_threads: 4}, gpu: {max_gpu: 2}, a b: {max_gpu: 8}}"
+    )
+    parse()
+    assert gpu_partitions() == {"gpu": 2, "a b": 8}
 
 
 @pytest.mark.parametrize(
