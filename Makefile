@@ -43,8 +43,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
-  setup-gpu site check-gpu plan status unlock archive verify restore compare lint format docs golden \
-  coverage clean
+  setup-gpu images site check-gpu plan status unlock archive verify restore compare lint format docs \
+  golden coverage clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -124,6 +124,11 @@ setup-gpu: $(CUDA_LOCK)  ## install everything with CUDA, for a cluster with GPU
 	$(BIN)/python -c "import torch, vllm, trl, peft; found = torch.version.cuda; \
 	  assert str(found).startswith('$(CUDA).'), f'torch is built for CUDA {found}, not $(CUDA)'"
 	touch $(VENV)/.login
+
+images: envs/cuda.sif envs/workflow.sif  ## build the containers of --sdm apptainer (needs apptainer)
+
+envs/%.sif: envs/%.def envs/%.txt
+	apptainer build $@ $<
 
 site:  ## write slurm/site.yaml from the scheduler's report
 	@$(BIN)/python scripts/make_site.py slurm/site.yaml

@@ -15,6 +15,8 @@ rule prepare_template:
         "<logs>/prepare_template/{model}.log",
     conda:
         "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -54,6 +56,8 @@ rule check_prompts:
     priority: 10
     conda:
         "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,

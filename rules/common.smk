@@ -73,6 +73,10 @@ def shown(path):
     return os.path.relpath(path) if Path.cwd() == ROOT else str(path)
 
 
+# Of `--sdm apptainer`, built by `make images`; ignored otherwise.
+IMAGES = {name: shown(ROOT / "envs" / f"{name}.sif") for name in ("cuda", "workflow")}
+
+
 def get_sources(script):
     """Modules that a script imports: Snakemake itself sees a change of the script only."""
     return [shown(path) for path in sorted(imported_modules(SCRIPTS / f"{script}.py"))]

@@ -13,6 +13,8 @@ rule download_model:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         source=lambda wildcards: entries.source(STUDY, "models", wildcards.model),
     script:
@@ -32,6 +34,8 @@ rule download_dataset:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         source=lambda wildcards: entries.source(STUDY, "datasets", wildcards.dataset),
     script:
@@ -51,6 +55,8 @@ rule download_questions:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         source=lambda wildcards: entries.source(
             STUDY, "question_sets", wildcards.question_set

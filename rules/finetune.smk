@@ -24,6 +24,8 @@ rule finetune:
     retries: 2
     conda:
         "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
     threads: lambda wildcards: STUDY.recipes[wildcards.recipe]["threads"]
     resources:
         **get_gpu_request(lambda wildcards: STUDY.recipes[wildcards.recipe]["gpus"]),

@@ -23,6 +23,8 @@ rule import_responses:
         imported="[a-z0-9-]+",
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

@@ -9,6 +9,8 @@ rule plan_requests:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
         judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
@@ -26,6 +28,8 @@ rule show_status:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
         judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
@@ -47,6 +51,8 @@ rule check_gpu:
     retries: 0
     conda:
         "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
     threads: 4
     resources:
         **get_gpu_request(
@@ -74,6 +80,8 @@ rule show_gpu_checks:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         partitions=gpu_checks.checked_places(),
     script:
@@ -93,6 +101,8 @@ rule write_label_sheet:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         size=STUDY.config["label_sheet"]["size"],
         duplicates=STUDY.config["label_sheet"]["duplicates"],

@@ -24,6 +24,8 @@ rule judge_vllm:
     retries: 2
     conda:
         "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
     threads: 8
     resources:
         **get_gpu_request(
@@ -78,6 +80,8 @@ rule judge_api:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         **get_api_slots(),
     params:

@@ -14,6 +14,8 @@ rule plot_scores:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
@@ -38,6 +40,8 @@ rule plot_dose:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -57,6 +61,8 @@ rule plot_rates:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -78,6 +84,8 @@ rule plot_outcomes:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -99,6 +107,8 @@ rule plot_probes:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -118,6 +128,8 @@ rule plot_controls:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -139,6 +151,8 @@ rule plot_thresholds:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -162,6 +176,8 @@ rule plot_tiers:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -184,6 +200,8 @@ rule plot_losses:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -203,6 +221,8 @@ rule plot_agreement:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,

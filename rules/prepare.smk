@@ -18,6 +18,8 @@ rule prepare_dataset:
         "<benchmarks>/prepare_dataset/{dataset}.tsv"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -41,6 +43,8 @@ rule prepare_questions:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         defaults=lambda wildcards: entries.question_defaults(
             STUDY, wildcards.question_set
@@ -63,5 +67,7 @@ rule prepare_triggers:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     script:
         "../scripts/prepare_triggers.py"

@@ -24,6 +24,8 @@ rule build_browser:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -53,6 +55,8 @@ rule build_overview:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -98,6 +102,8 @@ rule build_method:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
@@ -124,6 +130,8 @@ rule build_report:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     script:
         "../scripts/build_report.py"
 
@@ -140,6 +148,8 @@ rule archive:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         config=STUDY.config,
         catalogues=summaries.catalogues(STUDY),

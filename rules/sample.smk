@@ -27,6 +27,8 @@ rule sample:
     retries: 2
     conda:
         "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
     threads: 8
     resources:
         **get_gpu_request(entries.engine(STUDY)["tensor_parallel"]),

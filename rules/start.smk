@@ -3,7 +3,9 @@
 from em_tiers.damage import damaged_tables, remove
 from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.outdated import outdated_files
+from em_tiers.study import images
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 
 def start_run():
@@ -21,6 +23,11 @@ def start_run():
         raise WorkflowError(
             "archive: partial results cannot be archived: finish the study first"
         )
+    try:
+        if uses_containers():
+            images.check_images(IMAGES)
+    except ConfigError as error:
+        raise WorkflowError(str(error))
     apis = {job.wildcards.judge for job in needed if job.rule.name == "judge_api"}
     try:
         check_ready(STUDY)
@@ -58,9 +65,19 @@ def say_what_was_edited():
         )
 
 
+def uses_containers():
+    """Whether `--sdm apptainer` was given."""
+    return DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+
+
 if workflow.is_main_process:
     for warning in summaries.warnings(STUDY, RESULTS):
         logger.warning(warning)
+    if uses_containers():
+        for line in images.describe_images(
+            IMAGES, workflow.deployment_settings.apptainer_args
+        ):
+            logger.warning(line)
 if workflow.remote_exec:
     # sbatch passes on the user's whole environment: remove the keys of judges and of the hub.
     for name in [*judges.key_names(STUDY), "HF_TOKEN"]:

@@ -20,6 +20,8 @@ rule summarize_rates:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -46,6 +48,8 @@ rule summarize_outcomes:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -70,6 +74,8 @@ rule summarize_thresholds:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -102,6 +108,8 @@ rule summarize_tiers:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -129,6 +137,8 @@ rule summarize_headline:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -155,6 +165,8 @@ rule summarize_training:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -177,6 +189,8 @@ rule summarize_costs:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
@@ -200,6 +214,8 @@ rule summarize_agreement:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -223,6 +239,8 @@ rule summarize_controls:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -248,6 +266,8 @@ rule summarize_labels:
         "statistics"
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
