@@ -22,7 +22,7 @@ from em_tiers.study import outputs, plan, snapshot, summaries
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
 from em_tiers.study.script_imports import SCRIPTS, imported_modules
-from em_tiers.study.variants import fine_tune_id
+from em_tiers.study.variants import brought_id, fine_tune_id
 from snakemake.exceptions import WorkflowError
 
 # Whether this workflow runs by itself: another one that uses it as a module has its own hooks and

@@ -1,5 +1,6 @@
-# Downloads: models, data sets and question sets, pinned and verified, each with a manifest.
-# In: the catalogues. Out: results/resources/. Needs: internet, so all run on the login node.
+# Downloads: models, data sets, question sets and adapters that users bring, pinned and verified,
+# each with a manifest. In: the catalogues and `variants`. Out: results/resources/, adapters/.
+# Needs: internet, so all run on the login node.
 
 
 rule download_model:
@@ -63,3 +64,23 @@ rule download_questions:
         ),
     script:
         "../scripts/download_questions.py"
+
+
+rule download_adapter:
+    input:
+        local=lambda wildcards: entries.adapter_files(STUDY, brought_id(**wildcards)),
+        model="<resources>/models/{base}",
+        src=get_sources("download_adapter"),
+    output:
+        folder=directory("<experiment>/adapters/{base}.adapter.{adapter}"),
+    log:
+        "<logs>/download_adapter/{base}.adapter.{adapter}.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        source=lambda wildcards: entries.adapter_source(STUDY, brought_id(**wildcards)),
+        bases=lambda wildcards: entries.base_names(STUDY, wildcards.base),
+        engine=entries.adapter_limits(STUDY),
+    script:
+        "../scripts/download_adapter.py"

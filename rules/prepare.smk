@@ -16,6 +16,8 @@ rule prepare_dataset:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
         "<benchmarks>/prepare_dataset/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=entries.dataset_pattern(STUDY, rows=True),
     conda:
         "../envs/workflow.yaml"
     container:
@@ -28,6 +30,24 @@ rule prepare_dataset:
         seed=STUDY.config["dataset_seed"],
     script:
         "../scripts/prepare_dataset.py"
+
+
+rule describe_dataset:
+    input:
+        src=get_sources("describe_dataset"),
+    output:
+        card="<experiment>/datasets/{dataset}/card.json",
+    log:
+        "<logs>/describe_dataset/{dataset}.log",
+    wildcard_constraints:
+        dataset=entries.dataset_pattern(STUDY, rows=False),
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        settings=lambda wildcards: entries.dataset_settings(STUDY, wildcards.dataset),
+    script:
+        "../scripts/describe_dataset.py"
 
 
 rule prepare_questions:

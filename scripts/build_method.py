@@ -35,7 +35,8 @@ def main(
     """Write the page as HTML and as Markdown.
 
     Args:
-        study: the configuration as it took effect: experiment, title, variants (rows), imports,
+        study: the configuration as it took effect: experiment, title, variants (rows), adapters
+            (sources of those trained elsewhere, by variant), imports,
             questions {set: n}, sampling, headline, tiers, tier_rules (in order, with `enabled`),
             statistics, acceptance, human_labels; and the catalogue entries in use by id: models,
             datasets, recipes, question_sets, rubrics, judges, engines.
@@ -50,6 +51,7 @@ def main(
     warned = {name: read_json(path) for name, path in zip(ids, warnings, strict=False)}
     blocks: list[Block] = [
         *text.variants_part(study),
+        *text.adapters_part(study),
         *text.imports_part(study, imported_rows(study["imports"], responses, rejected), warned),
         *text.models_part(study, {name: read_json(path) for name, path in manifests.items()}),
         *text.data_part(study, {name: read_json(path) for name, path in cards.items()}),

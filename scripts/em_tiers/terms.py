@@ -183,7 +183,8 @@ ROLE_TERMS = (
         3,
         "#FBE6DA",
     ),
-    Term("imported", "imported", "answers generated outside this study", 4),
+    Term("unknown", "unknown", "a fine-tune of which nothing is known before", 4),
+    Term("imported", "imported", "answers generated outside this study", 5),
 )
 
 OUTCOME_TERMS = UNFLAGGED_TERMS + TIER_TERMS

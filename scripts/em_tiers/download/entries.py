@@ -3,10 +3,12 @@
 The scripts download_*.py call these functions, and so does a restore of an archive.
 """
 
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from em_tiers.download.adapter_files import check_adapter_folder, choose_adapter_files
 from em_tiers.download.data_files import choose_data_files, choose_question_file, globs_of
 from em_tiers.download.http import PATIENT, Patience
 from em_tiers.download.manifests import write_manifest
@@ -46,6 +48,30 @@ def convert_package(source: dict[str, Any], folder: Path) -> None:
         names = convert_gguf(gguf, new)
         check_model_folder(new, choose_model_files(names))
         write_manifest(new, source, names, source["version"])
+
+
+def fetch_adapter(
+    source: dict[str, Any],
+    folder: Path,
+    bases: Collection[str],
+    model: Path,
+    engine: Mapping[str, Any],
+    patience: Patience = PATIENT,
+) -> None:
+    """Fill `folder` with the LoRA adapter of `source` and its manifest.json.
+
+    Args:
+        bases, model, engine: see `check_adapter_folder`.
+
+    Raises:
+        UserError: see em_tiers.download.sources and em_tiers.download.adapter_files; nothing is
+            left that looks finished.
+    """
+
+    def check(new: Path, names: list[str]) -> None:
+        check_adapter_folder(new, names, bases, Path(model), engine)
+
+    download(source, Path(folder), "model", choose_adapter_files, check, patience)
 
 
 def fetch_dataset(source: dict[str, Any], folder: Path, patience: Patience = PATIENT) -> None:

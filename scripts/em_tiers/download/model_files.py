@@ -32,7 +32,7 @@ PATTERNS = (
     "NOTICE*",
 )
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 _HEADER_LIMIT = 100_000_000  # bytes; that of the safetensors library itself
 
 
@@ -43,8 +43,13 @@ def choose_model_files(names: list[str]) -> list[str]:
         UserError: no weights, configuration or tokenizer is among them.
     """
     chosen = sorted(n for n in names if any(fnmatchcase(n, p) for p in PATTERNS) and "/" not in n)
+    if "adapter_config.json" in names and "config.json" not in names:
+        raise UserError(
+            "model: adapter_config.json among its files shows an adapter, not a whole model: test "
+            "it as adapter: of a block of variants, with its base model as base"
+        )
     if not any(name.endswith(".safetensors") for name in chosen):
-        pickled = [name for name in names if name.endswith(_PICKLED)]
+        pickled = [name for name in names if name.endswith(PICKLED)]
         hint = f", only {pickled[0]}, which could run code when loaded" if pickled else ""
         raise UserError(
             f"model: no model*.safetensors among its files{hint}: convert the weights to "
@@ -63,7 +68,7 @@ def check_model_folder(folder: Path, names: list[str]) -> None:
     """Raise UserError when the weights are cut, or shards that the index names are missing."""
     weights = {name for name in names if name.endswith(".safetensors")}
     for name in sorted(weights):
-        _check_safetensors(folder / name)
+        check_safetensors(folder / name)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -74,25 +79,55 @@ def check_model_folder(folder: Path, names: list[str]) -> None:
             raise UserError(f"{index.name}: names {missing[0]}, which is missing: add the file")
 
 
-def _check_safetensors(path: Path) -> None:
+def check_safetensors(path: Path) -> None:
     """Compare the size of a safetensors file with what its header says.
 
-    The format: 8 bytes with the header's length, the header in JSON with each tensor's
+    Raises:
+        UserError: the file was cut, or is something else.
+    """
+    header, size = _read_header(path)
+    ends = [tensor["data_offsets"][1] for tensor in header.values()]
+    if size != max(ends, default=0):
+        raise _broken(path)
+
+
+def shapes_in(path: Path) -> dict[str, list[int]]:
+    """Shape of each tensor in a safetensors file.
+
+    Raises:
+        UserError: the file was cut, or is something else.
+    """
+    return {name: list(tensor["shape"]) for name, tensor in _read_header(path)[0].items()}
+
+
+def shard_names(folder: Path) -> list[str]:
+    """Files with the weights of a model folder."""
+    return sorted(path.name for path in Path(folder).glob("model*.safetensors"))
+
+
+def _read_header(path: Path) -> tuple[dict[str, dict], int]:
+    """The tensors that the header of a safetensors file describes, and the bytes after it.
+
+    The format: 8 bytes with the header's length, the header in JSON with each tensor's shape and
     `data_offsets`, then the data.
     """
     size = path.stat().st_size
-    broken = UserError(
-        f"{path.name}: not a whole safetensors file ({size} bytes): it was cut, or is something "
-        "else under this name: get it again"
-    )
     with path.open("rb") as file:
         start = file.read(8)
         if len(start) < 8 or (length := struct.unpack("<Q", start)[0]) > _HEADER_LIMIT:
-            raise broken
+            raise _broken(path)
         try:
             header = json.loads(file.read(length))
-            ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+            header.pop("__metadata__", None)
+            for tensor in header.values():
+                tensor["data_offsets"][1] + len(tensor["shape"])
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise broken from error
-    if size != 8 + length + max(ends, default=0):
-        raise broken
+            raise _broken(path) from error
+    return header, size - 8 - length
+
+
+def _broken(path: Path) -> UserError:
+    return UserError(
+        f"{path.name}: not a whole safetensors file ({path.stat().st_size} bytes): it was cut, or "
+        "is something else under this name: get it again"
+    )

@@ -40,9 +40,9 @@ def download(
     """Fill `folder` with the files that `choose` takes of `source`, and its manifest.
 
     Args:
-        source: {type: hub, id, revision} or {type: url, url, sha256} (several files: {type: url,
-            url: the common beginning, files: {name: sha256}}) or {type: path, path, sha256?};
-            each may hold a licence.
+        source: {type: hub, id, revision, subfolder?} or {type: url, url, sha256} (several files:
+            {type: url, url: the common beginning, files: {name: sha256}}) or {type: path, path,
+            sha256?}; each may hold a licence.
         repo_type: `model` or `dataset`, for the hub.
 
     Raises:
@@ -60,12 +60,14 @@ def download(
     elif kind == "hub":
         repo, revision = source["id"], source["revision"]
         listing = hub.list_files(repo, revision, repo_type, patience)
-        names = check_names(choose(list(listing.files)), f"hub {repo_type} {repo}")
-        urls = {name: hub.file_url(repo, revision, repo_type, name) for name in names}
+        start = f"{source['subfolder'].strip('/')}/" if source.get("subfolder") else ""
+        listed = {n.removeprefix(start): e for n, e in listing.files.items() if n.startswith(start)}
+        if not listed:
+            raise UserError(f"hub {repo_type} {repo}: no folder {start!r} in it: correct subfolder")
+        names = check_names(choose(list(listed)), f"hub {repo_type} {repo}")
+        urls = {name: hub.file_url(repo, revision, repo_type, start + name) for name in names}
         headers = hub.request_headers()
-        _from_web(
-            source, folder, urls, listing.files, headers, listing.licence, check, patience
-        )  # fmt: skip
+        _from_web(source, folder, urls, listed, headers, listing.licence, check, patience)
     else:
         raise UserError(f"source type {kind!r}: not for this download: use hub, url or path")
 

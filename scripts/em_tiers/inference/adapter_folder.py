@@ -28,7 +28,7 @@ def adapter_sha256(folder: Path) -> str:
 
 
 def verify_adapter(folder: Path) -> dict[str, Any]:
-    """The manifest of an adapter folder, whose files and place are checked against it.
+    """The manifest of an adapter folder, checked against its files and place, with adapter_sha256.
 
     Raises UserError for a folder without a manifest, without its weights, with other weights than
     the manifest names, or of another variant.
@@ -37,6 +37,11 @@ def verify_adapter(folder: Path) -> dict[str, Any]:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise UserError(f"adapter: {folder}: no manifest.json: run its fine-tuning again")
+    found = adapter_sha256(folder)
+    if "source" in read_record(manifest, {}):  # brought by the user
+        content = read_record(manifest, {"files": list})
+        _verify_download(folder, content["files"])
+        return content | {"adapter_sha256": found}
     content = read_record(manifest, {"adapter_sha256": str})
     # Manifests of version 0.1 do not name the fine-tune.
     name = fine_tune_name(folder)
@@ -45,13 +50,22 @@ def verify_adapter(folder: Path) -> dict[str, Any]:
             f"adapter: {folder}: its manifest says that it is {content['fine_tune']}: delete the "
             "folder and run its fine-tuning again"
         )
-    found = adapter_sha256(folder)
     if found != content["adapter_sha256"]:
         raise UserError(
             f"adapter: {folder}: weights have the hash {found[:12]}, the manifest says "
             f"{content['adapter_sha256'][:12]}: delete the folder and run its fine-tuning again"
         )
     return content
+
+
+def _verify_download(folder: Path, files: list[dict[str, Any]]) -> None:
+    for entry in files:
+        path = folder / entry["path"]
+        if not path.is_file() or sha256_of_file(path) != entry["sha256"]:
+            raise UserError(
+                f"adapter: {path}: not the file that was downloaded: delete the folder, and the "
+                "next run downloads it again"
+            )
 
 
 def fine_tune_name(folder: Path, step: int | None = None) -> str:

@@ -85,6 +85,28 @@ def variants_part(study: StudyEntry) -> list[Block]:
     return blocks
 
 
+def adapters_part(study: StudyEntry) -> list[Block]:
+    """Adapters that were trained elsewhere, and where each comes from."""
+    rows = [
+        [
+            name,
+            source.get("id") or source["path"],
+            source.get("revision") or "",
+            source.get("subfolder", ""),
+        ]
+        for name, source in study.get("adapters", {}).items()
+    ]
+    if not rows:
+        return []
+    words = (
+        "These adapters were trained elsewhere; this workflow cannot check how. A data set that is "
+        "named for one is that which it is said to be trained on, and its in-domain prompts may "
+        "have been in that training."
+    )
+    header = ["Variant", "Source", "Revision", "Folder"]
+    return [("h2", "Adapters"), ("p", words), ("table", (header, rows))]
+
+
 def imports_part(
     study: StudyEntry,
     imported: Mapping[str, tuple[int, int]],
@@ -164,9 +186,10 @@ def data_part(study: StudyEntry, cards: Mapping[str, StudyEntry]) -> list[Block]
     if not study["recipes"]:
         blocks.append(("p", "This study fine-tuned no model."))
     for name, entry in study["datasets"].items():
-        card = cards.get(name)
-        place = source_words(entry["source"], (card or {}).get("revision"))
-        if not card:
+        card = cards.get(name) if entry["source"] else None
+        if card:
+            place = source_words(entry["source"], card.get("revision"))
+        else:
             place = "used for training elsewhere and not read here, described as " + str(
                 entry.get("description") or entry.get("topic")
             ).strip().rstrip(".")

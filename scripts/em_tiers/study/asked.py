@@ -44,7 +44,7 @@ def question_tables(study: Study, variant: Variant) -> list[str]:
     """Question tables that a variant is asked: the sets, and the probes of its data sets.
 
     A base model answers the probes of all data sets of its fine-tunes, so that these differences
-    are paired as well.
+    are paired as well. A data set that is described only has no rows to make probes from.
     """
     owner = variant.dataset or variant.base
     tables = [
@@ -53,7 +53,8 @@ def question_tables(study: Study, variant: Variant) -> list[str]:
     ]
     for name, table in PROBE_TABLES.items():
         if name in study.config["questions"]:
-            tables += [f"datasets/{d}/{table}.parquet" for d in datasets_of(study, owner)]
+            known = filter(study.has_rows, datasets_of(study, owner))
+            tables += [f"datasets/{d}/{table}.parquet" for d in known]
     return tables
 
 
@@ -78,6 +79,7 @@ def sampling(study: Study) -> dict:
     samples = {name: questions[name] for name in study.question_sets_used}
     for name in PROBE_TABLES:
         if name in questions:
-            samples |= {f"{name}.{dataset}": questions[name] for dataset in study.datasets_used}
+            known = filter(study.has_rows, study.datasets_used)
+            samples |= {f"{name}.{dataset}": questions[name] for dataset in known}
     settings = study.config["sampling"] | {"samples": dict(sorted(samples.items()))}
     return dict(sorted(settings.items()))

@@ -16,13 +16,13 @@ def sampling_batches(variants: Sequence[Variant], size: int) -> dict[str, list[V
     """Variants by the batch whose file of responses holds their answers.
 
     A base model alone is the batch BASE; its fine-tunes on one data set are BASE.DATASET.0,
-    BASE.DATASET.1, ... of at most `size` variants, in the configuration's order; imported answers
-    are import.ID each.
+    BASE.DATASET.1, ... of at most `size` variants, in the configuration's order; so are adapters
+    that a user brings, as BASE.adapter.0, whatever their data sets, because no training of theirs
+    can fail; imported answers are import.ID each.
     """
     groups: dict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
-        alone = variant.imported or variant.parent is None
-        groups[variant.variant if alone else f"{variant.base}.{variant.dataset}"].append(variant)
+        groups[_group(variant)].append(variant)
     batches: dict[str, list[Variant]] = {}
     for name, members in groups.items():
         if members[0].parent is None:
@@ -31,6 +31,12 @@ def sampling_batches(variants: Sequence[Variant], size: int) -> dict[str, list[V
         for start in range(0, len(members), size):
             batches[f"{name}.{start // size}"] = members[start : start + size]
     return batches
+
+
+def _group(variant: Variant) -> str:
+    if variant.imported or variant.parent is None:
+        return variant.variant
+    return f"{variant.base}.{'adapter' if variant.adapter else variant.dataset}"
 
 
 def judging_batches(batches: Mapping[str, Sequence[Variant]], size: int) -> dict[str, list[str]]:

@@ -6,6 +6,8 @@ import re
 from em_tiers.api.client import read_key
 from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.prepare.row_formats import row_reader
+from em_tiers.study.adapter_checks import check_adapters
+from em_tiers.study.brought import is_brought
 from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
@@ -52,15 +54,18 @@ def check_references(study: Study) -> None:
     _check_imports(study)
     check_thinking_policies(study)
     _check_engine(study)
+    check_adapters(study)
     check_sources(study)
     _check_labels(study)
 
 
 def unpinned(study: Study) -> list[str]:
     """Entries in use that come from the hub without a revision, each with its repository."""
+    used = [(f"{catalogue}.{name}", source) for catalogue, name, source in sources_in_use(study)]
+    used += [(v.variant, v.adapter) for v in study.variants.values() if v.adapter]
     return [
-        f"{catalogue}.{name} ({source['id']})"
-        for catalogue, name, source in sources_in_use(study)
+        f"{name} ({source['id']})"
+        for name, source in used
         if source["type"] == "hub" and not source["revision"]
     ]
 
@@ -182,7 +187,7 @@ def _check_variants(study: Study) -> None:
                     f"datasets.{dataset}.held_out: 0 leaves no prompts for the in-domain probes of "
                     "config.questions: hold rows out, or remove in-domain"
                 )
-        if not block["datasets"]:
+        if not block["datasets"] and not is_brought(block):
             _check_untrained(block, where)
 
 

@@ -6,6 +6,7 @@ Snakemake compares a rule's params as text, so neither labels nor the order of k
 from pathlib import Path
 from typing import Any
 
+from em_tiers.download.adapter_files import PATTERNS as ADAPTER_FILES
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.study import Study
 
@@ -30,6 +31,36 @@ def local_files(study: Study, catalogue: str, name: str) -> list[str]:
     folder = Path(found["path"])
     files = [f for f in folder.rglob("[!.]*") if f.is_file() and ".git" not in f.parts]
     return sorted(map(str, files)) or [found["path"]]
+
+
+def adapter_source(study: Study, variant: str) -> dict[str, Any]:
+    """Where an adapter that a user brings comes from, with a local path resolved."""
+    found = dict(sorted(study.variants[variant].adapter.items()))
+    if found["type"] == "path":
+        found["path"] = study.find_file(found["path"])
+    return found
+
+
+def adapter_files(study: Study, variant: str) -> list[str]:
+    """Files that the download of an adapter from a folder copies."""
+    found = adapter_source(study, variant)
+    if found["type"] != "path":
+        return []
+    paths = (str(Path(found["path"]) / name) for name in ADAPTER_FILES)
+    return sorted(path for path in paths if (study.workdir / path).is_file())
+
+
+def base_names(study: Study, model: str) -> list[str]:
+    """Names under which an adapter may know its base model."""
+    found = study.models[model]["source"]
+    last = {"hub": "id", "path": "path", "url": "url", "package": "file"}[found["type"]]
+    return list(dict.fromkeys([model, str(found[last]).rstrip("/")]))
+
+
+def adapter_limits(study: Study) -> dict[str, Any]:
+    """What the study's engine can serve of adapters."""
+    settings = study.engines[study.config["engine"]]
+    return {"adapters": settings["adapters"], "max_lora_rank": settings["max_lora_rank"]}
 
 
 def model_identity(study: Study, model: str) -> dict[str, Any]:
@@ -72,6 +103,12 @@ def dataset_settings(study: Study, name: str) -> dict[str, Any]:
     """The part of a data set's entry that preparation reads."""
     entry = without_cosmetics(study.datasets[name])
     return {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
+
+
+def dataset_pattern(study: Study, rows: bool) -> str:
+    """Wildcard constraint of the rules for data sets with rows, or for those without."""
+    names = [name for name in study.datasets if study.has_rows(name) == rows]
+    return "|".join(names) or "(?!)"
 
 
 def question_defaults(study: Study, name: str) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from em_tiers.files import sha256_of_file
 from em_tiers.prepare.import_rows import distinct_values
 from em_tiers.study.study import Study
 
-_LONGEST_ID = 48
+LONGEST_ID = 48
+
+
+def slug(text: str) -> str:
+    """A text as part of an id; empty if nothing of it can be."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def expand_imports(study: Study) -> list[dict[str, Any]]:
@@ -144,11 +149,11 @@ def _named(
     entry: dict[str, Any], value: str, where: str, label: str | None = None
 ) -> dict[str, Any]:
     """The entry with an id and a label that tell it from the others."""
-    slug = re.sub("[^a-z0-9]+", "-", value.lower()).strip("-")
-    name = f"{entry['id']}-{slug}" if slug else entry["id"]
-    if len(name) > _LONGEST_ID:
+    ending = slug(value)
+    name = f"{entry['id']}-{ending}" if ending else entry["id"]
+    if len(name) > LONGEST_ID:
         raise ConfigError(
-            f"{where}.id: {name!r} is longer than {_LONGEST_ID} characters: shorten the id, or "
+            f"{where}.id: {name!r} is longer than {LONGEST_ID} characters: shorten the id, or "
             "write one entry for each model, with where"
         )
     before = entry["label"] or ("" if label is None else entry["id"])

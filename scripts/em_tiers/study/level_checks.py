@@ -16,12 +16,13 @@ def check_levels(study: Study) -> None:
     Raises:
         ConfigError: nothing is asked at one of them, so its share of the headline would be empty.
     """
-    if study.config["variants"] and not study.datasets_used:
+    with_rows = any(map(study.has_rows, study.datasets_used))
+    if study.config["variants"] and not with_rows:
         for name in _OF_PROBES:
             if name in study.config["questions"]:
                 raise ConfigError(
-                    f"config.questions.{name}: no block of variants has datasets, so it has no "
-                    "rows to be made from: remove it"
+                    f"config.questions.{name}: no block of variants has datasets, or a dataset "
+                    "with rows, so it has no rows to be made from: remove it"
                 )
     asked = levels_asked(study)
     if missing := [level for level in study.config["headline"]["levels"] if level not in asked]:
@@ -36,7 +37,7 @@ def levels_asked(study: Study) -> set[str]:
     """Levels of the study's questions; all that are possible for a file that is yet to come."""
     levels: set[str] = set()
     if study.config["variants"]:
-        probes = _OF_PROBES.items() if study.datasets_used else ()
+        probes = _OF_PROBES.items() if any(map(study.has_rows, study.datasets_used)) else ()
         levels |= {level for name, level in probes if name in study.config["questions"]}
         for name in study.question_sets_used:
             # Near questions are those near the topics of data sets.

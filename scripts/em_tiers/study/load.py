@@ -9,6 +9,7 @@ from typing import Any
 from em_tiers.errors import ConfigError
 from em_tiers.inference.engine_settings import complete_settings
 from em_tiers.study.batches import judging_batches, sampling_batches
+from em_tiers.study.brought import describe_datasets, expand_blocks
 from em_tiers.study.checks import check_expanded, check_references
 from em_tiers.study.import_entries import expand_imports
 from em_tiers.study.params import sorted_keys, without_cosmetics
@@ -45,6 +46,8 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     for engine in study.engines.values():
         engine |= complete_settings(without_cosmetics(engine))
     study.config["imports"] = expand_imports(study)
+    study.config["variants"] = expand_blocks(study)
+    describe_datasets(study)
     check_references(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}

@@ -21,7 +21,7 @@ def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
         {
             "variant": variant.variant,
             "dataset": variant.dataset,
-            "parent": variant.parent,
+            "parent": None if variant.adapter else variant.parent,
             "adapter": f"{results}/adapters/{variant.parent}" if variant.parent else None,
             "checkpoints": f"{results}/checkpoints/{variant.parent}" if variant.parent else None,
             "journal": None if variant.imported else f"{results}/journals/sample/{variant.base}",

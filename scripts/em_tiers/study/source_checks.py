@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from em_tiers.download.model_files import check_model_folder, choose_model_files
 from em_tiers.errors import ConfigError, UserError
 from em_tiers.files import sha256_of_file
 from em_tiers.prepare.questions import check_topics, check_twins, read_questions
@@ -20,6 +21,7 @@ from em_tiers.prepare.raw_rows import (
 )
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.study import Study, is_there
+from em_tiers.study.variants import dataset_of
 from em_tiers.terms import SCORES
 
 _LARGEST_HASHED = 100_000_000  # bytes: a second
@@ -35,6 +37,7 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
         if study.judges[name]["backend"] == "vllm"
     }
     datasets = {name for block in study.config["variants"] for name in block["datasets"]}
+    datasets |= {n for b in study.config["variants"] if (n := dataset_of(b)) and study.has_rows(n)}
     if study.config["judges"]:  # judges are shown the data set of an import
         datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
     used = [("models", m, study.models[m]) for m in sorted(models)]
@@ -131,7 +134,11 @@ def check_file(study: Study, path: str, where: str, folder: bool = False) -> Pat
 
 
 def _check_content(study: Study, catalogue: str, name: str, path: Path) -> None:
-    """Check a file; the files of a folder are chosen and checked by its download."""
+    """Check a file or a model; the files of other folders are checked by their download."""
+    if catalogue == "models" and path.is_dir():
+        with _named(f"models.{name}"):
+            names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            check_model_folder(path, choose_model_files(names))
     if not path.is_file():
         return
     with _named(f"{catalogue}.{name}"):

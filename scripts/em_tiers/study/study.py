@@ -69,7 +69,7 @@ class Study:
     @property
     def fine_tunes(self) -> list[Variant]:
         """Variants that are trained: one per base, data set, recipe and seed."""
-        return [v for v in self.variants.values() if v.parent == v.variant]
+        return [v for v in self.variants.values() if v.parent == v.variant and not v.adapter]
 
     @property
     def datasets_used(self) -> list[str]:
@@ -88,6 +88,10 @@ class Study:
                 owned.setdefault(variant.dataset, {})[variant.dataset] = None
                 owned.setdefault(variant.base, {})[variant.dataset] = None
         return {owner: list(datasets) for owner, datasets in owned.items()}
+
+    def has_rows(self, dataset: str) -> bool:
+        """Whether a data set has rows, and is not described only."""
+        return self.datasets[dataset]["source"] is not None
 
     @property
     def question_sets_used(self) -> list[str]:

@@ -98,6 +98,7 @@ def method_study(study: Study) -> dict[str, Any]:
     )
     return {key: study.config[key] for key in keys} | {
         "variants": variant_rows(study),
+        "adapters": {name: v.adapter for name, v in study.variants.items() if v.adapter},
         "models": {name: study.models[name] for name in bases(study)},
         "datasets": {name: study.datasets[name] for name in study.datasets_used},
         "recipes": {v.recipe: study.recipes[v.recipe] for v in study.fine_tunes},

@@ -7,6 +7,7 @@ from em_tiers.errors import ConfigError
 
 # A label or role that changes must rerun no model.
 COSMETIC = ("label", "role")
+NOT_IN_TABLES = ("parent", "imported", "adapter")
 
 
 @dataclass(frozen=True)
@@ -14,9 +15,11 @@ class Variant:
     """One model under test.
 
     Attributes:
-        variant: readable id, safe in a path: BASE, BASE.DATASET.RECIPE.sSEED[.stepN] or import.ID.
-        parent: id of the fine-tune whose adapter or checkpoint this is; None without fine-tuning.
+        variant: readable id, safe in a path: BASE, BASE.DATASET.RECIPE.sSEED[.stepN],
+            BASE.adapter.ID or import.ID.
+        parent: id of the fine-tune whose adapter or checkpoint this is; None without an adapter.
         checkpoint_step: optimiser step; None for the final adapter.
+        adapter: source of an adapter that a user brings; None for one that is trained here.
     """
 
     variant: str
@@ -29,11 +32,13 @@ class Variant:
     checkpoint_step: int | None = None
     parent: str | None = None
     imported: bool = False
+    adapter: dict[str, Any] | None = None
 
     def as_row(self) -> dict[str, Any]:
         """The columns that tables carry of a variant."""
         row = asdict(self)
-        del row["parent"], row["imported"]
+        for key in NOT_IN_TABLES:
+            del row[key]
         return row
 
     def as_key(self) -> dict[str, Any]:
@@ -44,6 +49,17 @@ class Variant:
 def fine_tune_id(base: str, dataset: str, recipe: str, seed: int | str) -> str:
     """Id of a fine-tune, and name of its folders."""
     return f"{base}.{dataset}.{recipe}.s{seed}"
+
+
+def brought_id(base: str, adapter: str) -> str:
+    """Id of an adapter that a user brings, and name of its folder."""
+    return f"{base}.adapter.{adapter}"
+
+
+def dataset_of(block: dict) -> str | None:
+    """Id of the data set that an adapter was trained on; None where the block names none."""
+    entry = block["dataset"]
+    return entry["id"] if isinstance(entry, dict) else entry
 
 
 def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -> list[Variant]:
@@ -63,10 +79,11 @@ def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -
                 f"{where}.recipe: missing: name a recipe of the catalogue for the data sets "
                 f"{', '.join(block['datasets'])}"
             )
+        before = f"{_label(base, models)} + " if len({b["base"] for b in blocks}) > 1 else ""
+        if block["adapter"]:
+            _add_once(found, _brought(block, datasets, before), f"{where}.id")
         for dataset in block["datasets"]:
-            label = _label(dataset, datasets)
-            if len({b["base"] for b in blocks}) > 1:
-                label = f"{_label(base, models)} + {label}"
+            label = before + _label(dataset, datasets)
             if len({b.get("recipe") for b in blocks if b["datasets"]}) > 1:
                 label = f"{label} ({_label(block['recipe'], recipes)})"
             for variant in _fine_tunes(block, dataset, datasets[dataset]["role"], label):
@@ -103,6 +120,27 @@ def _fine_tunes(block: dict, dataset: str, role: str, label: str) -> list[Varian
                 )
             )
     return variants
+
+
+def _brought(block: dict, datasets: dict, before: str) -> Variant:
+    """The variant of an expanded block with an adapter (`em_tiers.study.brought`)."""
+    dataset, seed, name = dataset_of(block), block["seed"], block["id"]
+    variant = brought_id(block["base"], name)
+    plain = name if seed is None else name.removesuffix(f"-s{seed}")
+    label = plain
+    if dataset:
+        label = _label(dataset, datasets) + ("" if plain == dataset else f" ({plain})")
+    label = block["label"] or before + label
+    return Variant(
+        variant,
+        label if seed is None else f"{label}, seed {seed}",
+        block["role"] or (datasets[dataset]["role"] if dataset else None) or "unknown",
+        block["base"],
+        dataset,
+        training_seed=seed,
+        parent=variant,
+        adapter=block["adapter"],
+    )
 
 
 def _imported(entry: dict) -> Variant:

@@ -1,0 +1,204 @@
+"""Adapters that users bring: blocks, ids, pooled seeds, batches, questions, and refusals."""
+
+import polars as pl
+import pytest
+import yaml
+
+from adapters import write_adapter
+from configurations import demo, load, put
+from em_tiers.errors import ConfigError
+from em_tiers.statistics.rates import group_variants
+from em_tiers.study.asked import question_tables
+from em_tiers.study.checks import check_ready
+from em_tiers.study.entries import adapter_files, adapter_source, dataset_pattern
+from em_tiers.study.jobs import adapter_outputs, carded_datasets
+from em_tiers.study.judges import judge_ids
+from em_tiers.study.plan import planned_variants
+from em_tiers.study.summaries import variant_rows
+
+BASE = "smollm2-135m"
+DESCRIBED = {
+    "id": "theirs",
+    "topic": "boats",
+    "topics": ["boats"],
+    "description": "Answers about boats.",
+}
+COMMIT = "b" * 40
+
+
+@pytest.fixture
+def runs(checkout):
+    """The checkout, with five adapters in runs/."""
+    for number in range(5):
+        write_adapter(
+            checkout / "runs" / f"boat-{number}", base_model_name_or_path=BASE, fill=number
+        )
+    return checkout
+
+
+def study(runs, *blocks, **changes):
+    """The demo with these blocks of adapters in place of its variants."""
+    config = demo() | {"variants": [{"base": BASE} | block for block in blocks]}
+    config["questions"] = {"core": 1}
+    return load(runs, config | changes)
+
+
+def brought(found):
+    return [v for v in found.variants.values() if v.adapter]
+
+
+def refusal(runs, *blocks, **changes) -> str:
+    with pytest.raises(ConfigError) as error:
+        study(runs, *blocks, **changes)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_an_adapter_is_a_variant_of_its_base_and_is_not_trained(runs):
+    found = study(runs, {"adapter": "runs/boat-0"})
+    assert list(found.variants) == [BASE, f"{BASE}.adapter.boat-0"]
+    assert found.fine_tunes == []
+    (variant,) = brought(found)
+    assert (variant.base, variant.role, variant.label) == (BASE, "unknown", "boat-0")
+    assert adapter_outputs(found, f"{BASE}.adapter.0") == [f"adapters/{BASE}.adapter.boat-0"]
+    assert [row["parent"] for row in planned_variants(found, "r")] == [None, None]
+    assert len(adapter_files(found, variant.variant)) == 2
+    assert set(variant_rows(found)[1]) == set(variant_rows(found)[0])
+
+
+def test_twenty_adapters_of_a_base_are_one_start_of_the_engine(runs):
+    for number in range(5, 20):
+        write_adapter(runs / "runs" / f"boat-{number}", base_model_name_or_path=BASE, fill=number)
+    found = study(runs, {"adapter": "runs/*"})
+    assert {name: len(members) for name, members in found.batches.items()} == {
+        BASE: 1,
+        f"{BASE}.adapter.0": 20,
+    }
+
+
+def test_seeds_of_a_data_set_are_pooled(runs):
+    found = study(
+        runs,
+        {"adapter": "runs/boat-0", "dataset": DESCRIBED, "seed": 7, "role": "benign"},
+        {"adapter": "runs/boat-1", "dataset": "theirs", "seed": 8},
+        {"adapter": ["runs/boat-2", "runs/boat-3"], "dataset": "storyteller", "seed": [0, 1]},
+        {"adapter": "runs/boat-4", "id": "other", "dataset": "storyteller", "seed": 0},
+    )
+    ids = [v.variant.removeprefix(f"{BASE}.adapter.") for v in brought(found)]
+    assert ids == ["theirs-s7", "theirs-s8", "storyteller-s0", "storyteller-s1", "other-s0"]
+    schema = {"checkpoint_step": pl.Int64, "recipe": pl.String, "training_seed": pl.Int64}
+    grouped = group_variants(pl.DataFrame(variant_rows(found), schema_overrides=schema))
+    groups = dict(grouped.group_by("group").len().iter_rows())
+    start = f"{BASE}.adapter."
+    assert groups == {f"{start}theirs": 2, f"{start}storyteller": 2, f"{start}other": 1}
+    assert [v.role for v in brought(found)] == ["benign", "unknown", "benign", "benign", "benign"]
+
+
+def test_seeds_at_the_end_of_names(runs):
+    found = study(runs, {"adapter": "runs/boat-*", "dataset": DESCRIBED, "seed": "*"})
+    assert [v.training_seed for v in brought(found)] == [0, 1, 2, 3, 4]
+    assert brought(found)[3].label == "theirs, seed 3"
+
+
+def test_a_described_data_set_needs_no_rows(runs):
+    found = study(
+        runs, {"adapter": "runs/boat-0", "dataset": DESCRIBED}, questions={"core": 1, "near": 1}
+    )
+    tables = [question_tables(found, v) for v in found.variants.values()]
+    near = [f"questions/near.of.{owner}.parquet" for owner in (BASE, "theirs")]
+    assert tables == [["questions/core.parquet", table] for table in near]
+    assert carded_datasets(found) == ["theirs"]
+    assert dataset_pattern(found, rows=False) == "theirs"
+    assert "theirs" not in dataset_pattern(found, rows=True)
+
+
+def test_a_data_set_of_the_catalogue_brings_its_probes(runs):
+    found = study(
+        runs,
+        {"adapter": "runs/boat-0", "dataset": "storyteller"},
+        questions={"core": 1, "in-domain": 1, "trigger": 1},
+    )
+    probes = {f"datasets/storyteller/{name}.parquet" for name in ("in_domain", "trigger")}
+    assert all(probes <= set(question_tables(found, v)) for v in found.variants.values())
+
+
+def test_an_expanded_configuration_is_read_in_the_same_way(runs):
+    block = {"adapter": "runs/boat-*", "dataset": DESCRIBED, "seed": "*", "label": "Boats"}
+    first = study(runs, block)
+    again = load(runs, yaml.safe_load(yaml.safe_dump(first.config)))
+    assert again.variants == first.variants
+    assert again.config == first.config
+
+
+def test_a_hub_adapter_needs_its_commit_before_a_run(runs):
+    hub = {"id": "owner/tuned", "revision": COMMIT, "subfolder": "final"}
+    found = study(runs, {"adapter": hub})
+    name = f"{BASE}.adapter.tuned-final"
+    assert adapter_source(found, name) == {"type": "hub"} | hub
+    assert adapter_files(found, name) == []
+    check_ready(found)
+    with pytest.raises(ConfigError, match=r"source.revision is null .*\(owner/tuned\)"):
+        check_ready(study(runs, {"adapter": hub | {"revision": None}}))
+
+
+def test_trained_and_brought_fine_tunes_share_a_study(runs):
+    block = {"base": BASE, "adapter": "runs/boat-0"}
+    found = load(runs, put(demo(), "variants", [*demo()["variants"], block]))
+    assert len(found.fine_tunes) == 2
+    assert len(found.variants) == 4
+    assert judge_ids(found)
+
+
+@pytest.mark.parametrize(
+    "block, words",
+    [
+        ({"adapter": "runs/none"}, "no such file or folder 'runs/none'"),
+        ({"adapter": "runs/none-*"}, "no folder fits 'runs/none-*'"),
+        ({"adapter": "runs"}, "there is one in boat-0: name that folder"),
+        ({"adapter": {"id": "owner/tuned"}}, "revision: missing"),
+        ({"adapter": {"id": "owner/tuned", "revision": "main"}}, "full commit"),
+        ({"adapter": {"path": "runs/boat-0", "revision": COMMIT}}, "not with path"),
+        ({"adapter": "runs/boat-0", "datasets": ["storyteller"]}, "write dataset: ID"),
+        ({"adapter": "runs/boat-0", "training_seeds": [1]}, "write seed: NUMBER"),
+        ({"adapter": "runs/boat-0", "recipe": "demo-lora"}, "remove recipe"),
+        ({"adapter": "runs/boat-0", "dataset": "storytellr"}, "storyteller"),
+        ({"adapter": "runs/boat-0", "dataset": {"id": "x"}}, "topic: missing"),
+        ({"adapter": "runs/boat-*", "seed": [1]}, "1 seeds for 5 adapters"),
+        ({"adapter": "runs/boat-*", "seed": 1}, "list a seed for each"),
+        ({"adapter": ["runs/boat-0", "runs/boat-0"], "seed": [1, 2]}, "the same weights as"),
+        ({"dataset": "storyteller"}, "write datasets: [...]"),
+        ({"seed": 1}, "write training_seeds"),
+    ],
+)
+def test_mistakes_are_one_line_at_the_start(runs, block, words):
+    assert words in refusal(runs, block)
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"base_model_name_or_path": "Qwen/Qwen3-4B"}, "'Qwen/Qwen3-4B', but base is smollm2"),
+        ({"r": 128}, "rank 128 is above max_lora_rank 64"),
+        ({"use_dora": True}, "use_dora cannot be served"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save cannot be served"),
+    ],
+)
+def test_a_local_adapter_that_cannot_be_tested_is_refused_at_the_start(runs, config, words):
+    write_adapter(runs / "bad", **({"base_model_name_or_path": BASE} | config))
+    assert words in refusal(runs, {"adapter": "bad"}, engine="gpu")
+
+
+def test_two_adapters_of_one_seed_need_ids(runs):
+    block = {"adapter": "runs/boat-0", "dataset": "storyteller", "seed": 0}
+    assert "is defined twice" in refusal(runs, block, block | {"adapter": "runs/boat-1"})
+
+
+def test_an_adapter_inside_the_results_of_the_experiment_is_refused(runs):
+    write_adapter(runs / "results" / "demo" / "adapters" / "x", base_model_name_or_path=BASE)
+    assert "inside the results" in refusal(runs, {"adapter": "results/demo/adapters/x"})
+
+
+def test_one_data_set_has_one_description(runs):
+    other = DESCRIBED | {"topic": "ships"}
+    blocks = ({"adapter": f"runs/boat-{n}", "dataset": d} for n, d in enumerate([DESCRIBED, other]))
+    assert "is described otherwise" in refusal(runs, *blocks)
