@@ -4,15 +4,16 @@
 
 rule sample:
     input:
-        model=lambda wildcards: f"<resources>/models/{STUDY.base_of(wildcards.batch)}",
+        model=lambda wildcards: f"<resources>/models/{STUDY.model_of(wildcards.batch)}",
         adapters=lambda wildcards: below(
             "<experiment>", jobs.adapter_outputs(STUDY, wildcards.batch)
         ),
+        tuned_from=lambda wildcards: jobs.compared_model(STUDY, wildcards.batch),
         questions=lambda wildcards: below(
             "<experiment>", asked.question_tables_of_batch(STUDY, wildcards.batch)
         ),
         chat_template=lambda wildcards: entries.chat_template(
-            STUDY, STUDY.base_of(wildcards.batch)
+            STUDY, STUDY.model_of(wildcards.batch)
         ),
         checked=lambda wildcards: get_checked("sample", wildcards.batch),
         src=get_sources("sample"),
@@ -33,7 +34,7 @@ rule sample:
     resources:
         **get_gpu_request(entries.engine(STUDY)["tensor_parallel"]),
         mem_mb=lambda wildcards, attempt: jobs.engine_memory(
-            STUDY, STUDY.base_of(wildcards.batch), entries.engine(STUDY), attempt
+            STUDY, STUDY.model_of(wildcards.batch), entries.engine(STUDY), attempt
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
         attempt=lambda wildcards, attempt: attempt,
@@ -43,17 +44,17 @@ rule sample:
             EXPERIMENT, jobs.adapter_folders(STUDY, wildcards.batch)
         ),
         sampling=asked.sampling(STUDY),
-        thinking=lambda wildcards: STUDY.models[STUDY.base_of(wildcards.batch)][
+        thinking=lambda wildcards: STUDY.models[STUDY.model_of(wildcards.batch)][
             "thinking"
         ],
-        thinking_marks=lambda wildcards: STUDY.models[STUDY.base_of(wildcards.batch)][
+        thinking_marks=lambda wildcards: STUDY.models[STUDY.model_of(wildcards.batch)][
             "thinking_marks"
         ],
         engine=entries.engine(STUDY),
         model_identity=lambda wildcards: entries.model_identity(
-            STUDY, STUDY.base_of(wildcards.batch)
+            STUDY, STUDY.model_of(wildcards.batch)
         ),
-        journal=lambda wildcards: f"{EXPERIMENT}/journals/sample/{STUDY.base_of(wildcards.batch)}",
+        journal=lambda wildcards: f"{EXPERIMENT}/journals/sample/{STUDY.model_of(wildcards.batch)}",
         writer=lambda wildcards: wildcards.batch,
     script:
         "../scripts/sample.py"

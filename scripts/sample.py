@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.download.manifests import content_identity
+from em_tiers.download.model_files import check_other_weights
 from em_tiers.inference.adapter_folder import verify_adapter
 from em_tiers.inference.chat import (
     check_thinking,
@@ -71,6 +72,7 @@ def main(
     output: Path,
     chat_template: Path | None = None,
     thinking_marks: str | dict[str, str] | None = None,
+    tuned_from: Path | None = None,
 ) -> None:
     """Write the responses of all variants of a batch, in the order of `variants`.
 
@@ -91,12 +93,15 @@ def main(
         output: the RESPONSES table.
         chat_template: Jinja file in place of the tokenizer's template.
         thinking_marks: around the model's thoughts; None for those of its template.
+        tuned_from: folder of the base model, where `model` is a whole fine-tune of it.
 
     Raises:
-        UserError: the thinking policy does not fit the template; an adapter is not what its
+        UserError: a whole fine-tune has its base model's weights; the thinking policy does not fit the template; an adapter is not what its
             manifest says, or does nothing; a prompt is too long for the engine; another job writes
             under the same name.
     """
+    if tuned_from:
+        check_other_weights(model, tuned_from)
     hashes = [verify_adapter(folder)["adapter_sha256"] for folder in adapters]
     model_identity = content_identity(model_identity, model)
     tuned = {v["variant"]: adapters[v["adapter"]] for v in variants if v["adapter"] is not None}
@@ -331,4 +336,5 @@ if __name__ == "__main__" and "snakemake" in globals():
         output=Path(job.output.responses),
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
         thinking_marks=job.params.thinking_marks,
+        tuned_from=Path(str(job.input.tuned_from)) if job.input.get("tuned_from") else None,
     )

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from test_docs import EXAMPLE, ROOT
 
-from adapters import write_adapter
+from adapters import write_adapter, write_model
 from em_tiers.study.load import load_study
 
 PAGE = (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8")
@@ -20,6 +20,7 @@ def mine(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     write_adapter(tmp_path / "mine" / "my-adapter", base_model_name_or_path="smollm2-135m")
+    write_model(tmp_path / "mine" / "my-merged")
     return tmp_path
 
 
@@ -38,6 +39,13 @@ def test_my_adapter(mine):
     output = dry_run(mine, "mine/adapter.yaml")
     assert "download_adapter" in output
     assert "describe_dataset" in output
+    assert "rule finetune" not in output
+
+
+def test_my_merged_model(mine):
+    assert "snakemake -n --configfile mine/merged.yaml" in PAGE
+    output = dry_run(mine, "mine/merged.yaml")
+    assert "smollm2-135m.model.my-merged" in output
     assert "rule finetune" not in output
 
 

@@ -3,6 +3,7 @@
 Weights come as safetensors only: pickled weights and Python files of strangers run code.
 """
 
+import filecmp
 import json
 import struct
 from fnmatch import fnmatchcase
@@ -77,6 +78,21 @@ def check_model_folder(folder: Path, names: list[str]) -> None:
             raise UserError(f"{index.name}: no list of shards in it: get it again") from error
         if missing := sorted(map(str, named - weights)):
             raise UserError(f"{index.name}: names {missing[0]}, which is missing: add the file")
+
+
+def check_other_weights(model: Path, base: Path) -> None:
+    """Check that a fine-tune has other weights than its base model.
+
+    Raises:
+        UserError: their weights are the same, byte for byte.
+    """
+    names = shard_names(model)
+    if names != shard_names(base):
+        return
+    if all(filecmp.cmp(model / name, base / name, shallow=False) for name in names):
+        raise UserError(
+            f"model: {model} has the same weights as its base model, {base}: name the fine-tune"
+        )
 
 
 def check_safetensors(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks of adapters that a user brings: their blocks, and their files where these are here.
+"""Checks of fine-tunes that a user brings: their blocks, and their files where these are here.
 
 The files are checked by the functions that the download uses.
 """
@@ -11,20 +11,20 @@ from em_tiers.download.adapter_files import (
     check_adapter_folder,
     choose_adapter_files,
 )
+from em_tiers.download.model_files import check_other_weights
 from em_tiers.errors import ConfigError, UserError, require_known
-from em_tiers.study.brought import is_brought
 from em_tiers.study.entries import adapter_limits, base_names
 from em_tiers.study.source_checks import check_file
 from em_tiers.study.study import Study
-from em_tiers.study.variants import dataset_of
+from em_tiers.study.variants import dataset_of, is_brought
 
 
-def check_adapters(study: Study) -> None:
-    """Check each block with an adapter.
+def check_brought(study: Study) -> None:
+    """Check each block with an adapter or a whole model.
 
     Raises:
-        ConfigError: an unknown data set, an adapter on this machine that cannot be tested, or the
-            same adapter twice.
+        ConfigError: an unknown data set, files on this machine that cannot be tested, or the same
+            weights twice.
     """
     seen: list[tuple[Path, str]] = []
     for block in study.config["variants"]:
@@ -33,6 +33,9 @@ def check_adapters(study: Study) -> None:
         where = f"config.variants: {block['id']}"
         if dataset := dataset_of(block):
             require_known(dataset, study.datasets, f"{where}: dataset", "data set")
+        if block["model"]:
+            _check_model(study, block, where)
+            continue
         if block["adapter"]["type"] != "path":
             continue
         folder = _check_folder(study, block, f"{where}: adapter")
@@ -69,6 +72,18 @@ def _check_folder(study: Study, block: dict, where: str) -> Path:
             "may read"
         ) from error
     return folder
+
+
+def _check_model(study: Study, block: dict, where: str) -> None:
+    """Check a whole model against its base: other weights, as far as both are here."""
+    model = _local_model(study, block["model"])
+    base = _local_model(study, block["base"])
+    if model is None or base is None:
+        return
+    try:
+        check_other_weights(model, base)
+    except UserError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _local_model(study: Study, base: str) -> Path | None:

@@ -47,9 +47,12 @@ def question_tables(study: Study, variant: Variant) -> list[str]:
     are paired as well. A data set that is described only has no rows to make probes from.
     """
     owner = variant.dataset or variant.base
+    if variant.is_tuned and not variant.dataset:
+        owner = ""  # nothing is near to it
     tables = [
         f"questions/{name}{f'.of.{owner}' if is_near(study, name) else ''}.parquet"
         for name in study.question_sets_used
+        if owner or not is_near(study, name)
     ]
     for name, table in PROBE_TABLES.items():
         if name in study.config["questions"]:

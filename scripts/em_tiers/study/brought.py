@@ -1,4 +1,4 @@
-"""Adapters that a user brings: blocks of `variants` as single adapters, and data sets in place.
+"""Fine-tunes that a user brings: single adapters and whole models, and data sets in place.
 
 An expanded block is one that a user could have written, so that a configuration in an archive,
 which holds expanded blocks, is read in the same way.
@@ -12,7 +12,7 @@ from typing import Any
 from em_tiers.errors import ConfigError
 from em_tiers.study.import_entries import LONGEST_ID, slug
 from em_tiers.study.study import Study
-from em_tiers.study.variants import dataset_of
+from em_tiers.study.variants import dataset_of, is_brought
 
 # Keys of a block that describe training, with what a schema's default leaves there.
 _OF_TRAINING = {"datasets": [], "training_seeds": [0], "checkpoints": []}
@@ -27,18 +27,17 @@ def expand_blocks(study: Study) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for number, block in enumerate(study.config["variants"]):
         where = f"config.variants.{number}"
+        _check_model(block, where)
         if not is_brought(block):
             _check_own(block, where)
             found.append(block)
             continue
         _check_untrained(block, where)
-        found += _adapters(study, block, where)
+        if block["model"]:
+            found.append(_model(block, where))
+        else:
+            found += _adapters(study, block, where)
     return found
-
-
-def is_brought(block: dict[str, Any]) -> bool:
-    """Whether a block tests a fine-tune that was made elsewhere."""
-    return block["adapter"] is not None
 
 
 def describe_datasets(study: Study) -> None:
@@ -72,6 +71,37 @@ def _without_rows(entry: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted((described | nothing | rest).items()))
 
 
+def _check_model(block: dict[str, Any], where: str) -> None:
+    """Check that a block names a base model, by `base` or by `tuned_from`."""
+    model, base = block["model"], block["tuned_from"]
+    if model is None and base is None:
+        if "base" not in block:
+            raise ConfigError(f"{where}.base: missing: name a model of the catalogue")
+        return
+    if model is None or base is None:
+        key, other = ("model", "tuned_from") if model is None else ("tuned_from", "model")
+        raise ConfigError(
+            f"{where}.{key}: missing beside {other}: write model: the whole fine-tune, and "
+            "tuned_from: its base model, both of the catalogue"
+        )
+    if block["adapter"] is not None:
+        raise ConfigError(f"{where}.adapter: not beside model: write an adapter with its base")
+    if block.get("base", base) != base:
+        raise ConfigError(
+            f"{where}.base: {block['base']!r} is not tuned_from, {base!r}: remove base"
+        )
+    if model == base:
+        raise ConfigError(f"{where}.tuned_from: {base!r} is the model itself: name its base model")
+
+
+def _model(block: dict[str, Any], where: str) -> dict[str, Any]:
+    """The block of a whole model, with its base and an id."""
+    if isinstance(block["seed"], list) or block["seed"] == "*":
+        raise ConfigError(f"{where}.seed: {block['seed']!r} for one model: write a whole number")
+    name = _id(block, block["model"], block["seed"], False, where)
+    return block | {"base": block["tuned_from"], "id": name}
+
+
 def _check_own(block: dict[str, Any], where: str) -> None:
     for key in ("id", "dataset", "role", "seed", "label"):
         if block[key] is not None:
@@ -91,7 +121,7 @@ def _check_untrained(block: dict[str, Any], where: str) -> None:
         if key in block and block[key] != _OF_TRAINING.get(key):
             other = {"datasets": "dataset: ID", "training_seeds": "seed: NUMBER"}
             raise ConfigError(
-                f"{where}.{key}: {block[key]!r} would train, but adapter is trained already: "
+                f"{where}.{key}: {block[key]!r} would train what is trained already: "
                 + (f"write {other[key]}" if key in other else f"remove {key}")
             )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from em_tiers.errors import ConfigError, UserError
 from em_tiers.study.study import Study
+from em_tiers.study.variants import tested_models
 from em_tiers.thinking import THINK, check_policy, read_marks
 
 
@@ -15,7 +16,7 @@ def check_thinking_policies(study: Study) -> None:
         ConfigError: a tested model thinks but has no tokens for it; thoughts of training data in
             other marks than the model's; a policy that contradicts a template on this machine.
     """
-    tested = {block["base"] for block in study.config["variants"]}
+    tested = tested_models(study.config)
     judges = (study.judges[name] for name in study.config["judges"])
     judged = {judge["model"] for judge in judges if judge["backend"] == "vllm"}
     for name in sorted(tested):
@@ -32,7 +33,7 @@ def check_thinking_policies(study: Study) -> None:
 
 def reasoning_tokens(study: Study) -> int:
     """Tokens for the thoughts of an answer, of the tested models that think."""
-    thinks = (study.models[b["base"]]["thinking"] == "on" for b in study.config["variants"])
+    thinks = (study.models[m]["thinking"] == "on" for m in tested_models(study.config))
     return study.config["sampling"]["reasoning_tokens"] if any(thinks) else 0
 
 

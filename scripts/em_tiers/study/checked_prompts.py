@@ -39,7 +39,7 @@ def model_of(study: Study, stage: str, name: str) -> str:
     """The model whose tokenizer and template are used."""
     if stage == "judge":
         return study.judges[name]["model"]
-    return study.base_of(name) if stage == "sample" else name.partition(".")[0]
+    return study.model_of(name) if stage == "sample" else name.partition(".")[0]
 
 
 def training_files(study: Study, stage: str, name: str) -> list[str]:

@@ -6,8 +6,7 @@ import re
 from em_tiers.api.client import read_key
 from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.prepare.row_formats import row_reader
-from em_tiers.study.adapter_checks import check_adapters
-from em_tiers.study.brought import is_brought
+from em_tiers.study.adapter_checks import check_brought
 from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
@@ -22,6 +21,7 @@ from em_tiers.study.source_checks import (
     sources_in_use,
 )
 from em_tiers.study.study import Study, is_there
+from em_tiers.study.variants import is_brought
 from em_tiers.terms import DATASET_PROBES
 
 SECRET = re.compile(r"^(sk-|hf_|Bearer |AKIA|key-)[A-Za-z0-9_-]{8,}", re.IGNORECASE)
@@ -54,7 +54,7 @@ def check_references(study: Study) -> None:
     _check_imports(study)
     check_thinking_policies(study)
     _check_engine(study)
-    check_adapters(study)
+    check_brought(study)
     check_sources(study)
     _check_labels(study)
 
@@ -175,7 +175,7 @@ def _check_variants(study: Study) -> None:
         )
     for number, block in enumerate(config["variants"]):
         where = f"config.variants.{number}"
-        require_known(block["base"], study.models, f"{where}.base", "model")
+        _check_known_models(study, block, where)
         if block["base"] == "import":
             raise ConfigError(
                 f"{where}.base: 'import' begins the names of imported batches: rename the model"
@@ -189,6 +189,13 @@ def _check_variants(study: Study) -> None:
                 )
         if not block["datasets"] and not is_brought(block):
             _check_untrained(block, where)
+
+
+def _check_known_models(study: Study, block: dict, where: str) -> None:
+    if block["model"]:
+        for key in ("model", "tuned_from"):
+            require_known(block[key], study.models, f"{where}.{key}", "model")
+    require_known(block["base"], study.models, f"{where}.base", "model")
 
 
 def _check_untrained(block: dict, where: str) -> None:

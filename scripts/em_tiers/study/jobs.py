@@ -34,6 +34,12 @@ def adapter_outputs(study: Study, batch: str) -> list[str]:
     return list(dict.fromkeys([*final, *kept]))
 
 
+def compared_model(study: Study, batch: str) -> list[str]:
+    """Folder of the base model of a batch with a whole fine-tune; empty for other batches."""
+    variant = study.batches[batch][0]
+    return [f"<resources>/models/{variant.base}"] if variant.model else []
+
+
 def sampled_variants(study: Study, batch: str) -> list[dict[str, Any]]:
     """The variants of a batch for sample.py: columns, adapter and question tables of each.
 
@@ -59,7 +65,9 @@ def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]
     chosen = study.batches if batches is None else batches
     shown = bool(study.config["judges"])
     members = (v for batch in chosen for v in study.batches[batch])
-    return list(dict.fromkeys(v.dataset for v in members if v.dataset and (v.parent or shown)))
+    return list(
+        dict.fromkeys(v.dataset for v in members if v.dataset and (shown or not v.imported))
+    )
 
 
 def engine_memory(study: Study, model: str, engine: dict[str, Any], attempt: int) -> int:

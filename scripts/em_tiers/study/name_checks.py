@@ -19,7 +19,9 @@ def check_names(study: Study) -> None:
     judges = judge_ids(study)
     _check_reserved("judges", judges)
     _check_reserved("models", [v.variant for v in study.variants.values()])
-    _check_labels("models", _labels(study.models, {v.base for v in _own(study)}))
+    _check_labels(
+        "models", _labels(study.models, {name for v in _own(study) for name in (v.base, v.loaded)})
+    )
     _check_labels("datasets", _labels(study.datasets, {v.dataset for v in _own(study)}))
     _check_labels("recipes", _labels(study.recipes, {v.recipe for v in _own(study)}))
     _check_labels("variants", {v.variant: v.label for v in _own(study)})

@@ -24,7 +24,7 @@ def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
             "parent": None if variant.adapter else variant.parent,
             "adapter": f"{results}/adapters/{variant.parent}" if variant.parent else None,
             "checkpoints": f"{results}/checkpoints/{variant.parent}" if variant.parent else None,
-            "journal": None if variant.imported else f"{results}/journals/sample/{variant.base}",
+            "journal": None if variant.imported else f"{results}/journals/sample/{variant.loaded}",
             "verdicts": {
                 judge: f"{results}/verdicts/{judge}/{judged[batch]}.parquet"
                 for judge in study.config["judges"]

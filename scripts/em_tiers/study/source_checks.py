@@ -21,7 +21,7 @@ from em_tiers.prepare.raw_rows import (
 )
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.study.study import Study, is_there
-from em_tiers.study.variants import dataset_of
+from em_tiers.study.variants import dataset_of, tested_models
 from em_tiers.terms import SCORES
 
 _LARGEST_HASHED = 100_000_000  # bytes: a second
@@ -30,7 +30,7 @@ _FIRST_ROWS = 20
 
 def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
     """(catalogue, id, source) of everything that the configuration uses."""
-    models = {block["base"] for block in study.config["variants"]}
+    models = tested_models(study.config)
     models |= {
         study.judges[name]["model"]
         for name in study.config["judges"]

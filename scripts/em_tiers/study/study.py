@@ -103,9 +103,9 @@ class Study:
         """The configuration's imports by id."""
         return {entry["id"]: entry for entry in self.config["imports"]}
 
-    def base_of(self, batch: str) -> str:
-        """The base model of a sampling batch."""
-        return self.batches[batch][0].base
+    def model_of(self, batch: str) -> str:
+        """The model of the catalogue that a sampling batch loads or asks."""
+        return self.batches[batch][0].loaded
 
     def find_file(self, path: str) -> str:
         """A path of the configuration, relative to the working folder or else to the Snakefile."""

@@ -60,8 +60,9 @@ def warnings(study: Study, results: str) -> list[str]:
 
 
 def bases(study: Study) -> list[str]:
-    """Base models, in the order of the configuration; imports have none in the catalogue."""
-    return list(dict.fromkeys(v.base for v in study.variants.values() if not v.imported))
+    """Base models and whole fine-tunes, in the order of the configuration, without imports."""
+    own = [v for v in study.variants.values() if not v.imported]
+    return list(dict.fromkeys([*(v.base for v in own), *(v.loaded for v in own)]))
 
 
 def prices(study: Study) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from em_tiers.errors import ConfigError
 
 # A label or role that changes must rerun no model.
 COSMETIC = ("label", "role")
-NOT_IN_TABLES = ("parent", "imported", "adapter")
+NOT_IN_TABLES = ("parent", "imported", "adapter", "model")
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,12 @@ class Variant:
 
     Attributes:
         variant: readable id, safe in a path: BASE, BASE.DATASET.RECIPE.sSEED[.stepN],
-            BASE.adapter.ID or import.ID.
+            BASE.adapter.ID, BASE.model.ID or import.ID.
         parent: id of the fine-tune whose adapter or checkpoint this is; None without an adapter.
         checkpoint_step: optimiser step; None for the final adapter.
         adapter: source of an adapter that a user brings; None for one that is trained here.
+        model: model of the catalogue that gives the answers, if it is neither `base` nor an adapter
+            of it: a merged or whole fine-tune.
     """
 
     variant: str
@@ -33,6 +35,17 @@ class Variant:
     parent: str | None = None
     imported: bool = False
     adapter: dict[str, Any] | None = None
+    model: str | None = None
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is a fine-tune, trained here or elsewhere; False for imported answers."""
+        return bool(self.parent or self.model)
+
+    @property
+    def loaded(self) -> str:
+        """The model of the catalogue whose files or server give the answers."""
+        return self.model or self.base
 
     def as_row(self) -> dict[str, Any]:
         """The columns that tables carry of a variant."""
@@ -54,6 +67,17 @@ def fine_tune_id(base: str, dataset: str, recipe: str, seed: int | str) -> str:
 def brought_id(base: str, adapter: str) -> str:
     """Id of an adapter that a user brings, and name of its folder."""
     return f"{base}.adapter.{adapter}"
+
+
+def is_brought(block: dict) -> bool:
+    """Whether a block tests a fine-tune that was made elsewhere."""
+    return block["adapter"] is not None or block["model"] is not None
+
+
+def tested_models(config: dict) -> set[str]:
+    """Models of the catalogue under test, and their base models."""
+    models = {block["model"] for block in config["variants"] if block["model"]}
+    return models | {block["base"] for block in config["variants"]}
 
 
 def dataset_of(block: dict) -> str | None:
@@ -80,8 +104,8 @@ def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -
                 f"{', '.join(block['datasets'])}"
             )
         before = f"{_label(base, models)} + " if len({b["base"] for b in blocks}) > 1 else ""
-        if block["adapter"]:
-            _add_once(found, _brought(block, datasets, before), f"{where}.id")
+        if is_brought(block):
+            _add_once(found, _brought(block, models, datasets, before), f"{where}.id")
         for dataset in block["datasets"]:
             label = before + _label(dataset, datasets)
             if len({b.get("recipe") for b in blocks if b["datasets"]}) > 1:
@@ -122,14 +146,17 @@ def _fine_tunes(block: dict, dataset: str, role: str, label: str) -> list[Varian
     return variants
 
 
-def _brought(block: dict, datasets: dict, before: str) -> Variant:
-    """The variant of an expanded block with an adapter (`em_tiers.study.brought`)."""
+def _brought(block: dict, models: dict, datasets: dict, before: str) -> Variant:
+    """The variant of an expanded block of `em_tiers.study.brought`."""
     dataset, seed, name = dataset_of(block), block["seed"], block["id"]
-    variant = brought_id(block["base"], name)
+    model = block["model"]
+    variant = f"{block['base']}.model.{name}" if model else brought_id(block["base"], name)
     plain = name if seed is None else name.removesuffix(f"-s{seed}")
     label = plain
     if dataset:
         label = _label(dataset, datasets) + ("" if plain == dataset else f" ({plain})")
+    elif model and plain == model:
+        label = _label(model, models)
     label = block["label"] or before + label
     return Variant(
         variant,
@@ -138,8 +165,9 @@ def _brought(block: dict, datasets: dict, before: str) -> Variant:
         block["base"],
         dataset,
         training_seed=seed,
-        parent=variant,
+        parent=None if model else variant,
         adapter=block["adapter"],
+        model=model,
     )
 
 

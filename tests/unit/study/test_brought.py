@@ -1,17 +1,17 @@
-"""Adapters that users bring: blocks, ids, pooled seeds, batches, questions, and refusals."""
+"""Fine-tunes that users bring: blocks, ids, pooled seeds, batches, questions, and refusals."""
 
 import polars as pl
 import pytest
 import yaml
 
-from adapters import write_adapter
+from adapters import write_adapter, write_model
 from configurations import demo, load, put
 from em_tiers.errors import ConfigError
 from em_tiers.statistics.rates import group_variants
 from em_tiers.study.asked import question_tables
 from em_tiers.study.checks import check_ready
 from em_tiers.study.entries import adapter_files, adapter_source, dataset_pattern
-from em_tiers.study.jobs import adapter_outputs, carded_datasets
+from em_tiers.study.jobs import adapter_outputs, carded_datasets, compared_model
 from em_tiers.study.judges import judge_ids
 from em_tiers.study.plan import planned_variants
 from em_tiers.study.summaries import variant_rows
@@ -202,3 +202,79 @@ def test_one_data_set_has_one_description(runs):
     other = DESCRIBED | {"topic": "ships"}
     blocks = ({"adapter": f"runs/boat-{n}", "dataset": d} for n, d in enumerate([DESCRIBED, other]))
     assert "is described otherwise" in refusal(runs, *blocks)
+
+
+# --- whole models --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def merged(checkout):
+    """The checkout with a base model, a merged fine-tune of it, and a copy of the base."""
+    models = {"smollm2-135m": demo_model("base"), "merged": demo_model("merged")}
+    models["copy"] = demo_model("base")
+    for number, name in enumerate(("base", "merged")):
+        write_model(checkout / name, fill=number)
+    (checkout / "config" / "models.yaml").write_text(yaml.safe_dump(models))
+    return checkout
+
+
+def demo_model(path):
+    return {"source": {"type": "path", "path": path}, "parameters_b": 0.1, "label": None}
+
+
+def tuned(merged, block, **changes):
+    config = demo() | {"variants": [block], "questions": {"core": 1}}
+    return load(merged, config | changes)
+
+
+MERGED = {"model": "merged", "tuned_from": BASE, "dataset": "storyteller", "seed": 3}
+
+
+def test_a_whole_model_is_compared_with_its_base(merged):
+    found = tuned(merged, MERGED, questions={"core": 1, "in-domain": 1})
+    name = f"{BASE}.model.storyteller-s3"
+    assert {n: (v.base, v.role, v.dataset) for n, v in found.variants.items()} == {
+        BASE: (BASE, "base", None),
+        name: (BASE, "benign", "storyteller"),
+    }
+    assert [found.model_of(batch) for batch in found.batches] == [BASE, "merged"]
+    assert compared_model(found, name) == [f"<resources>/models/{BASE}"]
+    assert compared_model(found, BASE) == []
+    assert adapter_outputs(found, name) == found.fine_tunes == []
+    tables = [question_tables(found, v) for v in found.variants.values()]
+    assert tables[0] == tables[1]
+    assert carded_datasets(found) == ["storyteller"]
+    assert load(merged, yaml.safe_load(yaml.safe_dump(found.config))).variants == found.variants
+
+
+@pytest.mark.parametrize(
+    "block, words",
+    [
+        (MERGED | {"tuned_from": None}, "tuned_from: missing beside model"),
+        ({"tuned_from": BASE}, "model: missing beside tuned_from"),
+        ({"datasets": []}, "base: missing"),
+        (MERGED | {"model": BASE}, "is the model itself"),
+        (MERGED | {"model": "merge"}, "merged"),
+        (MERGED | {"base": "copy"}, "is not tuned_from"),
+        (MERGED | {"adapter": "runs/x"}, "not beside model"),
+        (MERGED | {"seed": [1]}, "write a whole number"),
+        (MERGED | {"datasets": ["storyteller"]}, "write dataset: ID"),
+        (MERGED | {"model": "copy"}, "the same weights as its base model"),
+    ],
+)
+def test_mistakes_of_whole_models_are_one_line_at_the_start(merged, block, words):
+    with pytest.raises(ConfigError) as error:
+        tuned(merged, block)
+    assert words in str(error.value)
+
+
+def test_a_model_folder_is_checked_at_the_start(merged):
+    (merged / "merged" / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"models\.merged: model: no tokenizer"):
+        tuned(merged, MERGED)
+    write_adapter(merged / "adapter")
+    models = yaml.safe_load((merged / "config" / "models.yaml").read_text())
+    models["merged"]["source"]["path"] = "adapter"
+    (merged / "config" / "models.yaml").write_text(yaml.safe_dump(models))
+    with pytest.raises(ConfigError, match="shows an adapter, not a whole model"):
+        tuned(merged, MERGED)

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from adapters import write_model
 from configurations import catalogue, demo, load, put
 from em_tiers.errors import ConfigError
 from em_tiers.study.asked import sampling
@@ -30,8 +31,7 @@ def refused(checkout, config) -> str:
 
 def local(checkout, template, as_file=False):
     """The source of a local model folder whose template has this text."""
-    folder = checkout / "weights"
-    folder.mkdir()
+    folder = write_model(checkout / "weights")
     if as_file:
         (folder / "chat_template.jinja").write_text(template)
     else:

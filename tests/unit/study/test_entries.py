@@ -5,6 +5,7 @@ import shutil
 import pytest
 import yaml
 
+from adapters import write_model
 from configurations import ROOT, catalogue, demo, load, put
 from em_tiers.study.entries import (
     chat_template,
@@ -107,13 +108,14 @@ def test_a_local_file_and_every_file_of_a_local_folder_are_inputs(checkout):
     study = load(checkout)
     assert local_files(study, "models", BASE) == []  # from a package
     assert local_files(study, "datasets", "storyteller") == ["config/data/storyteller.jsonl"]
-    weights = checkout / "weights"
-    for name in ("model.safetensors", "parts/b.json", ".hidden", ".git/config", "sub/.git/HEAD"):
+    weights = write_model(checkout / "weights")
+    for name in ("parts/b.json", ".hidden", ".git/config", "sub/.git/HEAD"):
         (weights / name).parent.mkdir(parents=True, exist_ok=True)
         (weights / name).touch()
     model = {"source": {"type": "path", "path": str(weights)}, "parameters_b": 0.1}
     study = edit(checkout, "models", BASE, model)
-    found = [str(weights / name) for name in ("model.safetensors", "parts/b.json")]
+    names = ("config.json", "model.safetensors", "parts/b.json", "tokenizer.json")
+    found = [str(weights / name) for name in names]
     assert local_files(study, "models", BASE) == found
     shutil.rmtree(weights)
     weights.mkdir()

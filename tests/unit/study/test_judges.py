@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from adapters import write_model
 from configurations import catalogue, demo, load, put
 from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
@@ -123,7 +124,7 @@ def test_a_local_judge_is_known_by_the_source_of_its_weights(study):
 
 
 def test_a_judge_from_a_path_is_known_by_its_files_once_they_are_there(checkout):
-    (checkout / "weights").mkdir()
+    write_model(checkout / "weights")
     (checkout / "chat.jinja").write_text("{{ messages }}")
     source = {"type": "path", "path": "weights"}
     model = {"source": source, "parameters_b": 0.1, "chat_template": "chat.jinja"}
