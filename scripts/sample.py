@@ -96,9 +96,9 @@ def main(
         tuned_from: folder of the base model, where `model` is a whole fine-tune of it.
 
     Raises:
-        UserError: a whole fine-tune has its base model's weights; the thinking policy does not fit the template; an adapter is not what its
-            manifest says, or does nothing; a prompt is too long for the engine; another job writes
-            under the same name.
+        UserError: a whole fine-tune has its base model's weights; the thinking policy does not fit
+            the template; an adapter is not what its manifest says, or does nothing; a prompt is too
+            long for the engine; another job writes under the same name.
     """
     if tuned_from:
         check_other_weights(model, tuned_from)
