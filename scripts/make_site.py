@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from em_tiers.study.site_file import lacks_accounting
+
 # Partition, time limit, CPUs, memory in MB and GPUs of a node, state: one line per kind of node.
 COLUMNS = "%P|%l|%c|%m|%G|%a"
 HEAD = """\
@@ -120,9 +122,7 @@ def main(path: Path) -> None:
     partitions = parse_partitions(report)
     if not partitions:
         sys.exit("sinfo reports no partition that is up: ask your site which ones you can use")
-    # Without accounting older versions say accounting_storage/none, newer ones (null).
-    accounting = "accounting_storage/slurmdbd" in ask("scontrol", "show", "config")
-    path.write_text(format_site(partitions, accounting), encoding="utf-8")
+    path.write_text(format_site(partitions, not lacks_accounting()), encoding="utf-8")
     print(f"{path} was written: delete the partitions in it that you should not use")
 
 

@@ -207,6 +207,27 @@ def test_gpus_of_a_node_with_several_kinds_and_mig_slices():
     assert parse_gpus("(null)") == []
 
 
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("AccountingStorageType   = accounting_storage/slurmdbd", ("sacct", True)),
+        ("AccountingStorageType   = (null)", ("squeue", False)),
+        ("AccountingStorageType   = accounting_storage/none", ("squeue", False)),
+    ],
+)
+def test_without_accounting_squeue_is_asked(checkout, tmp_path, monkeypatch, printed, expected):
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(scontrol.parent), prepend=os.pathsep)
+    settings = parse()
+    found = (settings.slurm_status_command, settings.slurm_efficiency_report is True)
+    assert found == expected
+    write_site(checkout, "profile: {slurm-status-command: sacct}\n")
+    assert parse().slurm_status_command == "sacct"
+
+
 def test_the_written_site_is_read_back_as_the_same_limits():
     partitions = {"gpu": {"max_runtime": 480, "max_gpu": 2, "available_gpu_models": ["h100"]}}
     assert yaml.safe_load(format_site(partitions, accounting=True)) == {"partitions": partitions}

@@ -4,6 +4,7 @@ Its partitions go to the executor plugin, whose own names and limits are the one
 """
 
 import re
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,21 @@ GPU_KEYS = ("word", "model")
 # How the plugin names a partition's cluster, where there are several.
 _CLUSTERS = ("slurm_cluster", "cluster", "clusters")
 _MODEL = re.compile(r"[A-Za-z0-9_.]+")  # of the plugin's utils.set_gres_string
+
+
+def lacks_accounting() -> bool:
+    """Whether the cluster keeps no accounting: sacct then never says that a job has ended.
+
+    False too where scontrol cannot be asked.
+    """
+    try:
+        done = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    # Without accounting older versions say accounting_storage/none, newer ones (null).
+    return done.returncode == 0 and "accounting_storage/slurmdbd" not in done.stdout
 
 
 def read_site(path: Path) -> dict[str, Any]:
