@@ -99,6 +99,7 @@ def test_label_comment_and_key_order_rerun_no_model(work):
     assert "Another, seed 0" in rates(work)["label"].to_list()
 
 
+@pytest.mark.slow
 def test_a_further_sample_adds_only_its_own_requests(work):
     sampled, judged = work.journal_keys("sample"), work.journal_keys("judge")
     work.config["questions"]["two"] = 2
