@@ -6,8 +6,8 @@ CORES ?= $(shell nproc)
 #   make demo TORCH_INDEX=URL
 TORCH_INDEX ?=
 CONFIG ?= config/config.yaml
-# Of a cluster where there is one.
 SITE = $(or $(EM_TIERS_SITE),slurm/site.yaml)
+# A cluster's where there is one.
 PROFILE ?= $(if $(shell command -v sbatch),slurm,local)
 EXPERIMENT = $(shell sed -n 's/^experiment: *//p' $(CONFIG))
 BIN = $(VENV)/bin
@@ -42,7 +42,7 @@ export GOMP_SPINCOUNT = 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-all test-tools cluster-up cluster-down setup-login \
+.PHONY: help setup demo report test test-all test-gpu test-tools cluster-up cluster-down setup-login \
   setup-gpu images site check-gpu plan status unlock archive verify restore compare lint format docs \
   golden coverage clean
 
@@ -72,6 +72,9 @@ test: setup test-tools .venv-validate/.ready  ## run the unit tests, the smalles
 
 test-all: setup test-tools .venv-validate/.ready  ## run all tests, including the long ones
 	$(PYTEST) tests
+
+test-gpu:  ## run the GPU path on one GPU without internet, in under eight minutes
+	$(BIN)/python -m pytest -n 0 -m gpu tests/gpu
 
 # SLURM's and Chromium's Debian packages. Where they cannot be installed, the tests that need them are
 # skipped with the reason (and fail if CI is set).

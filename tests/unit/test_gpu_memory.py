@@ -1,6 +1,8 @@
 """GPU memory that models need, against GPUs as nvidia-smi describes them."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +99,26 @@ def test_gpus_that_nvidia_smi_cannot_describe_are_not_judged(nvidia_smi, printed
     nvidia_smi(printed)
     assert describe_gpus([]) == []
     check_gpus("m", engine_need(1000, TWO), "add GPUs")
+
+
+DOCUMENTED = {
+    "Qwen3-4B": 4.0,
+    "a model of 8 billion parameters": 8.0,
+    "a model of 15 billion parameters": 15.0,
+    "Qwen2.5-32B-Instruct": 32.8,
+}
+
+
+def test_the_documented_table_is_what_jobs_compare():
+    text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text("utf-8")
+    table = text.partition("| model | job |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert {row[0] for row in rows} == set(DOCUMENTED)
+    for model, job, needs, full in rows:
+        size = DOCUMENTED[model]
+        parallel = re.search(r"tensor_parallel: (\d)", job)
+        engine = complete_settings(
+            {"device": "cuda", "tensor_parallel": int((parallel or "11")[1])}
+        )
+        need = training_need(size, LORA) if "LoRA" in job else engine_need(gib_of(size), engine)
+        assert need.describe() == needs + (f" ({full} for full speed)" if full else ""), model
