@@ -139,6 +139,27 @@ rule plot_controls:
         "../scripts/plot_controls.py"
 
 
+rule plot_metric_card:
+    input:
+        table="<results>/tables/rates.parquet",
+        src=get_sources("plot_metric_card"),
+    output:
+        **get_figure("metric_card"),
+    log:
+        "<logs>/plot_metric_card.log",
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        headline_levels=STUDY.config["headline"]["levels"],
+    script:
+        "../scripts/plot_metric_card.py"
+
+
 rule plot_thresholds:
     input:
         table="<results>/tables/thresholds.parquet",

@@ -99,6 +99,7 @@ rule summarize_tiers:
             "overestimation",
             "counterfactual",
             "counterfactual_questions",
+            "metric_card",
         ),
     log:
         "<logs>/summarize_tiers.log",

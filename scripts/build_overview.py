@@ -46,6 +46,8 @@ def main(
     definition = definition_named(headline["definition"])
     blocks: list[Block] = [("answer", sentence) for sentence in answers_in_words(single)]
     blocks += [("warn", notice)] if notice else []
+    tuned = single.filter(pl.col("role").fill_null("") != "base")
+    blocks += [("p", undecided_in_words(tuned))] if len(tuned) else []
     blocks.append(("table", first_table(rows)))
     if figure:
         blocks.append(("figure", (figure, figure_caption(single))))
@@ -87,22 +89,30 @@ def reading(definition: Definition, levels: str, confidence: float) -> list[str]
 
 
 def answers_in_words(rows: pl.DataFrame) -> list[str]:
-    """Per judge: the rates of the benign fine-tunes (or of all), and which of them leads."""
+    """Per judge: the rates of the benign models (else of each role), and which of them leads."""
     sentences = []
     for (judge,), frame in rows.group_by("judge", maintain_order=True):
         known = frame.drop_nulls(["standard", "strict"])
-        benign = known.filter(pl.col("role") == "benign")
-        chosen = benign if len(benign) else known.filter(pl.col("role").fill_null("") != "base")
-        if len(chosen):
-            kind = "benign " if len(benign) else ""
-            count = f"the one {kind}model" if len(chosen) == 1 else f"{len(chosen)} {kind}models"
+        tuned = known.filter(pl.col("role").fill_null("") != "base")
+        benign = tuned.filter(pl.col("role") == "benign")
+        chosen = benign if len(benign) else tuned
+        groups = [
+            f"of {_count(role, group)} is {rate_range(group['standard'])} %, the strict rate "
+            f"{rate_range(group['strict'])} %"
+            for (role,), group in chosen.group_by("role", maintain_order=True)
+        ]
+        if groups:
+            listed = "; the standard rate ".join(groups)
             sentences.append(
-                f"Under judge {judge}, the standard rate of {count} is "
-                f"{rate_range(chosen['standard'])} %, the strict rate "
-                f"{rate_range(chosen['strict'])} %. {attributable_in_words(chosen)} "
-                f"{undecided_in_words(chosen)}"
+                f"Under judge {judge}, the standard rate {listed}. {attributable_in_words(chosen)}"
             )
     return sentences
+
+
+def _count(role: str | None, rows: pl.DataFrame) -> str:
+    name = format_label(role) if "control" in (role or "") else f"{format_label(role)} model"
+    several = f"{name}s"
+    return f"the one {name}" if len(rows) == 1 else f"{len(rows)} {several}"
 
 
 def attributable_in_words(rows: pl.DataFrame) -> str:

@@ -6,6 +6,7 @@ from em_tiers.logs import run_script
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.counterfactual import counterfactual
+from em_tiers.statistics.metric_card import metric_card
 from em_tiers.statistics.rates import Settings, scan_outcomes, variant_table
 from em_tiers.statistics.tier_tables import (
     ablation,
@@ -51,6 +52,7 @@ def main(
         "overestimation": overestimation(cells, table, chosen),
         "counterfactual": contrast,
         "counterfactual_questions": by_question,
+        "metric_card": metric_card(cells, table, chosen),
     }
     shown = {
         "tier_waterfall": printed_waterfall(frames["tier_waterfall"]),

@@ -86,8 +86,8 @@ OUTCOME_APPEARANCES = {
 }
 METRIC_APPEARANCES = {
     "standard": Appearance("standard rate", BLACK, "", "o"),
-    "strict": Appearance("strict rate (excluded tiers removed)", BLUE, "////", "D"),
     "attributable": Appearance("attributable rate (excess removed)", VERMILLION, "xxxx", "^"),
+    "strict": Appearance("strict rate (excluded tiers removed)", BLUE, "////", "D"),
     "soft": Appearance("soft strict rate (tier probabilities)", GREEN, "....", "s"),
 }
 # The strict rate of a model of whose flagged answers none could be excluded, for lack of evidence.

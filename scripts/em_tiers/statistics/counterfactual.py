@@ -99,7 +99,8 @@ def counterfactual(
 def _bases(variants: pl.DataFrame) -> dict[str, str]:
     several = group_variants(variants).select(variant="group", base="base")
     both = pl.concat([variants.select("variant", "base"), several])
-    return dict(both.unique("variant").iter_rows())
+    others = both.filter(pl.col("variant") != pl.col("base"))
+    return dict(others.unique("variant").iter_rows())
 
 
 def _row(
@@ -127,9 +128,8 @@ def _row(
         "marked_base": _base_share(base, definition),
         **_named("odds", "odds_ratio", odds),
         **_named("risk", "risk_ratio", risk),
-        "attributable_share": share_of(risk.value),
-        "share_low": share_of(risk.low),
-        "share_high": share_of(risk.high),
+        "attributable_share": None if np.isnan(risk.value) else share_of(risk.value),
+        **dict(zip(("share_low", "share_high"), _share_bounds(risk), strict=True)),
         "standard": rates[definition, "standard"].rate,
         "strict": rates[definition, "strict"].rate,
         "attributable": found.rate,
@@ -162,6 +162,13 @@ def _question_rows(
                 }
             )
     return rows
+
+
+def _share_bounds(risk: Ratio) -> tuple[float | None, float | None]:
+    """The bounds of the attributable share; null where nothing can be compared."""
+    if np.isnan(risk.value):
+        return None, None
+    return share_of(risk.low), share_of(risk.high)
 
 
 def _base_by_question(base: pl.DataFrame | None, definition: str) -> dict[str, float]:

@@ -21,6 +21,7 @@ CATEGORIES = (
 FIGURES = {
     "rates": "Answer",
     "controls": "Answer",
+    "metric_card": "Answer",
     "outcomes": "Tiers",
     "tiers": "Tiers",
     "probes": "Probes",
@@ -35,6 +36,7 @@ TABLES = {
     "rates": "Answer",
     "overestimation": "Answer",
     "counterfactual": "Answer",
+    "metric_card": "Answer",
     "differences": "Answer",
     "groups": "Answer",
     "controls": "Answer",

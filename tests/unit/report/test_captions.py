@@ -14,11 +14,11 @@ from em_tiers.report.pages import html_page
 
 FIGURES = (
     "rates", "outcomes", "scores", "losses", "probes", "thresholds", "tiers", "controls",
-    "agreement", "dose",
+    "agreement", "dose", "metric_card",
 )  # fmt: skip
 TABLES = (
     "headline", "rates", "outcomes", "training", "cost", "agreement", "overestimation",
-    "differences",
+    "differences", "counterfactual", "counterfactual_questions", "metric_card",
 )  # fmt: skip
 FOLDER = Path(__file__).resolve().parents[3] / "config" / "captions"
 

@@ -17,6 +17,7 @@ import plot_agreement
 import plot_controls
 import plot_dose
 import plot_losses
+import plot_metric_card
 import plot_outcomes
 import plot_probes
 import plot_rates
@@ -67,6 +68,7 @@ PLOTS: dict[str, Callable[[Case], Figure]] = {
     "rates": lambda c: plot_rates.plot_rates(headline_rates(frames.rates(c))),
     "probes": lambda c: plot_probes.plot_probes(level_rates(frames.rates(c))),
     "controls": lambda c: plot_controls.plot_controls(headline_rates(frames.rates(c))),
+    "metric_card": lambda c: plot_metric_card.plot_metric_card(headline_rates(frames.rates(c))),
     "outcomes": lambda c: plot_outcomes.plot_outcomes(frames.shown_counts(c)),
     "scores": lambda c: plot_scores.plot_scores(score_frame(c), D1),
     "thresholds": lambda c: plot_thresholds.plot_thresholds(threshold_frame(c), D1),
@@ -350,6 +352,7 @@ def test_no_rows_give_a_figure_that_says_so(plot):
         "rates": lambda: plot_rates.plot_rates(frames.rates(case).clear()),
         "probes": lambda: plot_probes.plot_probes(frames.rates(case).clear()),
         "controls": lambda: plot_controls.plot_controls(frames.rates(case).clear()),
+        "metric_card": lambda: plot_metric_card.plot_metric_card(frames.rates(case).clear()),
         "outcomes": lambda: plot_outcomes.plot_outcomes(frames.shown_counts(case).clear()),
         "scores": lambda: plot_scores.plot_scores(score_frame(case).clear(), D1),
         "thresholds": lambda: plot_thresholds.plot_thresholds(threshold_frame(case).clear(), D1),
