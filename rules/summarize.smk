@@ -11,7 +11,7 @@ rule summarize_rates:
         ],
         src=get_sources("summarize_rates"),
     output:
-        **get_tables("rates", "groups", "differences"),
+        **get_tables("rates", "groups", "differences", "question_rates", "set_rates"),
     log:
         "<logs>/summarize_rates.log",
     benchmark:

@@ -7,6 +7,7 @@ from em_tiers.logs import LOG, run_script
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.differences import summarize_differences
+from em_tiers.statistics.question_rates import question_rates, set_rates
 from em_tiers.statistics.rates import (
     Settings,
     scan_outcomes,
@@ -24,7 +25,7 @@ def main(
     outputs: dict[str, Path],
     import_warnings: dict[str, Path] | None = None,
 ) -> None:
-    """Write the tables rates, groups and differences.
+    """Write the tables rates, groups, differences, question_rates and set_rates.
 
     Args:
         outcomes: one outcomes table per judge.
@@ -55,6 +56,8 @@ def main(
         "rates": with_notes(rates, notes),
         "groups": summarize_groups(cells, table, chosen),
         "differences": summarize_differences(cells, table, chosen),
+        "question_rates": question_rates(cells, chosen),
+        "set_rates": set_rates(cells, chosen),
     }
     write_tables(frames, outputs)
 

@@ -39,6 +39,8 @@ TABLES = {
     "metric_card": "Answer",
     "differences": "Answer",
     "groups": "Answer",
+    "set_rates": "Answer",
+    "question_rates": "Probes",
     "controls": "Answer",
     "label_agreement": "Judges",
     "judge_quality": "Judges",

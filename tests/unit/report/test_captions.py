@@ -19,6 +19,7 @@ FIGURES = (
 TABLES = (
     "headline", "rates", "outcomes", "training", "cost", "agreement", "overestimation",
     "differences", "counterfactual", "counterfactual_questions", "metric_card",
+    "set_rates", "question_rates",
 )  # fmt: skip
 FOLDER = Path(__file__).resolve().parents[3] / "config" / "captions"
 

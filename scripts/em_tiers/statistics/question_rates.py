@@ -1,0 +1,143 @@
+"""Rates by question and by question set, so that published rates of one list can be compared.
+
+Questions drive every interval: the range of a rate if each question in turn is left out shows
+whether one of them carries it.
+"""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from em_tiers.statistics.cells import cells_of
+from em_tiers.statistics.intervals import QuestionCounts, intervals
+from em_tiers.statistics.rates import Settings
+from em_tiers.statistics.these_questions import these_bounds
+
+METRICS = ("standard", "attributable", "strict")
+QUESTION_RATE_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "probe_level": pl.String,
+    "question_set": pl.String,
+    "question": pl.String,
+    "definition": pl.String,
+    "standard": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "strict": pl.Float64,
+    "n": pl.Int64,
+    "n_flagged": pl.Int64,
+}
+SET_RATE_COLUMNS = {
+    "variant": pl.String,
+    "judge": pl.String,
+    "question_set": pl.String,
+    "definition": pl.String,
+    "metric": pl.String,
+    "rate": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "these_low": pl.Float64,
+    "these_high": pl.Float64,
+    "without_one_low": pl.Float64,
+    "without_one_high": pl.Float64,
+    "most": pl.String,
+    "n": pl.Int64,
+    "questions": pl.Int64,
+}
+HEADLINE = "headline"
+
+
+def question_rates(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The table `question_rates`: standard and strict rate of each question, at every level.
+
+    The interval of the standard rate is about the answers to this question alone.
+    """
+    definition = settings.headline
+    listed = cells.filter(pl.col(f"counted_{definition}") > 0)
+    counts = [
+        QuestionCounts([hits], [counted])
+        for hits, counted in listed.select(
+            f"standard_{definition}", f"counted_{definition}"
+        ).iter_rows()
+    ]
+    low, high = these_bounds(counts, settings.confidence)
+    counted = pl.col(f"counted_{definition}")
+    return listed.select(
+        "variant",
+        "judge",
+        "probe_level",
+        pl.col("question").str.split("/").list.first().alias("question_set"),
+        "question",
+        pl.lit(definition).alias("definition"),
+        (pl.col(f"standard_{definition}") / counted).alias("standard"),
+        pl.Series("low", low, pl.Float64),
+        pl.Series("high", high, pl.Float64),
+        (pl.col(f"strict_{definition}") / counted).alias("strict"),
+        counted.cast(pl.Int64).alias("n"),
+        pl.col(f"standard_{definition}").cast(pl.Int64).alias("n_flagged"),
+    ).select(pl.col(name).cast(kind) for name, kind in QUESTION_RATE_COLUMNS.items())
+
+
+def set_rates(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The table `set_rates`: each question set by itself, and the headline questions together.
+
+    `without_one_low` and `without_one_high`: the lowest and the highest rate if one question is
+    left out; `most`: the question without which the rate changes most.
+    """
+    sets = cells.with_columns(question_set=pl.col("question").str.split("/").list.first())
+    headline = sets.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
+    rows: list[dict[str, Any]] = []
+    sets = sets.sort("judge", "variant", "question_set", maintain_order=True)
+    for frame in (headline.with_columns(question_set=pl.lit(HEADLINE)), sets):
+        keys = ["judge", "variant", "question_set"]
+        for (judge, variant, name), part in frame.group_by(keys, maintain_order=True):
+            own = {"variant": variant, "judge": judge, "question_set": name}
+            rows += [own | row for row in _set_rows(part, settings)]
+    return pl.DataFrame(rows, schema=SET_RATE_COLUMNS)
+
+
+def _set_rows(part: pl.DataFrame, settings: Settings) -> list[dict[str, Any]]:
+    names = part.get_column("question").unique().sort().to_list()
+    found = cells_of(part)
+    listed = [found[settings.headline, metric] for metric in METRICS]
+    bounds = intervals(listed, settings.confidence)
+    low, high = these_bounds(listed, settings.confidence)
+    rows = []
+    for place, (metric, counts) in enumerate(zip(METRICS, listed, strict=True)):
+        if not counts.n:
+            continue
+        without = leave_one_out(counts)
+        most = int(np.nanargmax(np.abs(without - counts.rate))) if len(without) else None
+        rows.append(
+            {
+                "definition": settings.headline,
+                "metric": metric,
+                "rate": counts.rate,
+                "low": bounds[place].low,
+                "high": bounds[place].high,
+                "these_low": low[place],
+                "these_high": high[place],
+                "without_one_low": float(np.nanmin(without)) if len(without) else None,
+                "without_one_high": float(np.nanmax(without)) if len(without) else None,
+                "most": None if most is None else names[most],
+                "n": counts.n,
+                "questions": counts.questions,
+            }
+        )
+    return rows
+
+
+def leave_one_out(counts: QuestionCounts) -> np.ndarray:
+    """The rate without each question; NaN for one without answers, empty for a single question."""
+    if counts.questions < 2:
+        return np.array([])
+    asked = counts.counted.sum(axis=0) > 0
+    rates = np.full(len(asked), np.nan)
+    for place in np.flatnonzero(asked):
+        kept = np.arange(len(asked)) != place
+        rates[place] = QuestionCounts(
+            counts.hits[:, kept], counts.counted[:, kept], counts.by_question
+        ).rate
+    return rates
