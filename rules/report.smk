@@ -86,7 +86,9 @@ rule build_method:
             "<experiment>/datasets/{dataset}/card.json",
             dataset=jobs.carded_datasets(STUDY),
         ),
-        folders=expand("<resources>/models/{model}", model=summaries.bases(STUDY)),
+        folders=expand(
+            "<resources>/models/{model}", model=summaries.downloaded_models(STUDY)
+        ),
         src=get_sources("build_method"),
     output:
         html=report(
@@ -109,7 +111,7 @@ rule build_method:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         datasets=jobs.carded_datasets(STUDY),
-        models=summaries.bases(STUDY),
+        models=summaries.downloaded_models(STUDY),
         study=summaries.method_study(STUDY),
     script:
         "../scripts/build_method.py"

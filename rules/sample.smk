@@ -1,5 +1,6 @@
 # Sampling: all variants of a batch share one engine start and one stream of requests.
-# In: model folder, adapters, questions. Out: responses/, one file per batch. Needs: a GPU.
+# In: model folder, adapters, questions. Out: responses/, one file per batch. Needs: a GPU; models
+# behind an API are asked from the login node, which has internet and the keys.
 
 
 rule sample:
@@ -24,7 +25,7 @@ rule sample:
     benchmark:
         "<benchmarks>/sample/{batch}.tsv"
     wildcard_constraints:
-        batch=r"(?!import\.)[a-z0-9.-]+",
+        batch=rf"(?!import\.)(?!({api_models.api_pattern(STUDY)})\.parquet$)[a-z0-9.-]+",
     retries: 2
     conda:
         "../envs/cuda.yaml"
@@ -58,3 +59,32 @@ rule sample:
         writer=lambda wildcards: wildcards.batch,
     script:
         "../scripts/sample.py"
+
+
+rule sample_api:
+    input:
+        questions=lambda wildcards: below(
+            "<experiment>", asked.question_tables_of_batch(STUDY, wildcards.batch)
+        ),
+        src=get_sources("sample_api"),
+    output:
+        responses="<experiment>/responses/{batch}.parquet",
+    log:
+        "<logs>/sample_api/{batch}.log",
+    benchmark:
+        "<benchmarks>/sample_api/{batch}.tsv"
+    wildcard_constraints:
+        batch=api_models.api_pattern(STUDY),
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        variant=lambda wildcards: api_models.api_variant(STUDY, wildcards.batch),
+        sampling=asked.sampling(STUDY),
+        model=lambda wildcards: api_models.api_model(
+            STUDY, STUDY.model_of(wildcards.batch), EXPERIMENT
+        ),
+        base=lambda wildcards: api_models.api_base(STUDY, wildcards.batch, EXPERIMENT),
+        writer=lambda wildcards: wildcards.batch,
+    script:
+        "../scripts/sample_api.py"

@@ -29,9 +29,10 @@ def start_run():
     except ConfigError as error:
         raise WorkflowError(str(error))
     apis = {job.wildcards.judge for job in needed if job.rule.name == "judge_api"}
+    sampled = [job.wildcards.batch for job in needed if job.rule.name == "sample_api"]
     try:
         check_ready(STUDY)
-        check_keys(STUDY, sorted(apis))
+        check_keys(STUDY, sorted(apis), api_models.asked_models(STUDY, sampled))
         if IS_ALONE:
             hand_over_study()
     except ConfigError as error:

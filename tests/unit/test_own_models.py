@@ -49,6 +49,13 @@ def test_my_merged_model(mine):
     assert "rule finetune" not in output
 
 
+def test_my_api_model(mine):
+    assert "snakemake -n --configfile mine/api.yaml" in PAGE
+    output = dry_run(mine, "mine/api.yaml")
+    assert "rule sample_api" in output
+    assert not {"rule sample:", "rule finetune"} & set(output.splitlines())
+
+
 def test_every_example_is_a_configuration_that_loads(mine):
     names = [name for name, text in EXAMPLE.findall(PAGE) if text.startswith("experiment:")]
     assert names

@@ -56,6 +56,10 @@ def models_part(study: StudyEntry, manifests: Mapping[str, StudyEntry]) -> list[
             for file in manifest.get("files", [])
             if file["path"].endswith(".safetensors")
         ]
+        if not model["source"]:
+            server = model["endpoint"]["served_by"] or model["endpoint"]["base_url"]
+            rows.append([name, f"{model['model']} at {server}", "behind an API"])
+            continue
         place = source_words(model["source"], manifest.get("revision"))
         rows.append([name, place, ", ".join(weights) or "no weights were downloaded"])
     return [("h2", "Models"), ("table", (["Model", "Source", "Weights, sha256"], rows))]

@@ -88,7 +88,7 @@ def _check_model(study: Study, block: dict, where: str) -> None:
 
 def _local_model(study: Study, base: str) -> Path | None:
     """Folder of the base model, if its files are on this machine."""
-    source = study.models[base]["source"]
+    source = study.models[base]["source"] or {"type": None}
     folder = study.workdir / "results" / "resources" / "models" / base
     if source["type"] == "path":
         folder = study.workdir / study.find_file(source["path"])

@@ -69,7 +69,7 @@ def template_of(study: Study, name: str) -> str | None:
             return file.read_text(encoding="utf-8")
         except (OSError, ValueError):  # check_sources names it
             return None
-    source = model["source"]
+    source = model["source"] or {"type": None}
     folder = study.workdir / "results" / "resources" / "models" / name
     if source["type"] == "path":
         folder = Path(study.find_file(source["path"]))

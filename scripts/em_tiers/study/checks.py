@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 from em_tiers.api.client import read_key
 from em_tiers.errors import ConfigError, UserError, require_known
@@ -11,6 +12,7 @@ from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
 from em_tiers.study.level_checks import check_levels
+from em_tiers.study.model_checks import check_api_model
 from em_tiers.study.name_checks import check_names
 from em_tiers.study.recipe_checks import check_recipes
 from em_tiers.study.source_checks import (
@@ -132,23 +134,25 @@ def check_acceptance(study: Study) -> None:
             )
 
 
-def check_keys(study: Study, judges: list[str]) -> None:
-    """Check that the environment variables with the keys of `judges` are set.
+def check_keys(study: Study, judges: list[str], models: Sequence[str] = ()) -> None:
+    """Check that the environment variables with the keys of `judges` and `models` are set.
 
     Raises:
         ConfigError: the first variable that is not set, or that holds what cannot be a key.
     """
-    for name in judges:
-        endpoint = study.judges[name]["endpoint"]
+    used = [(f"judges.{name}", f"judge {name}", study.judges[name]) for name in judges]
+    used += [(f"models.{name}", f"models.{name}", study.models[name]) for name in models]
+    for where, who, entry in used:
+        endpoint = entry["endpoint"]
         if not endpoint or not endpoint["key_env"]:
             continue
         if not os.environ.get(endpoint["key_env"]):
             raise ConfigError(
-                f"judges.{name}.endpoint.key_env: the environment variable {endpoint['key_env']} "
+                f"{where}.endpoint.key_env: the environment variable {endpoint['key_env']} "
                 "is not set: export the key under this name, then run again"
             )
         try:
-            read_key(endpoint["key_env"], f"judge {name}")
+            read_key(endpoint["key_env"], who)
         except UserError as error:
             raise ConfigError(str(error)) from error
 
@@ -196,6 +200,15 @@ def _check_known_models(study: Study, block: dict, where: str) -> None:
         for key in ("model", "tuned_from"):
             require_known(block[key], study.models, f"{where}.{key}", "model")
     require_known(block["base"], study.models, f"{where}.base", "model")
+    for name in {block["base"], block["model"] or block["base"]}:
+        check_api_model(study, name)
+    if study.models[block["base"]]["backend"] == "openai" and (
+        block["datasets"] or block["adapter"]
+    ):
+        raise ConfigError(
+            f"{where}.base: {block['base']!r} is behind an API, where nothing is trained and no "
+            "adapter is loaded: write a hosted fine-tune as model, with tuned_from"
+        )
 
 
 def _check_untrained(block: dict, where: str) -> None:

@@ -37,7 +37,8 @@ def adapter_outputs(study: Study, batch: str) -> list[str]:
 def compared_model(study: Study, batch: str) -> list[str]:
     """Folder of the base model of a batch with a whole fine-tune; empty for other batches."""
     variant = study.batches[batch][0]
-    return [f"<resources>/models/{variant.base}"] if variant.model else []
+    has_files = not variant.imported and study.models[variant.base]["source"]
+    return [f"<resources>/models/{variant.base}"] if variant.model and has_files else []
 
 
 def sampled_variants(study: Study, batch: str) -> list[dict[str, Any]]:

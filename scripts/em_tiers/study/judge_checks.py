@@ -39,6 +39,11 @@ def check_judge(study: Study, name: str) -> None:
         require_known(judge["engine"], study.engines, f"{where}.engine", "engine")
     if judge["backend"] == "vllm":
         require_known(judge["model"], study.models, f"{where}.model", "model")
+        if study.models[judge["model"]]["backend"] != "vllm":
+            raise ConfigError(
+                f"{where}.model: {judge['model']!r} is behind an API: write backend: openai, with "
+                "its endpoint and the model's name there"
+            )
     elif not judge["endpoint"]:
         raise ConfigError(
             f"{where}.endpoint: null, but an openai judge needs an endpoint: write its base_url"
@@ -52,7 +57,7 @@ def check_judge(study: Study, name: str) -> None:
     if judge["backend"] == "vllm":
         _check_room(judge, judge_engine(study, name), where)
     if judge["backend"] == "openai":
-        _check_api_judge(judge, where)
+        check_api(judge, where)
 
 
 def _check_room(judge: dict, engine: dict, where: str) -> None:
@@ -82,7 +87,12 @@ def _check_unused(judge: dict, where: str) -> None:
         )
 
 
-def _check_api_judge(judge: dict, where: str) -> None:
+def check_api(judge: dict, where: str) -> None:
+    """Check the endpoint, the model's name and the ceilings of a judge or a model under test.
+
+    Raises:
+        ConfigError: they contradict each other, or would show a key.
+    """
     _check_endpoint(judge["endpoint"], f"{where}.endpoint")
     if is_moving(judge) and not judge["endpoint"]["allow_alias"]:
         raise ConfigError(

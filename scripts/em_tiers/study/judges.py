@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from em_tiers.api.extras import identity_of_extras
 from em_tiers.api.model_names import is_moving
 from em_tiers.hashing import hash_of
 from em_tiers.judge import rounds
 from em_tiers.judge.model_names import local_identity
+from em_tiers.study.api_models import endpoint_identity
 from em_tiers.study.entries import chat_template, engine, model_identity
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.study import Study
@@ -75,16 +75,7 @@ def judge_identity(study: Study, judge: str) -> dict[str, Any]:
     entry = study.judges[judge]
     if entry["backend"] == "vllm":
         return {"backend": "vllm"} | model_identity(study, entry["model"])
-    endpoint = entry["endpoint"]
-    identity = {
-        "backend": "openai",
-        # The same name may stand for different weights on another server.
-        "server": endpoint["served_by"] or endpoint["base_url"],
-        "model": entry["model"],
-    }
-    signed_as = endpoint["signed_as"]
-    extras = identity_of_extras(endpoint["extra_body"], endpoint["headers"])
-    return identity | ({"signed_as": signed_as} if signed_as else {}) | extras
+    return endpoint_identity(entry)
 
 
 def full_identity(study: Study, judge: str) -> dict[str, Any]:
@@ -144,6 +135,7 @@ def api_slots(study: Study) -> dict[str, list[str]]:
 
 
 def key_names(study: Study) -> set[str]:
-    """Environment variables that hold the keys of the catalogue's judges."""
-    endpoints = (entry["endpoint"] for entry in study.judges.values())
+    """Environment variables that hold the keys of the catalogue's judges and models."""
+    entries = [*study.judges.values(), *study.models.values()]
+    endpoints = (entry["endpoint"] for entry in entries)
     return {e["key_env"] for e in endpoints if e and e["key_env"]}

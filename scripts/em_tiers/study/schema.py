@@ -98,8 +98,7 @@ class Schema:
         return self._fill(copy.deepcopy(value), self._defs[definition])
 
     def _fill(self, value: Any, schema: dict) -> Any:
-        if "$ref" in schema:
-            schema = {**self._defs[schema["$ref"].rsplit("/", 1)[1]], **schema}
+        schema = self._resolve(schema)
         if isinstance(value, dict):
             for key, below in schema.get("properties", {}).items():
                 below = self._resolve(below)
@@ -112,9 +111,12 @@ class Schema:
         return value
 
     def _resolve(self, schema: dict) -> dict:
-        if "$ref" in schema:
-            return {**self._defs[schema["$ref"].rsplit("/", 1)[1]], **schema}
-        return schema
+        if "$ref" not in schema:
+            return schema
+        found = self._schema
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        return {**found, **schema}
 
 
 def _relevance(error: ValidationError) -> tuple:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from em_tiers.api.model_names import is_moving
 from em_tiers.errors import ConfigError
 
 # A label or role that changes must rerun no model.
@@ -185,4 +186,7 @@ def _imported(entry: dict) -> Variant:
 
 
 def _label(name: str, catalogue: dict) -> str:
-    return catalogue[name]["label"] or name
+    """Label of an entry; a model behind an API is marked when its provider may replace it."""
+    entry = catalogue[name]
+    label = entry["label"] or name
+    return f"{label} (undated alias)" if entry.get("endpoint") and is_moving(entry) else label

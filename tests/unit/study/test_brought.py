@@ -5,14 +5,15 @@ import pytest
 import yaml
 
 from adapters import write_adapter, write_model
-from configurations import demo, load, put
+from configurations import catalogue, demo, load, put
 from em_tiers.errors import ConfigError
 from em_tiers.statistics.rates import group_variants
+from em_tiers.study.api_models import api_base, api_batches, api_model, asked_models
 from em_tiers.study.asked import question_tables
-from em_tiers.study.checks import check_ready
+from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.entries import adapter_files, adapter_source, dataset_pattern
 from em_tiers.study.jobs import adapter_outputs, carded_datasets, compared_model
-from em_tiers.study.judges import judge_ids
+from em_tiers.study.judges import judge_ids, key_names
 from em_tiers.study.plan import planned_variants
 from em_tiers.study.summaries import variant_rows
 
@@ -278,3 +279,79 @@ def test_a_model_folder_is_checked_at_the_start(merged):
     (merged / "config" / "models.yaml").write_text(yaml.safe_dump(models))
     with pytest.raises(ConfigError, match="shows an adapter, not a whole model"):
         tuned(merged, MERGED)
+
+
+# --- models behind an API ------------------------------------------------------------------------
+
+ENDPOINT = {"base_url": "https://api.openai.com/v1", "key_env": "OPENAI_API_KEY"}
+HOSTED = {"model": "hosted-ft", "tuned_from": "hosted", "dataset": DESCRIBED}
+
+
+@pytest.fixture
+def hosted(checkout):
+    """The checkout with a hosted model and a fine-tune of it."""
+    models = yaml.safe_load((checkout / "config" / "models.yaml").read_text())
+    for name, served in (("hosted", "gpt-4o-2024-08-06"), ("hosted-ft", "gpt-4o-2024-08-06@ft")):
+        models[name] = {"backend": "openai", "model": served, "endpoint": ENDPOINT}
+    return write_models(checkout, models)
+
+
+def write_models(checkout, models):
+    (checkout / "config" / "models.yaml").write_text(yaml.safe_dump(models))
+    return checkout
+
+
+def test_a_hosted_fine_tune_is_asked_and_compared_with_its_base(hosted):
+    found = tuned(hosted, HOSTED)
+    name = "hosted.model.hosted-ft"
+    assert list(found.batches) == ["hosted", name]
+    assert api_batches(found) == ["hosted", name]
+    assert api_model(found, "hosted-ft", "r")["identity"]["model"] == "gpt-4o-2024-08-06@ft"
+    assert api_base(found, name, "r")["name"] == "hosted"
+    assert api_base(found, "hosted", "r") is None
+    assert compared_model(found, name) == []
+    assert asked_models(found, [name]) == ["hosted-ft", "hosted"]
+    assert "OPENAI_API_KEY" in key_names(found)
+
+
+def test_the_keys_of_hosted_models_are_needed(hosted, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    found = tuned(hosted, HOSTED)
+    with pytest.raises(ConfigError, match=r"models\.hosted\.endpoint\.key_env: .* is not set"):
+        check_keys(found, [], ["hosted"])
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-something")
+    check_keys(found, [], ["hosted"])
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("model", "gpt-4o", "models.hosted.model: 'gpt-4o' is an undated alias"),
+        ("source", {"type": "path", "path": "base"}, "is for a model that runs here"),
+        ("backend", "vllm", "models.hosted.source: missing"),
+        ("endpoint", {"base_url": "https://api.openai.com/v1"}, "key_env: null, but"),
+        ("limits", {"usd": 5}, "limits.usd: 5 needs prices"),
+    ],
+)
+def test_mistakes_of_hosted_models_are_one_line_at_the_start(hosted, path, value, words):
+    models = yaml.safe_load((hosted / "config" / "models.yaml").read_text())
+    write_models(hosted, put(models, f"hosted.{path}", value))
+    with pytest.raises(ConfigError) as error:
+        tuned(hosted, HOSTED)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("key, value", [("adapter", "runs/x"), ("datasets", ["storyteller"])])
+def test_a_hosted_model_is_not_trained_here(hosted, key, value):
+    write_adapter(hosted / "runs" / "x")
+    block = {"base": "hosted", key: value}
+    block |= {"recipe": "demo-lora"} if key == "datasets" else {}
+    with pytest.raises(ConfigError, match="is behind an API, where nothing is trained"):
+        tuned(hosted, block)
+
+
+def test_a_judge_of_a_hosted_model_says_so(hosted):
+    judges = put(catalogue("judges"), "smollm2.model", "hosted")
+    (hosted / "config" / "judges.yaml").write_text(yaml.safe_dump(judges))
+    with pytest.raises(ConfigError, match="'hosted' is behind an API: write backend: openai"):
+        tuned(hosted, HOSTED)

@@ -52,6 +52,8 @@ NOT_CONFIGURATION = (
     "em_tiers/judge/api_run.py",
     "em_tiers/judge/usable_replies.py",
     "judge_api.py",  # what the endpoint answers
+    "sample_api.py",
+    "em_tiers/inference/api_answers.py",
     "em_tiers/train/arguments.py:visible_gpus",
     "em_tiers/train/launch.py",
     "em_tiers/train/trainer.py:train",  # memory
