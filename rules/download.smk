@@ -78,6 +78,8 @@ rule download_adapter:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         source=lambda wildcards: entries.adapter_source(STUDY, brought_id(**wildcards)),
         bases=lambda wildcards: entries.base_names(STUDY, wildcards.base),

@@ -44,6 +44,8 @@ rule describe_dataset:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         settings=lambda wildcards: entries.dataset_settings(STUDY, wildcards.dataset),
     script:

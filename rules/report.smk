@@ -86,9 +86,7 @@ rule build_method:
             "<experiment>/datasets/{dataset}/card.json",
             dataset=jobs.carded_datasets(STUDY),
         ),
-        folders=expand(
-            "<resources>/models/{model}", model=summaries.downloaded_models(STUDY)
-        ),
+        folders=expand("<resources>/models/{model}", model=STUDY.local_models),
         src=get_sources("build_method"),
     output:
         html=report(
@@ -111,7 +109,7 @@ rule build_method:
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
         datasets=jobs.carded_datasets(STUDY),
-        models=summaries.downloaded_models(STUDY),
+        models=STUDY.local_models,
         study=summaries.method_study(STUDY),
     script:
         "../scripts/build_method.py"

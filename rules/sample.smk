@@ -78,6 +78,8 @@ rule sample_api:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
     params:
         variant=lambda wildcards: api_models.api_variant(STUDY, wildcards.batch),
         sampling=asked.sampling(STUDY),

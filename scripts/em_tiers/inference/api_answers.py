@@ -101,8 +101,8 @@ class ApiAnswers:
             often = [fault for fault, _ in self.faults.most_common(1)]
             reason = self._error or f"requests failed ({'; '.join(often)})"
             raise kind(
-                f"models.{self.name}: {reason}: {left:,} of {self._total:,} answers are left; spent "
-                f"{self.budget.spent.words(self.budget.prices)}; what was answered is kept and "
+                f"models.{self.name}: {reason}: {left:,} of {self._total:,} answers are left; "
+                f"spent {self.budget.spent.words(self.budget.prices)}; what was answered is kept and "
                 "will not be asked again: run again"
             ) from None
         return self._records

@@ -41,9 +41,8 @@ def gpus_of_check(study: Study, partition: str, environ: Mapping[str, str] = os.
 def gpu_needs(study: Study) -> list[dict[str, Any]]:
     """What each kind of GPU job needs: {what, gpus, least_gib, full_gib, bf16}, each kind once."""
     needs: dict[str, Need] = {}
-    bases = {v.base: None for v in study.variants.values() if not v.imported}
-    for base in bases:
-        needs |= _engine_needs(study, f"sample {base}", base, engine(study))
+    for model in study.local_models:
+        needs |= _engine_needs(study, f"sample {model}", model, engine(study))
     for variant in study.fine_tunes:
         size = study.models[variant.base]["parameters_b"]
         if engine(study)["device"] == "cuda":
@@ -57,7 +56,7 @@ def gpu_needs(study: Study) -> list[dict[str, Any]]:
 
 def disk_gb(study: Study) -> float:
     """Free space that a study wants: its models in bfloat16, as much again, and 20 GB."""
-    models = {v.base for v in study.variants.values() if not v.imported}
+    models = set(study.local_models)
     models |= {study.judges[judge]["model"] for judge in _local_judges(study)}
     return 20 + sum(4 * study.models[model]["parameters_b"] for model in models)
 

@@ -103,6 +103,13 @@ class Study:
         """The configuration's imports by id."""
         return {entry["id"]: entry for entry in self.config["imports"]}
 
+    @property
+    def local_models(self) -> list[str]:
+        """Models of the catalogue under test that run here, in config order."""
+        own = [v for v in self.variants.values() if not v.imported]
+        names = dict.fromkeys([*(v.base for v in own), *(v.loaded for v in own)])
+        return [name for name in names if self.models[name]["backend"] == "vllm"]
+
     def model_of(self, batch: str) -> str:
         """The model of the catalogue that a sampling batch loads or asks."""
         return self.batches[batch][0].loaded

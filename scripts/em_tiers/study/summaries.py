@@ -65,11 +65,6 @@ def bases(study: Study) -> list[str]:
     return list(dict.fromkeys([*(v.base for v in own), *(v.loaded for v in own)]))
 
 
-def downloaded_models(study: Study) -> list[str]:
-    """Those of them that have files."""
-    return [name for name in bases(study) if study.models[name]["source"]]
-
-
 def prices(study: Study) -> dict[str, Any]:
     """Prices of each configured judge, by its name in the tables."""
     configured = (judge for judge in judge_ids(study) if judge in study.judges)
