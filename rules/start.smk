@@ -1,48 +1,22 @@
 # The start and the end of a run: what is checked, what its jobs are told.
 # No rule is defined here.
-from em_tiers.damage import damaged_tables, remove
-from em_tiers.study.checks import check_keys, check_ready
-from em_tiers.study.outdated import outdated_files
-from em_tiers.study import images
+from em_tiers.study import images, start
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 
 def start_run():
     """Check what a dry run does not need, and make the study that of all jobs of this run."""
-    needed = list(workflow.dag.needrun_jobs())
-    rules = {job.rule.name for job in needed}
-    if rules <= {"plan_requests", "show_status"}:
-        return  # they only print
-    if rules <= {"check_gpu", "show_gpu_checks"}:
-        # Of the study's models only the size is needed.
+    used_images = IMAGES if uses_containers() else None
+    try:
+        if not start.check_start(STUDY, workflow.dag.needrun_jobs(), used_images):
+            return
         if IS_ALONE:
             hand_over_study()
-        return
-    if STUDY.config["partial"] and "archive" in rules:
-        raise WorkflowError(
-            "archive: partial results cannot be archived: finish the study first"
-        )
-    try:
-        if uses_containers():
-            images.check_images(IMAGES)
+        for line in start.remove_leftovers(STUDY, Path(EXPERIMENT), Path(RESULTS)):
+            logger.info(line)
     except ConfigError as error:
         raise WorkflowError(str(error))
-    apis = {job.wildcards.judge for job in needed if job.rule.name == "judge_api"}
-    sampled = [job.wildcards.batch for job in needed if job.rule.name == "sample_api"]
-    try:
-        check_ready(STUDY)
-        check_keys(STUDY, sorted(apis), api_models.asked_models(STUDY, sampled))
-        if IS_ALONE:
-            hand_over_study()
-    except ConfigError as error:
-        raise WorkflowError(str(error))
-    if damaged := damaged_tables(EXPERIMENT, RESULTS):
-        # The jobs of this run are settled already: only another one makes them again.
-        raise WorkflowError("\n".join(map(remove, damaged)))
-    for path in outdated_files(STUDY, Path(EXPERIMENT), Path(RESULTS)):
-        logger.info(f"{path} is of an earlier division into batches and is removed.")
-        path.unlink()
 
 
 def hand_over_study():

@@ -102,8 +102,8 @@ class ApiAnswers:
             reason = self._error or f"requests failed ({'; '.join(often)})"
             raise kind(
                 f"models.{self.name}: {reason}: {left:,} of {self._total:,} answers are left; "
-                f"spent {self.budget.spent.words(self.budget.prices)}; what was answered is kept and "
-                "will not be asked again: run again"
+                f"spent {self.budget.spent.words(self.budget.prices)}; answers are kept and will "
+                "not be asked for again: run again"
             ) from None
         return self._records
 

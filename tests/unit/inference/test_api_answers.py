@@ -125,7 +125,7 @@ def test_every_answer_is_asked_once_over_all_runs(tmp_path):
 
 def test_one_model_under_two_names_is_refused_before_it_is_sampled(tmp_path):
     server = Server(same=(f"tuned-{DATE}", f"base-{DATE}"))
-    with pytest.raises(UserError, match="the same greedy answers .* one model: correct one"):
+    with pytest.raises(UserError, match=r"the same greedy answers .* one model: correct one"):
         sample(tmp_path, server)
     assert server.asked.total() == 8
 
