@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.numpy
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,9 @@ def test_a_mistake_in_the_configuration_is_one_message_without_a_traceback(with_
 def test_a_chat_template_of_the_catalogue_reaches_the_rules_that_render(tmp_path):
     (tmp_path / "chat.jinja").write_text("{{ messages }}")
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "model.safetensors").touch()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "weights" / name).write_text("{}")
+    (tmp_path / "weights" / "model.safetensors").write_bytes(safetensors.numpy.save({}))
     model = {"path": str(tmp_path / "weights"), "type": "path"}
     entry = {"source": model, "parameters_b": 1, "chat_template": "chat.jinja"}
     (tmp_path / "models.yaml").write_text(yaml.safe_dump({"mine": entry}))
