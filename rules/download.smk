@@ -14,8 +14,9 @@ rule download_model:
     localrule: True
     conda:
         "../envs/workflow.yaml"
+    # Converts the model of a package with torch, which a login node may lack.
     container:
-        IMAGES["workflow"]
+        IMAGES["cuda"]
     params:
         source=lambda wildcards: entries.source(STUDY, "models", wildcards.model),
     script:

@@ -50,3 +50,23 @@ def test_a_gpu_job_goes_offline_before_anything_reads_that_it_is(script):
         text=True,
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_the_model_of_a_package_names_what_converts_it(tmp_path):
+    """Downloads run on the login node; this one alone needs torch."""
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({ABSENT})
+from pathlib import Path
+from em_tiers.download.gguf import convert_gguf
+from em_tiers.errors import UserError
+try:
+    convert_gguf(Path("model.gguf"), Path("model"))
+except UserError as error:
+    print(error)
+"""
+    path = {"PYTHONPATH": str(ROOT / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True
+    )
+    assert "use that of make setup-gpu or make setup, or --sdm apptainer" in done.stdout

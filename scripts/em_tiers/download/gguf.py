@@ -12,10 +12,16 @@ def convert_gguf(gguf: Path, folder: Path) -> list[str]:
     The weights are dequantised to bf16, which makes a model that TRL trains and vLLM serves.
 
     Raises:
-        UserError: the file holds no chat template, or no token that ends a turn.
+        UserError: the file holds no chat template, or no token that ends a turn; torch is missing.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+    except ImportError as error:
+        raise UserError(
+            f"{gguf.name}: it is converted with torch and transformers, which this environment "
+            f"lacks ({error}): use that of make setup-gpu or make setup, or --sdm apptainer"
+        ) from error
 
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**place)
