@@ -2,7 +2,7 @@
 
 On a cluster the scheduler shows a job its GPUs alone. On one machine every job sees all of them and
 would take the first. A job therefore locks the GPUs that it uses, and sees no others; the kernel
-frees the locks when the job's last process ends, however it ends.
+frees the locks when the job ends, however it ends.
 """
 
 import fcntl

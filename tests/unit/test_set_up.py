@@ -115,6 +115,29 @@ def test_make_says_in_one_line_that_python_is_missing(tmp_path, target):
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "step"),
+    [
+        (["setup-gpu"], "install_packages.py envs/cuda.txt"),
+        (
+            ["setup-gpu", "CUDA=12", "TORCH_INDEX=T", "VLLM_INDEX=V"],
+            "envs/cuda12.txt --torch-index T",
+        ),
+        (["setup-gpu", "CUDA=12", "TORCH_INDEX=T", "VLLM_INDEX=V"], "--vllm V"),
+        (["setup", "VLLM_CPU=x.whl"], "--vllm x.whl"),
+    ],
+)
+def test_make_chooses_locks_and_builds(tmp_path, arguments, step):
+    command = ["make", "--dry-run", *arguments, f"VENV={tmp_path}/venv"]
+    assert step in subprocess.check_output(command, cwd=ROOT, text=True, env=fresh())
+
+
+def test_make_refuses_a_cuda_without_a_lock(tmp_path):
+    command = ["make", "setup-gpu", "CUDA=11", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=fresh())
+    assert done.stderr.startswith("set-up: CUDA=11: use 13 or 12\n")
+
+
 def test_the_cpu_is_checked_before_anything_is_made(tmp_path):
     command = ["make", "--dry-run", "setup", f"VENV={tmp_path}/venv"]
     steps = subprocess.check_output(command, cwd=ROOT, text=True, env=fresh())
