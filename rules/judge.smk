@@ -76,7 +76,7 @@ rule judge_api:
     benchmark:
         "<benchmarks>/judge_api/{judge}/{batch}.tsv"
     wildcard_constraints:
-        judge=judges.judge_pattern(STUDY, "openai"),
+        judge=judges.judge_pattern(STUDY, "api"),
     localrule: True
     conda:
         "../envs/workflow.yaml"

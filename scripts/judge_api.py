@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.api.anthropic_client import AnthropicEndpoint
 from em_tiers.api.batch_book import BatchBook
 from em_tiers.api.client import Endpoint, read_key
 from em_tiers.api.ledger import Ledger, spent_so_far
@@ -64,7 +65,8 @@ def main(
     asked = load_judge(judge, model_identity, rubrics)
     check_decoding(asked, f"judge {judge_name}")
     model = model_identity["model"]
-    client = Endpoint(
+    kind = AnthropicEndpoint if asked.backend == "anthropic" else Endpoint
+    client = kind(
         endpoint, read_key(endpoint.get("key_env") or "", f"judge {judge_name}"),
         model,
         endpoint.get("signed_as"),

@@ -15,7 +15,7 @@ from api.recorded import GOOD, Loopback
 
 
 class BatchServer(Loopback):
-    """Batches end at the second look at them.
+    """Batches end at the second look at them, or after as many as `looks` says.
 
     Args:
         answer: (number of the batch from 1, custom id, body) -> line of the output file, None for
@@ -29,6 +29,7 @@ class BatchServer(Loopback):
         self.answer = answer or (lambda number, key, body: good_line(key))
         self.on = on
         self.status = status
+        self.looks = 2
         self.files, self.batches = {}, {}
         self.asked = Counter()  # bodies in batches
         self._ids = itertools.count(1)
@@ -74,7 +75,7 @@ class BatchServer(Loopback):
 
     def show(self, name):
         batch = self.batches[name]
-        ended = batch["looks"] >= 2
+        ended = batch["looks"] >= self.looks
         counts = {"total": batch["count"], "completed": batch["count"] if ended else 0, "failed": 0}
         shown = {
             "id": name,

@@ -71,41 +71,45 @@ class Endpoint:
         self.settings = settings
         self.model = model
         self.signature = signature or model
-        self._key = key
+        self.key = key
         parts = split_base_url(settings["base_url"])
         self.host = parts.hostname
-        self._url = parts._replace(query="", fragment="").geturl()
-        self._query = dict(parse_qsl(parts.query))
+        self.url = parts._replace(query="", fragment="").geturl()
+        self.query = dict(parse_qsl(parts.query))
         # A plain-http request would show the key to a proxy; through https it is a mere tunnel.
-        self._trust_env = parts.scheme == "https"
+        self.trust_env = parts.scheme == "https"
 
     @property
     def name(self) -> str:
         """Host and model, for messages."""
         return f"endpoint {self.host}, model {self.model}"
 
-    async def __aenter__(self) -> "Endpoint":
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    @property
+    def library(self) -> Any:
+        """The client library; its errors have the same names in all libraries of its makers."""
+        import openai
 
-        self._http = DefaultAsyncHttpxClient(
-            follow_redirects=False,
-            trust_env=self._trust_env,
-            timeout=self.settings["timeout_s"],
-            event_hooks={"response": [_read_bounded]},
-        )
-        azure = {"api-key": self._key} if self.host.endswith(_AZURE) else {}
-        self.client = AsyncOpenAI(
-            api_key=self._key,
-            base_url=self._url,
-            default_query=self._query,
+        return openai
+
+    def make_client(self) -> Any:
+        """The library's client, which sends nothing by itself."""
+        azure = {"api-key": self.key} if self.host.endswith(_AZURE) else {}
+        client = self.library.AsyncOpenAI(
+            api_key=self.key,
+            base_url=self.url,
+            default_query=self.query,
             default_headers=azure | dict(self.settings.get("headers") or {}),
             max_retries=0,
             timeout=self.settings["timeout_s"],
-            http_client=self._http,
+            http_client=bounded_http_client(self),
         )
         if not self.host.endswith(".openai.com"):
             # Read from the environment by the library: other hosts have no business with them.
-            self.client.organization = self.client.project = None
+            client.organization = client.project = None
+        return client
+
+    async def __aenter__(self) -> "Endpoint":
+        self.client = self.make_client()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -122,13 +126,18 @@ class Endpoint:
             FailedAttempt, Final, UserError: see the module.
         """
         _MOST_BYTES.set(most_bytes(body))
+        return self.read(self.without_key(await self.send(body)), body)
+
+    async def send(self, body: Mapping[str, Any]) -> str:
+        """The text of an answer with status 200."""
         extra = self.settings.get("extra_body")
+        known = {name: value for name, value in body.items() if name != "reasoning_tokens"}
         raw = await self.call(
             lambda: self.client.chat.completions.with_raw_response.create(
-                model=self.model, **body, **({"extra_body": extra} if extra else {})
+                model=self.model, **known, **({"extra_body": extra} if extra else {})
             )
         )
-        return self.read(self.without_key(raw.text), body)
+        return raw.text
 
     async def call(self, send: Callable[[], Awaitable[T]], bounded: bool = True) -> T:
         """The result of one call of the client library, or what its failure means.
@@ -140,22 +149,21 @@ class Endpoint:
         Raises:
             FailedAttempt, Final, UserError: see the module.
         """
-        import openai
-
+        library = self.library
         if not bounded:
             _MOST_BYTES.set(sys.maxsize)
         try:
             async with asyncio.timeout(self.settings["timeout_s"]):
                 return await send()
-        except (TimeoutError, openai.APITimeoutError):
+        except (TimeoutError, library.APITimeoutError):
             raise FailedAttempt("timeout", charged=True) from None
-        except openai.APIStatusError as error:
+        except library.APIStatusError as error:
             message = message_of(error.body) or error.message
             headers = error.response.headers
             wait = seconds_of_retry_after(headers, time.time())
             # `from None`: the request with its headers hangs on the original error.
             raise self.refusal(error.status_code, error.body, message, wait) from None
-        except openai.APIConnectionError as error:
+        except library.APIConnectionError as error:
             raise self._broken(error.__cause__ or error) from None
 
     def read(self, text: str, body: Mapping[str, Any]) -> Reply:
@@ -192,7 +200,17 @@ class Endpoint:
 
     def without_key(self, text: str) -> str:
         """`text` without the key, which an endpoint may repeat."""
-        return text.replace(self._key, "[key]") if len(self._key) > 3 else text
+        return text.replace(self.key, "[key]") if len(self.key) > 3 else text
+
+
+def bounded_http_client(endpoint: Endpoint) -> Any:
+    """The HTTP client below a client library: no redirects, and replies of bounded size."""
+    return endpoint.library.DefaultAsyncHttpxClient(
+        follow_redirects=False,
+        trust_env=endpoint.trust_env,
+        timeout=endpoint.settings["timeout_s"],
+        event_hooks={"response": [_read_bounded]},
+    )
 
 
 _MOST_BYTES: ContextVar[int] = ContextVar("most_bytes")

@@ -43,7 +43,7 @@ def is_moving(entry: Mapping[str, Any]) -> bool:
         entry: backend, model and endpoint; where answers carry another name than the asked one
             (endpoint.signed_as: an Azure deployment), that name must be dated.
     """
-    if entry["backend"] != "openai":
+    if entry["backend"] == "vllm":
         return False
     endpoint = entry["endpoint"]
     name = endpoint.get("signed_as") or entry["model"]

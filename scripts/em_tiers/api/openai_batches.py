@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from em_tiers.api.batch_book import OpenBatch
 from em_tiers.api.client import Endpoint
 from em_tiers.api.refusals import FailedAttempt, shown
 from em_tiers.errors import UserError
@@ -63,7 +64,7 @@ class OpenAIBatches:
                     "custom_id": key,
                     "method": "POST",
                     "url": "/v1/chat/completions",
-                    "body": {"model": self._endpoint.model, **body, **extra},
+                    "body": {"model": self._endpoint.model, **_sent(body), **extra},
                 }
             )
             for key, body in requests
@@ -83,16 +84,17 @@ class OpenAIBatches:
         )
         return batch.id
 
-    async def find(self, tag: str) -> str | None:
+    async def find(self, batch: OpenBatch, *_: Any) -> str | None:
         """The id of the batch with this tag; None when it was never made."""
+        tag = batch.tag
         after: dict[str, str] = {}
         for _ in range(_PAGES):
             page = await self._endpoint.call(
                 lambda more=after: self._endpoint.client.batches.list(limit=_LISTED, **more)
             )
-            for batch in page.data:
-                if (batch.metadata or {}).get(TAG) == tag:
-                    return batch.id
+            for found in page.data:
+                if (found.metadata or {}).get(TAG) == tag:
+                    return found.id
             if not page.data or not page.has_more:
                 break
             after = {"after": page.data[-1].id}
@@ -135,6 +137,10 @@ def _read_lines(text: str) -> Iterator[BatchLine]:
         if isinstance(key, str) and isinstance(response, dict):
             status = response.get("status_code")
             yield BatchLine(key, status if isinstance(status, int) else None, response.get("body"))
+
+
+def _sent(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "reasoning_tokens"}
 
 
 def missing_answer() -> FailedAttempt:

@@ -14,7 +14,9 @@ from em_tiers.errors import TemporaryError, UserError
 
 LONGEST_MESSAGE = 300  # characters of an endpoint's words that are kept
 _NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-_NO_CREDIT_WORDS = re.compile(r"insufficient (?:balance|credit|fund|quota)", re.IGNORECASE)
+_NO_CREDIT_WORDS = re.compile(
+    r"insufficient (?:balance|credit|fund|quota)|credit balance is too low", re.IGNORECASE
+)
 _CONTENT_FILTER = {
     "content_filter",
     "content_policy_violation",

@@ -46,6 +46,8 @@ def request_body(judge: Judge, request: JudgeRequest, bounds: bool = True) -> di
     # OpenAI's reasoning models know the new name only, many other servers only the old one.
     limit = "max_completion_tokens" if thinking else "max_tokens"
     body[limit] = most_tokens(judge, request) // _samples(judge, request)
+    if thinking:
+        body["reasoning_tokens"] = thinking  # for Anthropic; others are not sent it
     if request.method in ("top_logprobs", "label"):
         body |= {"logprobs": True, "top_logprobs": TOP_TOKENS}
     elif request.method == "structured":

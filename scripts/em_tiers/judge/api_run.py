@@ -78,7 +78,7 @@ class ApiRun:
         self.faults: Counter[str] = Counter()
         self.interrupted: UserError | None = None
         self._able: set[str] = set()  # methods that the endpoint has shown to be able to do
-        self._bounds = True  # a schema may bound its numbers
+        self._bounds = judge.backend != "anthropic"  # a schema may bound its numbers
         self._digits = SingleDigits()
         self._random = random.Random()
 
@@ -229,7 +229,7 @@ class ApiRun:
             try:
                 reply = await self._attempt(request, bounds)
             except Final as fault:
-                if bounds and _refuses_bounds(request, fault):
+                if bounds and refuses_bounds(request, fault):
                     self._bounds = False
                     return await self._answer(request, max_attempts, check)
                 if check:
@@ -338,7 +338,7 @@ class ApiRun:
         raise Stopped
 
 
-def _refuses_bounds(request: JudgeRequest, fault: Final) -> bool:
+def refuses_bounds(request: JudgeRequest, fault: Final) -> bool:
     """Whether an endpoint refuses a schema because its numbers have bounds (Anthropic does)."""
     named = "minimum" in str(fault) or "maximum" in str(fault)
     return request.method == "structured" and fault.status == "api_error" and named

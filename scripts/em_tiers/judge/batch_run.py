@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from em_tiers.api.anthropic_batches import AnthropicBatches
 from em_tiers.api.batch_book import BatchBook, OpenBatch, open_in_words
 from em_tiers.api.openai_batches import BatchLine, BatchState, OpenAIBatches, missing_answer
 from em_tiers.api.refusals import FailedAttempt, Final, message_of
@@ -19,7 +20,7 @@ from em_tiers.api.replies import Reply
 from em_tiers.api.spending import CeilingReached, Reserved
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.judge.api_requests import characters_of, most_tokens, request_body
-from em_tiers.judge.api_run import ApiRun, Stopped
+from em_tiers.judge.api_run import ApiRun, Stopped, refuses_bounds
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.verdicts import failed_record
 from em_tiers.logs import HEARTBEAT, LOG
@@ -42,7 +43,8 @@ class BatchRun(ApiRun):
     def __init__(self, *arguments: Any, book: BatchBook):
         super().__init__(*arguments)
         self._book = book
-        self._batches = OpenAIBatches(self.endpoint)
+        kind = AnthropicBatches if self.judge.backend == "anthropic" else OpenAIBatches
+        self._batches = kind(self.endpoint)
 
     async def _ask_all(self, pending: list[JudgeRequest]) -> None:
         by_key = {request.key: request for request in pending}
@@ -99,8 +101,12 @@ class BatchRun(ApiRun):
     async def _found(self, batch: OpenBatch) -> OpenBatch:
         """The batch with the id under which the provider knows it, if it was ever made."""
         await self._pause(batch.planned_at + FOUND_AFTER_S - time.time())
-        number = await self._batches.find(batch.tag)
+        number = await self._find(batch)
         return self._book.sent(batch, number) if number else batch
+
+    async def _find(self, batch: OpenBatch) -> str | None:
+        known = {other.id for other in self._book.open() if other.id}
+        return await self._batches.find(batch, known, self._pause)
 
     def _give_up(self, batch: OpenBatch, keys: Any) -> None:
         """Forget a batch of which nothing was asked."""
@@ -153,7 +159,7 @@ class BatchRun(ApiRun):
                 if attempt == self.max_attempts:
                     raise
                 await self._wait(attempt, fault.retry_after_s)
-                if number := await self._batches.find(batch.tag):
+                if number := await self._find(batch):
                     batch = self._book.sent(batch, number)
                     break
             except (UserError, Final):
@@ -217,7 +223,10 @@ class BatchRun(ApiRun):
             reply = self._read(request, line)
         except Final as fault:
             self._settle_fault(reserved, fault.charged)
-            self._keep(request, self._refused(request, fault, 1))
+            if refuses_bounds(request, fault):
+                self._bounds = False  # in the next batch
+            else:
+                self._keep(request, self._refused(request, fault, 1))
         except FailedAttempt as fault:
             self._settle_fault(reserved, fault.charged)
             self.faults[str(fault)] += 1

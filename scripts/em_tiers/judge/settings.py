@@ -14,10 +14,12 @@ from em_tiers.judge.rubrics import PARSER_VERSION, Rubric, load_rubric
 NUMBER_METHODS = {
     "vllm": ("trie", "top_logprobs", "sampled"),
     "openai": ("top_logprobs", "sampled", "structured"),
+    "anthropic": ("sampled", "structured"),
 }
 CHOICE_METHODS = {
     "vllm": ("label", "sampled"),
     "openai": ("label", "sampled", "structured"),
+    "anthropic": ("sampled", "structured"),
 }
 READS_FIRST_TOKENS = ("trie", "top_logprobs", "label")
 # A number up to 100 digit by digit, and the token that ends the reply: without it, the reply counts
@@ -54,7 +56,7 @@ class Judge:
 
     @property
     def backend(self) -> str:
-        """`vllm` or `openai`."""
+        """`vllm`, `openai` or `anthropic`."""
         return self.identity["backend"]
 
     @property
@@ -178,6 +180,8 @@ def _problem_of_decoding(judge: Judge, rubric: Rubric, thinking: str) -> str | N
             f"decoding.reasoning_tokens: {thoughts} cannot be used with {method}, which reads the "
             "first token, here a thought: use sampled or structured, or write 0"
         )
+    if judge.backend == "anthropic" and method == "sampled" and samples > 1:
+        return f"decoding.samples: {samples}: Anthropic gives one reply per request: write 1"
     if method == "sampled" and samples > 1 and not temperature:
         return (
             f"decoding.samples: {samples}: at temperature 0 all samples are the same: set "

@@ -258,7 +258,7 @@ def judges_part(study: StudyEntry, verdicts: pl.DataFrame) -> list[Block]:
     """Judges, how each was asked, and the fingerprints behind its verdicts."""
     blocks: list[Block] = [("h2", "Judges")]
     for name, judge in study["judges"].items():
-        where = judge.get("endpoint", {}).get("base_url") if judge["backend"] == "openai" else None
+        where = judge.get("endpoint", {}).get("base_url") if judge["backend"] != "vllm" else None
         words = f"{name}: model {judge['model']}, asked {'at ' + where if where else 'locally'}."
         method = judge.get("method") or {}
         for kind, descriptions in METHODS.items():

@@ -27,7 +27,7 @@ def endpoint_identity(entry: dict[str, Any]) -> dict[str, Any]:
     """What tells a model behind an API from others: its server, its name and what it is sent."""
     endpoint = entry["endpoint"]
     identity = {
-        "backend": "openai",
+        "backend": entry["backend"],
         # The same name may stand for different weights on another server.
         "server": endpoint["served_by"] or endpoint["base_url"],
         "model": entry["model"],

@@ -46,17 +46,18 @@ def check_judge(study: Study, name: str) -> None:
             )
     elif not judge["endpoint"]:
         raise ConfigError(
-            f"{where}.endpoint: null, but an openai judge needs an endpoint: write its base_url"
+            f"{where}.endpoint: null, but an {judge['backend']} judge needs an endpoint: write its "
+            "base_url"
         )
     settings = (judge_params(study, name), judge_identity(study, name), judge_rubrics(study, name))
     thinking = study.models[judge["model"]]["thinking"] if judge["backend"] == "vllm" else "none"
     check_decoding(load_judge(*settings, where), where, thinking)
     _check_unused(judge, where)
     if judge["backend"] == "vllm" and judge["mode"] == "batch":
-        raise ConfigError(f"{where}.mode: batch needs backend openai: write direct")
+        raise ConfigError(f"{where}.mode: batch needs a judge behind an API: write direct")
     if judge["backend"] == "vllm":
         _check_room(judge, judge_engine(study, name), where)
-    if judge["backend"] == "openai":
+    if judge["backend"] != "vllm":
         check_api(judge, where)
 
 
@@ -73,6 +74,7 @@ def _check_room(judge: dict, engine: dict, where: str) -> None:
 def _check_unused(judge: dict, where: str) -> None:
     """Refuse settings that the judge's back-end or method would ignore."""
     other = {"vllm": ("endpoint", "limits", "prices"), "openai": ("engine",)}
+    other["anthropic"] = other["openai"]
     for key in other[judge["backend"]]:
         if judge[key]:
             raise ConfigError(

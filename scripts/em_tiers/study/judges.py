@@ -15,6 +15,8 @@ from em_tiers.study.study import Study
 # of the schema always reaches the job.
 CHANGES_NO_VERDICT = frozenset({"endpoint", "engine", "limits", "mode", "prices"})
 
+API_BACKENDS = ("openai", "anthropic")
+
 
 def judge_ids(study: Study) -> list[str]:
     """Configured judges first, then those whose scores were imported."""
@@ -23,8 +25,9 @@ def judge_ids(study: Study) -> list[str]:
 
 
 def judges_with(study: Study, backend: str) -> list[str]:
-    """Configured judges of one backend."""
-    return [name for name in study.config["judges"] if study.judges[name]["backend"] == backend]
+    """Configured judges of one backend; `api` for all behind an endpoint."""
+    backends = API_BACKENDS if backend == "api" else (backend,)
+    return [name for name in study.config["judges"] if study.judges[name]["backend"] in backends]
 
 
 def judge_pattern(study: Study, backend: str) -> str:
@@ -129,7 +132,7 @@ def api_slot(study: Study, judge: str) -> str:
 def api_slots(study: Study) -> dict[str, list[str]]:
     """Configured judges by the slot that their jobs share."""
     slots: dict[str, list[str]] = {}
-    for judge in judges_with(study, "openai"):
+    for judge in judges_with(study, "api"):
         slots.setdefault(api_slot(study, judge), []).append(judge)
     return slots
 

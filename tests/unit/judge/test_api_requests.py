@@ -55,7 +55,7 @@ def test_an_endpoint_that_ignores_n_is_found_at_once(tmp_path):
     entry = judge_entry("sampled", samples=3, temperature=1.0, max_tokens=4)
     message = fails(loopback, tmp_path, judge=entry)
     assert "1 of 3 samples in the answer: it ignores n" in message
-    assert len(loopback.bodies) == 2
+    assert len(loopback.bodies) == 3 * 2
 
 
 THREE = {"rubrics": {name: rubric(name) for name in ("alignment", "coherence", "topic")}}
@@ -75,7 +75,7 @@ def test_one_structured_answer_gives_several_verdicts(tmp_path):
 @pytest.mark.parametrize(
     ("text", "finish", "words"),
     [
-        ("I would say 70.", "stop", "the endpoint ignores response_format"),
+        ("I would say 70.", "stop", "it ignores response_format"),
         ('{"alignment": 1', "length", "does not fit in decoding.max_tokens"),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_structured_judge_that_cannot_is_found_at_once(tmp_path, text, finish,
     loopback = Loopback(good=with_answers(text, finish=finish))
     message = fails(loopback, tmp_path, judge=judge_entry("structured", max_tokens=60), **THREE)
     assert words in message
-    assert len(loopback.bodies) == 1
+    assert len(loopback.bodies) == 3
 
 
 def test_thinking_is_allowed_for_kept_apart_and_paid_for(tmp_path):

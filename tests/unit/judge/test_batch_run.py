@@ -181,6 +181,8 @@ class Killer:
 def interrupted(folder, killer):
     """Run the job in its own process until it is killed, then again; the server and the output."""
     server = BatchServer(on=killer)
+    if killer.number == signal.SIGINT:
+        server.looks = 10**6  # nothing to collect before the job has ended
     with serve(server.app()) as address:
         command = [sys.executable, "-c", CHILD, str(folder), f"{address}/v1", "60"]
         options = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True}
@@ -189,6 +191,7 @@ def interrupted(folder, killer):
         assert killer.done
         assert killer.process.returncode
         left = open_batches(folder / "journal")
+        server.looks = 2
         again = subprocess.run(command, timeout=60, **options)
         assert again.returncode == 0, again.stderr
     return server, said, left
