@@ -6,7 +6,7 @@ Imported by the Snakefile, so nothing heavy is imported here.
 from pathlib import Path
 from typing import Any
 
-from em_tiers.errors import ConfigError
+from em_tiers.errors import ConfigError, require_known
 from em_tiers.inference.engine_settings import complete_settings
 from em_tiers.study.batches import judging_batches, sampling_batches
 from em_tiers.study.brought import describe_datasets, expand_blocks
@@ -43,6 +43,7 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     study = Study(sorted_keys(schema.check(config, "config", "config")), root, workdir)
     for name, definition in CATALOGUES.items():
         setattr(study, name, _load_catalogue(study, schema, name, definition))
+    _fill_prices(study)
     for engine in study.engines.values():
         engine |= complete_settings(without_cosmetics(engine))
     study.config["imports"] = expand_imports(study)
@@ -57,6 +58,16 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
         keep_sampled(study)
     study.judging_batches = judging_batches(study.batches, study.config["variants_per_judge_job"])
     return study
+
+
+def _fill_prices(study: Study) -> None:
+    """Put prices in the place of the names by which judges and models refer to them."""
+    for catalogue in ("judges", "models"):
+        for name, entry in getattr(study, catalogue).items():
+            if isinstance(entry["prices"], str):
+                where = f"{catalogue}.{name}.prices"
+                require_known(entry["prices"], study.prices, where, "price")
+                entry["prices"] = without_cosmetics(study.prices[entry["prices"]])
 
 
 def _load_catalogue(study: Study, schema: Schema, name: str, definition: str) -> dict:

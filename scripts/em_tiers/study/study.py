@@ -21,6 +21,7 @@ CATALOGUES = {
     "judges": "judge",
     "engines": "engine",
     "tier_rules": "tier_rules",
+    "prices": "price",
 }
 
 
@@ -32,8 +33,8 @@ class Study:
         config: the configuration with every default.
         root: folder of the Snakefile.
         workdir: folder that holds results/.
-        models, datasets, recipes, question_sets, rubrics, judges, engines, tier_rules: catalogues,
-            each {id: entry}.
+        models, datasets, recipes, question_sets, rubrics, judges, engines, tier_rules, prices:
+            catalogues, each {id: entry}.
         variants: models under test by id, in the order of the configuration.
         batches: variants whose answers are in one file of responses, by the batch's id.
         judging_batches: ids of `batches` that one start of a judge scores, by its own id.
@@ -51,6 +52,7 @@ class Study:
     judges: dict = field(default_factory=dict)
     engines: dict = field(default_factory=dict)
     tier_rules: dict = field(default_factory=dict)
+    prices: dict = field(default_factory=dict)
     variants: dict[str, Variant] = field(default_factory=dict)
     batches: dict[str, list[Variant]] = field(default_factory=dict)
     judging_batches: dict[str, list[str]] = field(default_factory=dict)

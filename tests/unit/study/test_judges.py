@@ -5,6 +5,7 @@ import yaml
 
 from adapters import write_model
 from configurations import catalogue, demo, load, put
+from em_tiers.errors import ConfigError
 from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
 from em_tiers.study.entries import chat_template, own_template
@@ -104,6 +105,15 @@ def test_batch_mode_changes_the_price_and_nothing_else(checkout):
     assert judge_prices(direct, "gpt-4o") == {"input_per_million": 2.5, "output_per_million": 10.0}
     assert judge_prices(batch, "gpt-4o") == {"input_per_million": 1.25, "output_per_million": 5.0}
     assert judge_prices(batch, "smollm2") is None
+
+
+def test_prices_may_have_a_name(checkout):
+    prices = {"cheap": {"input_per_million": 1, "output_per_million": 2.0, "comment": "a guess"}}
+    (checkout / "config" / "prices.yaml").write_text(yaml.safe_dump(prices))
+    named = edit(checkout, judges=("gpt-4o.prices", "cheap"))
+    assert judge_prices(named, "gpt-4o") == {"input_per_million": 1, "output_per_million": 2.0}
+    with pytest.raises(ConfigError, match=r"judges.gpt-4o.prices: unknown price 'cheep': did you"):
+        edit(checkout, judges=("gpt-4o.prices", "cheep"))
 
 
 def test_what_an_endpoint_is_sent_beyond_the_protocol_is_part_of_who_answers(checkout):
