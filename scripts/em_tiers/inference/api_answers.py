@@ -100,10 +100,10 @@ class ApiAnswers:
             kind = UserError if self._error and not self._passes() else TemporaryError
             often = [fault for fault, _ in self.faults.most_common(1)]
             reason = self._error or f"requests failed ({'; '.join(often)})"
+            spent = self.budget.spent.words(self.budget.prices)
             raise kind(
                 f"models.{self.name}: {reason}: {left:,} of {self._total:,} answers are left; "
-                f"spent {self.budget.spent.words(self.budget.prices)}; answers are kept and will "
-                "not be asked for again: run again"
+                f"spent {spent}; what was answered is kept and will not be asked again: run again"
             ) from None
         return self._records
 
