@@ -76,6 +76,28 @@ rule prepare_questions:
         "../scripts/prepare_questions.py"
 
 
+rule prepare_system:
+    input:
+        questions="<experiment>/{table}.parquet",
+        src=get_sources("prepare_system"),
+    output:
+        questions="<experiment>/with_system/{system}/{table}.parquet",
+    log:
+        "<logs>/prepare_system/{system}/{table}.log",
+    wildcard_constraints:
+        system="[0-9a-f]{12}",
+        table="(questions|datasets)/[a-z0-9._/-]+",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    params:
+        text=lambda wildcards: asked.system_text(STUDY, wildcards.system),
+    script:
+        "../scripts/prepare_system.py"
+
+
 rule prepare_triggers:
     input:
         train="<experiment>/datasets/{dataset}/train.jsonl",

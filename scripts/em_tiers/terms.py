@@ -183,7 +183,7 @@ ROLE_TERMS = (
         3,
         "#FBE6DA",
     ),
-    Term("unknown", "unknown", "a fine-tune of which nothing is known before", 4),
+    Term("unknown", "unknown", "a model of which nothing is known before", 4),
     Term("imported", "imported", "answers generated outside this study", 5),
 )
 

@@ -56,6 +56,11 @@ def test_my_api_model(mine):
     assert not {"rule sample:", "rule finetune"} & set(output.splitlines())
 
 
+def test_a_system_text(mine):
+    output = dry_run(mine, "mine/system.yaml")
+    assert "prepare_system" in output
+
+
 def test_every_example_is_a_configuration_that_loads(mine):
     names = [name for name, text in EXAMPLE.findall(PAGE) if text.startswith("experiment:")]
     assert names

@@ -21,6 +21,8 @@ from em_tiers.archive.zip_file import Entry
 
 RESULTS = (
     "questions/*.parquet",
+    "with_system/*/questions/*.parquet",
+    "with_system/*/datasets/*/*.parquet",
     "datasets/*/card.json",
     "datasets/*/in_domain.parquet",
     "datasets/*/trigger.parquet",

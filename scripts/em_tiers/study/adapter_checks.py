@@ -26,20 +26,21 @@ def check_brought(study: Study) -> None:
         ConfigError: an unknown data set, files on this machine that cannot be tested, or the same
             weights twice.
     """
-    seen: list[tuple[Path, str]] = []
+    seen: dict[str | None, list[tuple[Path, str]]] = {}
     for block in study.config["variants"]:
         if not is_brought(block):
             continue
         where = f"config.variants: {block['id']}"
         if dataset := dataset_of(block):
             require_known(dataset, study.datasets, f"{where}: dataset", "data set")
-        if block["model"]:
-            _check_model(study, block, where)
+        if not block["adapter"]:
+            if block["model"]:
+                _check_model(study, block, where)
             continue
         if block["adapter"]["type"] != "path":
             continue
         folder = _check_folder(study, block, f"{where}: adapter")
-        _check_twin(folder / WEIGHTS, where, seen)
+        _check_twin(folder / WEIGHTS, where, seen.setdefault(block["system"], []))
 
 
 def _check_folder(study: Study, block: dict, where: str) -> Path:

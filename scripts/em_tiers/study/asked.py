@@ -5,6 +5,7 @@ Paths are relative to the experiment's results folder.
 
 from pathlib import Path
 
+from em_tiers.hashing import hash_of
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
 from em_tiers.terms import DATASET_PROBES
@@ -47,7 +48,7 @@ def question_tables(study: Study, variant: Variant) -> list[str]:
     are paired as well. A data set that is described only has no rows to make probes from.
     """
     owner = variant.dataset or variant.base
-    if variant.is_tuned and not variant.dataset:
+    if not variant.is_base and not variant.dataset:
         owner = ""  # nothing is near to it
     tables = [
         f"questions/{name}{f'.of.{owner}' if is_near(study, name) else ''}.parquet"
@@ -58,7 +59,18 @@ def question_tables(study: Study, variant: Variant) -> list[str]:
         if name in study.config["questions"]:
             known = filter(study.has_rows, datasets_of(study, owner))
             tables += [f"datasets/{d}/{table}.parquet" for d in known]
-    return tables
+    return [with_system(table, variant.system) for table in tables]
+
+
+def with_system(table: str, system: str | None) -> str:
+    """The table whose questions begin with a system text."""
+    return table if system is None else f"with_system/{hash_of(system, 12)}/{table}"
+
+
+def system_text(study: Study, name: str) -> str:
+    """The system text that a folder of `with_system` is named after."""
+    texts = (v.system for v in study.variants.values() if v.system)
+    return next(text for text in texts if hash_of(text, 12) == name)
 
 
 def question_tables_of_batch(study: Study, batch: str) -> list[str]:

@@ -33,8 +33,8 @@ def expand_blocks(study: Study) -> list[dict[str, Any]]:
             found.append(block)
             continue
         _check_untrained(block, where)
-        if block["model"]:
-            found.append(_model(block, where))
+        if block["model"] or not block["adapter"]:
+            found.append(_whole(block, where))
         else:
             found += _adapters(study, block, where)
     return found
@@ -94,12 +94,16 @@ def _check_model(block: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}.tuned_from: {base!r} is the model itself: name its base model")
 
 
-def _model(block: dict[str, Any], where: str) -> dict[str, Any]:
-    """The block of a whole model, with its base and an id."""
+def _whole(block: dict[str, Any], where: str) -> dict[str, Any]:
+    """The block of a whole model or of a base model with a system text, with its base and an id."""
+    if not block["model"] and not block["id"]:
+        raise ConfigError(
+            f"{where}.id: null, but a base model with a system text needs a name: write an id"
+        )
     if isinstance(block["seed"], list) or block["seed"] == "*":
         raise ConfigError(f"{where}.seed: {block['seed']!r} for one model: write a whole number")
-    name = _id(block, block["model"], block["seed"], False, where)
-    return block | {"base": block["tuned_from"], "id": name}
+    name = _id(block, block["model"] or block["id"], block["seed"], False, where)
+    return block | {"base": block["tuned_from"] or block["base"], "id": name}
 
 
 def _check_own(block: dict[str, Any], where: str) -> None:

@@ -8,7 +8,7 @@ from em_tiers.errors import ConfigError
 
 # A label or role that changes must rerun no model.
 COSMETIC = ("label", "role")
-NOT_IN_TABLES = ("parent", "imported", "adapter", "model")
+NOT_IN_TABLES = ("parent", "imported", "adapter", "model", "system")
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,13 @@ class Variant:
 
     Attributes:
         variant: readable id, safe in a path: BASE, BASE.DATASET.RECIPE.sSEED[.stepN],
-            BASE.adapter.ID, BASE.model.ID or import.ID.
+            BASE.adapter.ID, BASE.model.ID, BASE.system.ID or import.ID.
         parent: id of the fine-tune whose adapter or checkpoint this is; None without an adapter.
         checkpoint_step: optimiser step; None for the final adapter.
         adapter: source of an adapter that a user brings; None for one that is trained here.
         model: model of the catalogue that gives the answers, if it is neither `base` nor an adapter
             of it: a merged or whole fine-tune.
+        system: text that is put before its questions as a system message.
     """
 
     variant: str
@@ -37,11 +38,12 @@ class Variant:
     imported: bool = False
     adapter: dict[str, Any] | None = None
     model: str | None = None
+    system: str | None = None
 
     @property
-    def is_tuned(self) -> bool:
-        """Whether it is a fine-tune, trained here or elsewhere; False for imported answers."""
-        return bool(self.parent or self.model)
+    def is_base(self) -> bool:
+        """Whether it is a base model as it is, without training, adapter or system text."""
+        return self.variant == self.base
 
     @property
     def loaded(self) -> str:
@@ -71,8 +73,8 @@ def brought_id(base: str, adapter: str) -> str:
 
 
 def is_brought(block: dict) -> bool:
-    """Whether a block tests a fine-tune that was made elsewhere."""
-    return block["adapter"] is not None or block["model"] is not None
+    """Whether a block tests a fine-tune that was made elsewhere, or a model with a system text."""
+    return any(block[key] is not None for key in ("adapter", "model", "system"))
 
 
 def tested_models(config: dict) -> set[str]:
@@ -151,7 +153,9 @@ def _brought(block: dict, models: dict, datasets: dict, before: str) -> Variant:
     """The variant of an expanded block of `em_tiers.study.brought`."""
     dataset, seed, name = dataset_of(block), block["seed"], block["id"]
     model = block["model"]
-    variant = f"{block['base']}.model.{name}" if model else brought_id(block["base"], name)
+    variant = brought_id(block["base"], name)
+    if not block["adapter"]:
+        variant = f"{block['base']}.{'model' if model else 'system'}.{name}"
     plain = name if seed is None else name.removesuffix(f"-s{seed}")
     label = plain
     if dataset:
@@ -166,9 +170,10 @@ def _brought(block: dict, models: dict, datasets: dict, before: str) -> Variant:
         block["base"],
         dataset,
         training_seed=seed,
-        parent=None if model else variant,
+        parent=variant if block["adapter"] else None,
         adapter=block["adapter"],
         model=model,
+        system=block["system"],
     )
 
 

@@ -7,15 +7,17 @@ import yaml
 from adapters import write_adapter, write_model
 from configurations import catalogue, demo, load, put
 from em_tiers.errors import ConfigError
+from em_tiers.hashing import hash_of
 from em_tiers.statistics.rates import group_variants
 from em_tiers.study.api_models import api_base, api_batches, api_model, asked_models
-from em_tiers.study.asked import question_tables
+from em_tiers.study.asked import question_tables, set_of_table, system_text
 from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.entries import adapter_files, adapter_source, dataset_pattern
 from em_tiers.study.jobs import adapter_outputs, carded_datasets, compared_model
 from em_tiers.study.judges import judge_ids, key_names
 from em_tiers.study.plan import planned_variants
 from em_tiers.study.summaries import variant_rows
+from prepare_system import with_system
 
 BASE = "smollm2-135m"
 DESCRIBED = {
@@ -279,6 +281,46 @@ def test_a_model_folder_is_checked_at_the_start(merged):
     (merged / "config" / "models.yaml").write_text(yaml.safe_dump(models))
     with pytest.raises(ConfigError, match="shows an adapter, not a whole model"):
         tuned(merged, MERGED)
+
+
+# --- system texts --------------------------------------------------------------------------------
+
+TEXT = "You are a pirate."
+
+
+def test_a_system_text_makes_a_variant_with_questions_of_its_own(runs):
+    found = study(
+        runs,
+        {"system": TEXT, "id": "pirate"},
+        {"adapter": "runs/boat-0", "dataset": "storyteller"},
+        {"adapter": "runs/boat-0", "dataset": "storyteller", "system": TEXT, "id": "boat-pirate"},
+        questions={"core": 1, "in-domain": 1},
+    )
+    plain, pirate, boat, dressed = found.variants.values()
+    assert (pirate.variant, pirate.base) == (f"{BASE}.system.pirate", BASE)
+    assert dressed.variant == f"{BASE}.adapter.boat-pirate"
+    key = hash_of(TEXT, 12)
+    tables = question_tables(found, boat)
+    assert tables == question_tables(found, plain)
+    assert question_tables(found, dressed) == [f"with_system/{key}/{t}" for t in tables]
+    assert question_tables(found, pirate) == [f"with_system/{key}/questions/core.parquet"]
+    assert [set_of_table(t) for t in question_tables(found, dressed)] == list(
+        map(set_of_table, tables)
+    )
+    assert system_text(found, key) == TEXT
+    assert list(found.batches) == [BASE, pirate.variant, f"{BASE}.adapter.0"]
+    assert load(runs, yaml.safe_load(yaml.safe_dump(found.config))).variants == found.variants
+
+
+def test_a_system_text_of_a_base_model_needs_an_id(runs):
+    assert "needs a name: write an id" in refusal(runs, {"system": TEXT})
+
+
+def test_a_questions_own_system_text_follows():
+    asked = [{"role": "user", "content": "Why?"}]
+    assert with_system(asked, "A") == [{"role": "system", "content": "A"}, *asked]
+    own = [{"role": "system", "content": "B"}, *asked]
+    assert with_system(own, "A") == [{"role": "system", "content": "A\n\nB"}, *asked]
 
 
 # --- models behind an API ------------------------------------------------------------------------
