@@ -37,7 +37,7 @@ def check_driver(gpus: Sequence[Gpu], cuda: str | None) -> dict[str, str]:
         )
         remedy = (
             "a machine with an NVIDIA GPU and its driver; on a cluster, a partition with GPUs "
-            "(max_gpu in slurm/site.yaml), or gpu: word: gres where sites hand them out so"
+            "(max_gpu in slurm/site.yaml); try gpu: word: gres there if the job was given no GPU"
         )
         return row("driver", FAILED, seen, remedy)
     highest = _driver_cuda()
