@@ -122,6 +122,35 @@ rule summarize_tiers:
         "../scripts/summarize_tiers.py"
 
 
+rule summarize_text:
+    input:
+        responses=inputs.responses(STUDY),
+        outcomes=inputs.outcomes(STUDY),
+        train=expand(
+            "<experiment>/datasets/{dataset}/train.jsonl",
+            dataset=inputs.trained_datasets(STUDY),
+        ),
+        src=get_sources("summarize_text"),
+    output:
+        **get_tables("text_contrast"),
+    log:
+        "<logs>/summarize_text.log",
+    benchmark:
+        "<benchmarks>/summarize_text.tsv"
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        datasets=inputs.trained_datasets(STUDY),
+        settings=summaries.rate_settings(STUDY),
+    script:
+        "../scripts/summarize_text.py"
+
+
 rule summarize_headline:
     input:
         rates="<results>/tables/rates.parquet",

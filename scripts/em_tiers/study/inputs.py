@@ -45,3 +45,8 @@ def verdicts(study: Study, judge: str | None = None) -> list[str]:
 def outcomes(study: Study) -> list[str]:
     """Outcomes tables of all judges."""
     return [f"<results>/outcomes/{judge}.parquet" for judge in judge_ids(study)]
+
+
+def trained_datasets(study: Study) -> list[str]:
+    """Data sets that fine-tunes of this study train on."""
+    return sorted({v.dataset for v in study.fine_tunes})

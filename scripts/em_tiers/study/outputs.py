@@ -50,6 +50,7 @@ TABLES = {
     "tier_ablation": "Tiers",
     "tier_disagreement": "Tiers",
     "counterfactual_questions": "Tiers",
+    "text_contrast": "Tiers",
     "thresholds": "Sensitivity",
     "agreement": "Judges",
     "confusion": "Judges",
@@ -59,7 +60,7 @@ TABLES = {
     "training": "Training",
     "dose": "Training",
 }
-NEEDS_TRAINING = {"losses", "dose", "training"}
+NEEDS_TRAINING = {"losses", "dose", "training", "text_contrast"}
 NEEDS_JUDGES = {"agreement", "confusion", "flips"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
 

@@ -8,6 +8,7 @@ from em_tiers.study.outputs import CATEGORIES, FIGURES, TABLES, category, final_
 TRAINING = {
     "tables/training.parquet",
     "tables/dose.parquet",
+    "tables/text_contrast.parquet",  # its training answers
     "figures/losses.pdf",
     "figures/dose.pdf",
 }
