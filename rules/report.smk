@@ -153,7 +153,10 @@ rule archive:
     params:
         config=STUDY.config,
         catalogues=summaries.catalogues(STUDY),
-        configfiles=[os.path.relpath(file) for file in workflow.configfiles],
+        configfiles=[
+            *(os.path.relpath(file) for file in workflow.configfiles),
+            *(["pins.yaml"] if os.path.isfile("pins.yaml") else []),
+        ],
         adapters=False,
         training_text=False,
     script:

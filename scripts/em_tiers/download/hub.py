@@ -43,6 +43,17 @@ def list_files(repo: str, revision: str, repo_type: str, patience: Patience) -> 
     return Listing({name: _expected(s, what) for name, s in siblings.items()}, _licence(info))
 
 
+def latest_commit(repo: str, repo_type: str, patience: Patience) -> str:
+    """The commit that a repository's main branch has now.
+
+    Raises:
+        UserError: the hub does not give the repository.
+    """
+    what = f"hub {repo_type} {repo}"
+    info = retried(lambda: _info(repo, "main", repo_type, what, patience), what, patience)
+    return info.sha
+
+
 def file_url(repo: str, revision: str, repo_type: str, name: str) -> str:
     """The address of one file."""
     from huggingface_hub import hf_hub_url

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from em_tiers.api.client import read_key
 from em_tiers.errors import ConfigError, UserError, require_known
@@ -61,19 +61,26 @@ def check_references(study: Study) -> None:
     _check_labels(study)
 
 
-def unpinned(study: Study) -> list[str]:
-    """Entries in use that come from the hub without a revision, each with its repository."""
+def unpinned(study: Study, needed: Collection[str] | None = None) -> list[str]:
+    """Entries in use that come from the hub without a revision, each with its repository.
+
+    Args:
+        needed: what a run downloads, as CATALOGUE.ID or an adapter's variant; None: everything.
+    """
     used = [(f"{catalogue}.{name}", source) for catalogue, name, source in sources_in_use(study)]
     used += [(v.variant, v.adapter) for v in study.variants.values() if v.adapter]
     return [
         f"{name} ({source['id']})"
         for name, source in used
-        if source["type"] == "hub" and not source["revision"]
+        if source["type"] == "hub" and not source["revision"] and (needed is None or name in needed)
     ]
 
 
-def check_ready(study: Study) -> None:
+def check_ready(study: Study, needed: Collection[str] | None = None) -> None:
     """Check what only a real run needs: revisions, usable tier rules, readable human labels.
+
+    Args:
+        needed: what the run downloads (see `unpinned`).
 
     Raises:
         ConfigError: entries without a revision, and how to find one; a tier rule whose condition
@@ -95,11 +102,11 @@ def check_ready(study: Study) -> None:
             check_labels(study.workdir / labels)
         except (UserError, OSError) as error:
             raise ConfigError(f"config.human_labels: {error}") from error
-    if missing := unpinned(study):
+    if missing := unpinned(study, needed):
         raise ConfigError(
-            f"source.revision is null for {', '.join(missing)}: write the full commit of 40 "
-            "hexadecimal digits; open the repository's page on the hub, 'Files and versions', "
-            "'History', and copy the commit's full id"
+            f"source.revision is null for {', '.join(missing)}: make pin CONFIG=FILE takes the "
+            "commits that the hub has now; or write the full commit of 40 hexadecimal digits, from "
+            "'Files and versions', 'History' on the repository's page"
         )
 
 

@@ -14,17 +14,25 @@ from em_tiers.study.checks import check_expanded, check_references
 from em_tiers.study.import_entries import expand_imports
 from em_tiers.study.params import sorted_keys, without_cosmetics
 from em_tiers.study.partial import keep_sampled
+from em_tiers.study.pins import apply_pins
 from em_tiers.study.schema import Schema, load_yaml
 from em_tiers.study.study import CATALOGUES, Study
 from em_tiers.study.variants import expand_variants
 
 
-def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None = None) -> Study:
+def load_study(
+    config: dict,
+    root: Path,
+    workdir: Path,
+    files: list[str] | None = None,
+    pinned: bool = True,
+) -> Study:
     """Check a configuration and its catalogues; nothing is written.
 
     Args:
         config: as Snakemake merged it from files and the command line.
         files: the configuration files, read again to find duplicate keys.
+        pinned: whether revisions that are left open come from the working folder's pins.
 
     Raises:
         ConfigError: the first mistake found, naming key, value and remedy.
@@ -50,6 +58,8 @@ def load_study(config: dict, root: Path, workdir: Path, files: list[str] | None 
     study.config["variants"] = expand_blocks(study)
     describe_datasets(study)
     check_references(study)
+    if pinned:
+        apply_pins(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}
     check_expanded(study)

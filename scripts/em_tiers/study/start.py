@@ -10,6 +10,7 @@ from em_tiers.study import api_models, images
 from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.outdated import outdated_files
 from em_tiers.study.study import Study
+from em_tiers.study.variants import brought_id
 
 _ONLY_PRINT = {"plan_requests", "show_status"}
 # Of the study's models these need the size only.
@@ -38,9 +39,19 @@ def check_start(study: Study, needed: Iterable[Any], used_images: Mapping[str, s
         images.check_images(used_images)
     judges = {job.wildcards.judge for job in jobs if job.rule.name == "judge_api"}
     sampled = [job.wildcards.batch for job in jobs if job.rule.name == "sample_api"]
-    check_ready(study)
+    check_ready(study, [downloaded(job) for job in jobs])
     check_keys(study, sorted(judges), api_models.asked_models(study, sampled))
     return True
+
+
+def downloaded(job: Any) -> str:
+    """What a job downloads, as `checks.unpinned` names it; meaningless for other jobs."""
+    if job.rule.name == "download_adapter":
+        return brought_id(job.wildcards.base, job.wildcards.adapter)
+    if job.rule.name == "download_questions":
+        return f"question_sets.{job.wildcards.question_set}"
+    kind = job.rule.name.removeprefix("download_")
+    return f"{kind}s.{getattr(job.wildcards, kind, '')}"
 
 
 def remove_leftovers(study: Study, experiment: Path, results: Path) -> list[str]:

@@ -41,8 +41,8 @@ def warnings(study: Study, results: str) -> list[str]:
     found = []
     if missing := unpinned(study):
         found.append(
-            f"A run will stop because source.revision is null for {', '.join(missing)}: write the "
-            "full commits there."
+            f"A run will stop because source.revision is null for {', '.join(missing)}: run make "
+            "pin, or write the full commits there."
         )
     if missing := missing_in_words(study):
         found.append(f"{missing} The results are written to {results}.")
