@@ -102,7 +102,8 @@ def run(script, call, paths):
         "place = lambda v: [Path(p) for p in v] if isinstance(v, list) else Path(v); "
         f"{script}.main(**call, **{{name: place(value) for name, value in paths.items()}})"
     )
-    path = Path(paths["model"]).parent / f"{script}.py"
+    # Not under the script's own name, which it imports.
+    path = Path(paths["model"]).parent / f"run_{script}.py"
     path.write_text(f"if __name__ == '__main__':\n    {code}\n")
     arguments = [json.dumps(call), json.dumps(paths, default=str)]
     done = subprocess.run(
