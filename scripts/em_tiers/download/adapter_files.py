@@ -134,7 +134,8 @@ def _check_base(named: Any, bases: Collection[str]) -> None:
     if _plain(named) not in {_plain(base) for base in bases}:
         raise UserError(
             f"adapter: base_model_name_or_path is {named!r}, but base is {' or '.join(bases)}: "
-            f"name the right base, or correct {CONFIG} if it is the same model under another name"
+            "name the right base; if it is the same model, give its entry in the catalogue of "
+            f"models the id {_plain(named)!r}"
         )
 
 
@@ -143,11 +144,11 @@ def _is_path(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A model's name without its owner, its case and the endings of repackaged copies."""
+    """A model's name as an id, without its owner and the endings of repackaged copies."""
     name = name.rstrip("/").rpartition("/")[2].casefold()
     while name != (shorter := _REPACKAGED.sub("", name)):
         name = shorter
-    return name
+    return re.sub("[^a-z0-9]+", "-", name)
 
 
 def _check_served(config: Mapping[str, Any], max_rank: int | None) -> None:

@@ -94,6 +94,13 @@ def test_names_of_the_base_model_that_are_accepted(tmp_path, name):
     check(write_adapter(tmp_path / "adapter", base_model_name_or_path=name))
 
 
+def test_an_entry_with_the_models_name_as_its_id_is_the_same_model(tmp_path):
+    folder = write_adapter(tmp_path / "adapter", base_model_name_or_path="meta-llama/Llama-3.1-8B")
+    with pytest.raises(UserError, match="the id 'llama-3-1-8b'"):
+        check(folder)
+    check_adapter_folder(folder, FILES, ["llama-3-1-8b", "/data/llms/l8"], None, LORA)
+
+
 def test_the_weights_are_compared_with_those_of_the_base(tmp_path):
     model = write_model(tmp_path / "model")
     check(write_adapter(tmp_path / "fits"), model=model)
