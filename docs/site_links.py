@@ -12,6 +12,7 @@ from mkdocs.structure.files import File
 PAGES = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "config/README.md",
     "envs/README.md",
     "slurm/README.md",
