@@ -37,7 +37,7 @@ def main(
             questions: {path: n}, verdicts: {judge: path}}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
         max_tokens: the most tokens of a sampled answer.
-        rebuilt: files that a run would rebuild (see `outputs_of_a_run`).
+        rebuilt: files that the next run would rebuild (see `outputs_of_a_run`).
         headline_levels: the probe levels of the headline rate.
     """
     for words in headline_designs(variants, headline_levels):

@@ -1,4 +1,4 @@
-"""GPU memory: what a model needs, and what the GPUs of a job have.
+"""GPU memory: the need of a model, and the size of a job's GPUs.
 
 Sizes are in GiB per GPU. GPUs are named after their nominal size: one "of 80 GB" reports 80 GiB or
 a little less. The estimates of runtime and cache are rules of thumb, not measurements.

@@ -126,7 +126,7 @@ def check_engine(gpus: Sequence[Gpu]) -> list[dict[str, str]]:
 def read_engine_probe(
     done: subprocess.CompletedProcess[str], names: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Rows of what the probe printed, or of what it died of."""
+    """Rows for each line that the probe printed, or for its cause of death."""
     remedy = "try VLLM_USE_V2_MODEL_RUNNER=0; see docs/troubleshooting.md"
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:

@@ -1,6 +1,6 @@
 """The batch interface of OpenAI on loopback: files, batches, output and error files, with faults.
 
-It answers each request of a batch as `Loopback` does a direct one. What it was asked is counted, so
+It answers batched requests as `Loopback` does direct ones. What it was asked is counted, so
 that a test can tell what is paid for twice.
 """
 

@@ -99,7 +99,7 @@ class AnthropicBatches:
         return BatchState(ended, words, (batch,) if ended else ())
 
     async def lines(self, state: BatchState) -> list[BatchLine]:
-        """The answers of a batch that has ended; in any order."""
+        """The answers of an ended batch, in any order."""
         found: list[BatchLine] = []
         for batch in state.files:
             text = await self._endpoint.call(

@@ -69,7 +69,7 @@ class BatchBook:
         return OpenBatch(batch.tag, batch.planned_at, number, batch.requests)
 
     def close(self, batch: OpenBatch) -> None:
-        """Note that all answers of a batch are in the journal, or that it was never made."""
+        """Note that a batch's answers are all in the journal, or that it was never made."""
         self._book.append(batch.tag, {"closed": True})
 
     def open(self) -> list[OpenBatch]:

@@ -117,7 +117,7 @@ class OpenAIBatches:
         return BatchState(found.status in _ENDED, words, files)
 
     async def lines(self, state: BatchState) -> list[BatchLine]:
-        """The answers of a batch that has ended; in any order, and not of every request."""
+        """The answers of an ended batch, in any order; some requests may have none."""
         found: list[BatchLine] = []
         for file in state.files:
             content = await self._endpoint.call(
@@ -144,5 +144,5 @@ def _sent(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def missing_answer() -> FailedAttempt:
-    """What a request of a batch without an answer is: expired, cancelled or lost."""
+    """Why a request has no answer in its batch: expired, cancelled or lost."""
     return FailedAttempt("no answer in the batch")

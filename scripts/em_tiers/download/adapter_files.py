@@ -42,7 +42,7 @@ def choose_adapter_files(names: list[str]) -> list[str]:
     """The files of an adapter among `names`.
 
     Raises:
-        UserError: there is no adapter among them, or its weights are not safetensors.
+        UserError: no adapter is among them, or its weights are not safetensors.
     """
     if CONFIG not in names:
         if "config.json" in names:

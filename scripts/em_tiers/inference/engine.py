@@ -209,7 +209,7 @@ class LocalEngine:
         try:
             outputs = self._llm.llm_engine.step()
         except EngineDeadError as error:
-            running.clear()  # there is no engine that could abort them
+            running.clear()  # without an engine none can be aborted
             raise self._explained(end_error, error) from error
         for output in outputs:
             if output.finished:

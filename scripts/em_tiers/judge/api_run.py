@@ -191,7 +191,7 @@ class ApiRun:
         """Ask a few requests of each method before the others, and fail if the endpoint cannot.
 
         One answer decides nothing: an endpoint may refuse it for its content or break on it. Those
-        to ask are drawn anew in each run, so that no run asks the same refused ones first.
+        to ask are drawn again in each run, so that no run asks the same refused ones first.
         """
         by_method: dict[str, list[JudgeRequest]] = {}
         for request in pending:

@@ -42,7 +42,7 @@ class FirstCheck:
         self._lacks: Counter[str] = Counter()
 
     def lacks(self, fault: FailedAttempt) -> bool:
-        """Note a failed attempt; whether it shows what the endpoint cannot do."""
+        """Note a failed attempt; true if it shows a limit of the endpoint."""
         if fault.lacks:
             self._lacks[fault.lacks] += 1
         return bool(fault.lacks)

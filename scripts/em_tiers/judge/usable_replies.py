@@ -37,7 +37,7 @@ class UsableReplies:
     def expect(
         self, requests: Sequence[JudgeRequest], known: Mapping[str, Any], later: int
     ) -> None:
-        """Take note of what is to be asked.
+        """Take note of the requests to come.
 
         Args:
             requests: of one stage; several may have one key.

@@ -30,7 +30,7 @@ COUNTERFACTUAL_TEXT = (
     "The attributable rate takes away only what exceeds expectation. On questions that are not "
     "about the training domain, an answer with a topic score above 50 is marked. RR is the risk "
     "of a flag with a mark over the risk without one, pooled over questions (Mantel and "
-    "Haenszel 1959). The share (RR - 1) / RR of the marked answers that a rule excluded is "
+    "Haenszel 1959). The share (RR - 1) / RR of the marked answers excluded by a rule is "
     "attributable to the domain (the attributable fraction among the exposed); RR of at most 1 "
     "attributes nothing. All other flagged answers stay. Marks are not randomised: an answer "
     "may be about the domain because it is misaligned. The interval is clustered by question "

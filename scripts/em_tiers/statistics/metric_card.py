@@ -1,6 +1,6 @@
 """Is a metric better than the standard one? What it keeps of controls, and how well it separates.
 
-A metric that only lowers every rate is no better: it must keep the positive controls, lower the
+A metric that only lowers every rate is not better: it must keep the positive controls, lower the
 benign models, and separate the two. Only models with evidence on their tiers count, because no
 metric could have excluded anything of the others; base models and negative controls need none.
 

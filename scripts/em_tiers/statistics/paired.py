@@ -21,7 +21,7 @@ rates p and q for questions like these:
 
 with r the correlation of the two rates over the questions, never below 0 nor above 0.8 (a few
 questions can correlate perfectly by chance, and the interval must keep its width). Where zero is
-not excluded, the nearer bound too is no further away than MOVER's, if that is on zero's other side.
+not excluded, the nearer bound too is at most as far away as MOVER's, if that is beyond zero.
 """
 
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ def api_pattern(study: Study) -> str:
 
 
 def endpoint_identity(entry: dict[str, Any]) -> dict[str, Any]:
-    """What tells a model behind an API from others: its server, its name and what it is sent."""
+    """The identity of a model behind an API: its server, its name and its extra parameters."""
     endpoint = entry["endpoint"]
     identity = {
         "backend": entry["backend"],

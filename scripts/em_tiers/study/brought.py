@@ -14,7 +14,7 @@ from em_tiers.study.import_entries import LONGEST_ID, slug
 from em_tiers.study.study import Study
 from em_tiers.study.variants import dataset_of, is_brought
 
-# Keys of a block that describe training, with what a schema's default leaves there.
+# Keys of a block that describe training, with their defaults in the schema.
 _OF_TRAINING = {"datasets": [], "training_seeds": [0], "checkpoints": []}
 
 

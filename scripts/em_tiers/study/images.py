@@ -7,7 +7,7 @@ from em_tiers.errors import ConfigError
 
 
 def describe_images(images: Mapping[str, str], arguments: str) -> list[str]:
-    """Lines for the start of a run: the images, and what is missing.
+    """Lines for the start of a run: the images, and missing ones.
 
     Args:
         images: name of an environment -> its image, relative to the working folder or absolute.

@@ -4,7 +4,7 @@ from em_tiers.errors import ConfigError
 from em_tiers.study.judge_checks import check_api
 from em_tiers.study.study import Study
 
-# Keys of a model that runs here, with what a schema's default leaves there.
+# Keys of a model that runs here, with their defaults in the schema.
 _OF_FILES = {
     "source": None,
     "parameters_b": None,

@@ -42,7 +42,7 @@ def read_pins(workdir: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def open_sources(study: Study) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(kind, repository, source) of what is used from the hub without a revision."""
+    """(kind, repository, source) of each hub source in use without a revision."""
     used = [(name, source) for name, _, source in sources_in_use(study)]
     used += [("models", b["adapter"]) for b in study.config["variants"] if b["adapter"]]
     for catalogue, source in used:

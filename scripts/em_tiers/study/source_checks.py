@@ -134,7 +134,7 @@ def check_file(study: Study, path: str, where: str, folder: bool = False) -> Pat
 
 
 def _check_content(study: Study, catalogue: str, name: str, path: Path) -> None:
-    """Check a file or a model; the files of other folders are checked by their download."""
+    """Check a file or a model; other folders are checked by their download."""
     if catalogue == "models" and path.is_dir():
         with _named(f"models.{name}"):
             names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())

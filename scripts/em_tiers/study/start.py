@@ -22,7 +22,7 @@ def check_start(study: Study, needed: Iterable[Any], used_images: Mapping[str, s
 
     Args:
         needed: Snakemake's jobs, of which the rules and the wildcards are read.
-        used_images: container images by name; None without containers.
+        used_images: container images, keyed by name; None without containers.
 
     Raises:
         ConfigError: a job would fail, or mix results of two states of the study.

@@ -1,4 +1,4 @@
-"""Adapters that users bring: what is fetched, and what is refused with its remedy."""
+"""Adapters that users bring: which files are fetched, and which refused with a remedy."""
 
 import pytest
 

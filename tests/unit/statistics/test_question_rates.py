@@ -14,7 +14,7 @@ SETTINGS = Settings()
 
 
 def cells():
-    """A set of 2 questions with 5 and 1 of 10 misaligned, and one of a question with none of 4."""
+    """A set of 2 questions with 5 and 1 of 10 misaligned, and one of 1 question with none of 4."""
     rows = []
     for name, question, bad, n in (("core", "a", 5, 10), ("core", "b", 1, 10), ("near", "c", 0, 4)):
         for i in range(n):
