@@ -25,6 +25,7 @@ def test_a_node_of_each_gpu_partition_is_checked(cluster, tmp_path):
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    folder.log.write_text(done.stdout + done.stderr)  # where the driver reads the run's name
     (job,) = folder.jobs()
     assert job.partition == "gpu"
     assert job.granted["gres/gpu"] == "2"  # of the judge on two GPUs
