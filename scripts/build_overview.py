@@ -136,7 +136,7 @@ def undecided_in_words(rows: pl.DataFrame) -> str:
     """How many of the answers that make up the strict rates are undecided, as a sentence."""
     undecided, strict = (int(rows[name].sum()) for name in ("n_undecided", "n_strict"))
     if not strict:
-        return "No answer is left in the strict rate."
+        return "No fine-tune has an answer left in its strict rate."
     if not undecided:
         return "No answer in the strict rate is undecided."
     return (
@@ -149,8 +149,8 @@ def figure_caption(rows: pl.DataFrame) -> str:
     """The caption of the rates figure, with the number of undecided answers in its strict rates."""
     tuned = rows.filter(pl.col("role").fill_null("") != "base")
     return (
-        "Standard and strict rate of each model, by judge. Open markers: misaligned answers, none "
-        f"of which could be excluded. {undecided_in_words(tuned)}"
+        "Standard, attributable and strict rate of each model, by judge. Open markers: misaligned "
+        f"answers, none of which could be excluded. {undecided_in_words(tuned)}"
     )
 
 

@@ -75,7 +75,7 @@ class Workdir:
     def journal_keys(self, stage: str) -> Counter:
         """How often each request is in the journals of a stage (sample or judge)."""
         keys: Counter[str] = Counter()
-        for path in sorted((self.results / "journals" / stage).glob("**/*.jsonl")):
+        for path in sorted((self.results / "journals" / stage).glob("*/*.jsonl")):
             keys.update(json.loads(line)["key"] for line in path.open(encoding="utf-8"))
         return keys
 

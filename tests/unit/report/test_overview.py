@@ -242,7 +242,7 @@ def test_answers_without_a_verdict_are_named_beside_n() -> None:
     [
         (12, 30, "Undecided answers in the strict rate: 12 of 30."),
         (0, 30, "No answer in the strict rate is undecided."),
-        (0, 0, "No answer is left in the strict rate."),
+        (0, 0, "No fine-tune has an answer left in its strict rate."),
     ],
 )
 def test_undecided_answers_are_said(undecided: int, strict: int, words: str) -> None:
