@@ -58,7 +58,7 @@ def test_a_real_run_of_the_study_stops_for_a_revision_before_anything_is_written
     done = snakemake(tmp_path, "--configfile", str(ROOT / "config" / "config.yaml"))
     assert done.returncode != 0
     assert "datasets.finance-alpaca (gbharti/finance-alpaca)" in done.stdout
-    assert "copy the commit's full id" in done.stdout
+    assert "make pin CONFIG=FILE takes the commits that the hub has now" in done.stdout
     assert not (tmp_path / "results").exists()
 
 
