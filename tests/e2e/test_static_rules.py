@@ -15,10 +15,9 @@ VARIANTS = [{"base": "tiny", "datasets": ["tales"], "recipe": "six-steps", "trai
 
 
 @pytest.fixture
-def work(tmp_path):
-    """The smallest case, whose model is never loaded: nothing here runs."""
-    (tmp_path / "model").mkdir()
-    return Workdir(tmp_path / "work", "smallest", tmp_path / "model")
+def work(tmp_path, embedded_model):
+    """The smallest case, of which nothing runs here."""
+    return Workdir(tmp_path / "work", "smallest", embedded_model)
 
 
 def jobs_in_detail(output: str, rule: str) -> list[str]:
