@@ -50,6 +50,17 @@ def write_site(checkout, text):
     (checkout / "slurm" / "site.yaml").write_text(text)
 
 
+def test_the_profile_leaves_no_module_to_the_snakefile(checkout):
+    """Else a Snakefile of one checkout would run the code of another."""
+    code = (
+        "import sys; from snakemake.cli import parse_args; before = list(sys.path); "
+        "parse_args(['--profile', 'slurm']); assert sys.path == before; "
+        "print([name for name in sys.modules if name.startswith('em_tiers')])"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, cwd=checkout, text=True).endswith("[]\n")
+
+
 def test_without_a_site_file_the_default_partition_is_used_and_a_remedy_named(checkout, capsys):
     settings = parse()
     assert settings.executor == "slurm"
