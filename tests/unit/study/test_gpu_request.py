@@ -76,7 +76,8 @@ class Wildcards:
 
 def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(demo):
     asked = {rule.name: rule.resources for rule in demo.rules if "gres" in rule.resources}
-    assert set(asked) == {"finetune", "sample", "judge_vllm"}
+    assert set(asked) == {"finetune", "sample", "judge_vllm", "check_gpu"}
+    del asked["check_gpu"]  # it asks for those of each partition, see test_gpu_checks
     for request in asked.values():
         assert "gpu" not in request
         assert request["nodes"].raw == 1
@@ -84,7 +85,7 @@ def test_every_gpu_rule_of_the_workflow_asks_in_the_words_of_the_site(demo):
 
 
 def test_gpus_and_memory_of_a_training_follow_its_recipe(demo):
-    """0.135 billion parameters: 540 MB a copy beside 8000 MB, and half as much again a retry."""
+    """0.135 billion parameters: 540 MB per copy beside 8000 MB; a retry asks for more."""
     recipes = demo.globals["STUDY"].recipes
     recipes["ddp"] = recipes["demo-lora"] | {"gpus": 3}
     request = demo.get_rule("finetune").resources
@@ -95,7 +96,7 @@ def test_gpus_and_memory_of_a_training_follow_its_recipe(demo):
         return tuple(values)
 
     assert ask("demo-lora", 1) == ("gpu:a100:1", 8540)
-    assert ask("demo-lora", 3) == ("gpu:a100:1", 17080)
+    assert ask("demo-lora", 3) == ("gpu:a100:1", 3 * 8000 + 1.5 * 540)
     assert ask("ddp", 1) == ("gpu:a100:3", 9620)
     assert ask("full-4gpu", 1) == ("gpu:a100:4", 10160)
 
