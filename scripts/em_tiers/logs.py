@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from em_tiers.damage import explain
 from em_tiers.errors import TemporaryError, UserError
+from em_tiers.files import remove_abandoned
 
 LOG = logging.getLogger("em_tiers")
 GAVE_UP = ".gave_up"
@@ -97,6 +98,8 @@ def run_script(
     Snakemake dates an output by the end of its job, so it would miss an input that was edited
     after the job had read it. Such a job fails, and its retry or the next run does it again.
 
+    What killed jobs left of this job's outputs is removed first.
+
     Args:
         heartbeat: whether this process says that it runs; one of several that train does.
     """
@@ -110,6 +113,8 @@ def run_script(
     if marker:
         marker.unlink(missing_ok=True)
     before = _input_states()
+    for path in job.output if job else ():
+        remove_abandoned(path)
     try:
         with HEARTBEAT if heartbeat else contextlib.nullcontext():
             main(**arguments)

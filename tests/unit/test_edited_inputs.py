@@ -1,4 +1,4 @@
-"""Inputs edited while a job runs, through Snakemake itself."""
+"""Files that change or lie about while a job runs, through Snakemake itself."""
 
 import os
 import subprocess
@@ -73,5 +73,8 @@ def test_results_of_an_edited_input_are_not_kept(tmp_path, run, edited):
 
 def test_results_are_kept_where_nothing_was_edited(tmp_path, run):
     (tmp_path / "go").touch()
+    abandoned = tmp_path / ".copy.txt.a1b2c3d4.part"  # as a killed job leaves it
+    abandoned.touch()
     assert run().wait() == 0
     assert (tmp_path / "copy.txt").read_text() == "before"
+    assert not abandoned.exists()
