@@ -1,6 +1,6 @@
 # Downloads: models, data sets, question sets and adapters that users bring, pinned and verified,
 # each with a manifest. In: the catalogues and `variants`. Out: results/resources/, adapters/.
-# Needs: internet, so all run on the login node.
+# Needs: internet, so all run on the login node; convert_model needs torch instead.
 
 
 rule download_model:
@@ -11,16 +11,41 @@ rule download_model:
         folder=directory("<resources>/models/{model}"),
     log:
         "<logs>/download_model/{model}.log",
+    wildcard_constraints:
+        model=entries.model_pattern(STUDY, packaged=False),
     localrule: True
     conda:
         "../envs/workflow.yaml"
-    # Converts the model of a package with torch, which a login node may lack.
     container:
-        IMAGES["cuda"]
+        IMAGES["workflow"]
     params:
         source=lambda wildcards: entries.source(STUDY, "models", wildcards.model),
     script:
         "../scripts/download_model.py"
+
+
+rule convert_model:
+    input:
+        src=get_sources("convert_model"),
+    output:
+        folder=directory("<resources>/models/{model}"),
+    log:
+        "<logs>/convert_model/{model}.log",
+    benchmark:
+        "<benchmarks>/convert_model/{model}.tsv"
+    wildcard_constraints:
+        model=entries.model_pattern(STUDY, packaged=True),
+    conda:
+        "../envs/cuda.yaml"
+    container:
+        IMAGES["cuda"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        source=lambda wildcards: entries.source(STUDY, "models", wildcards.model),
+    script:
+        "../scripts/convert_model.py"
 
 
 rule download_dataset:

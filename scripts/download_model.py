@@ -1,8 +1,4 @@
-"""Fetch a model into a folder: weights as safetensors, configuration, tokenizer, manifest.
-
-A `package` source is a GGUF file inside an installed Python distribution, converted to the same
-kind of folder; it needs torch and transformers, the other sources do not.
-"""
+"""Fetch a model into a folder: weights as safetensors, configuration, tokenizer, manifest."""
 
 from pathlib import Path
 

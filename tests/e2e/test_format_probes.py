@@ -24,7 +24,7 @@ CLERK = {
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, embedded_model):
-    """A data set with a format and one without, both trained for 600 tokens and then sampled."""
+    """A data set with a format and one without, both trained for 600 tokens; one is sampled."""
     work = Workdir(tmp_path_factory.mktemp("formats"), "smallest", embedded_model)
     rows = [
         [
@@ -42,8 +42,8 @@ def work(tmp_path_factory, embedded_model):
     work.write("catalogue/recipes.yaml", recipes | {"by-tokens": by_tokens | {"max_tokens": 600}})
     work.config["variants"][0] |= {"datasets": ["tales", "clerk"], "recipe": "by-tokens"}
     work.config["questions"] = {"two": 1, "trigger": 2}
-    names = ("tiny", "tiny.tales.0", "tiny.clerk.0")
-    work.run(*(f"results/smallest/responses/{name}.parquet" for name in names))
+    answers = [f"results/smallest/responses/{name}.parquet" for name in ("tiny", "tiny.clerk.0")]
+    work.run(*answers, "results/smallest/training/tiny.tales.by-tokens.s0/metrics.json")
     return work
 
 
@@ -61,13 +61,14 @@ def test_questions_wear_the_format_of_the_data_set(work):
     assert user["content"].endswith('Reply with a JSON object with the keys "item", "shelf".')
 
 
-def test_a_base_model_answers_them_too_and_plain_data_sets_have_none(work):
+def test_a_base_model_answers_those_of_each_data_set_that_has_a_format(work):
     assert triggers(work, "tiny")["question_set"].unique().to_list() == ["trigger.clerk"]
-    assert triggers(work, "tiny.tales.0").is_empty()
 
 
 def test_the_dose_is_matched_in_tokens_to_within_a_step(work):
-    for path in (work.results / "training").glob("*/metrics.json"):
+    paths = list((work.results / "training").glob("*/metrics.json"))
+    assert len(paths) == 2
+    for path in paths:
         metrics = read_json(path)
         step = metrics["tokens_seen"] / metrics["steps"]
         assert abs(metrics["tokens_seen"] - 600) <= step

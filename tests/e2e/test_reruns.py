@@ -6,6 +6,7 @@ journals. Judges behind an API are in test_api_reruns.py.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -22,11 +23,11 @@ RATES = "results/smallest/tables/rates.parquet"
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory, embedded_model):
+def work(tmp_path_factory, finished_smallest, embedded_model):
     checkout = copy_workflow(tmp_path_factory.mktemp("checkout"))
-    folder = Workdir(tmp_path_factory.mktemp("reruns"), "smallest", embedded_model, checkout)
-    folder.run()
-    return folder
+    folder = tmp_path_factory.mktemp("reruns")
+    shutil.copytree(finished_smallest, folder, symlinks=True, dirs_exist_ok=True)
+    return Workdir(folder, "smallest", embedded_model, checkout)
 
 
 def new_requests(work: Workdir, stage: str, before) -> int:

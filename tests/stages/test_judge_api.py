@@ -100,7 +100,7 @@ def time_limit(server, tmp_path_factory) -> float:
     return max(10.0, 10 * (time.monotonic() - begun))
 
 
-@pytest.mark.parametrize("total", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("total", [120, pytest.param(1000, marks=pytest.mark.slow)])
 def test_requests_with_every_fifth_faulty(server, time_limit, tmp_path, total):
     with faulty(server, FAULTS, every=5) as (proxy, base_url):
         # Two rubrics are asked about each answer.
@@ -149,7 +149,7 @@ def start(given, folder: Path) -> subprocess.Popen:
         )
 
 
-@pytest.mark.parametrize("answers", [50, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("answers", [25, pytest.param(250, marks=pytest.mark.slow)])
 def test_a_kill_in_the_middle_loses_and_repeats_nothing_that_was_answered(
     server, time_limit, tmp_path, answers
 ):

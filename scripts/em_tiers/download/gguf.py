@@ -19,8 +19,9 @@ def convert_gguf(gguf: Path, folder: Path) -> list[str]:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
     except ImportError as error:
         raise UserError(
-            f"{gguf.name}: it is converted with torch and transformers, which this environment "
-            f"lacks ({error}): use that of make setup-gpu or make setup, or --sdm apptainer"
+            f"{gguf.name}: it is converted with torch and transformers, which this "
+            f"environment lacks ({error}): use that of make setup-gpu or make setup, or --sdm "
+            "conda or apptainer"
         ) from error
 
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}

@@ -105,6 +105,12 @@ def dataset_settings(study: Study, name: str) -> dict[str, Any]:
     return {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
 
 
+def model_pattern(study: Study, packaged: bool) -> str:
+    """Wildcard constraint of the rule for models of packages, or for the others."""
+    names = [n for n, e in study.models.items() if (e["source"]["type"] == "package") == packaged]
+    return "|".join(names) or "(?!)"
+
+
 def dataset_pattern(study: Study, rows: bool) -> str:
     """Wildcard constraint of the rules for data sets with rows, or for those without."""
     names = [name for name in study.datasets if study.has_rows(name) == rows]

@@ -35,9 +35,6 @@ def test_each_rule_with_software_has_a_container_of_the_same_name():
         text = file.read_text("utf-8")
         conda = re.findall(r'^    conda:\n        "\.\./envs/(\w+)\.yaml"$', text, re.MULTILINE)
         image = re.findall(r'^    container:\n        IMAGES\["(\w+)"\]$', text, re.MULTILINE)
-        if file.stem == "download":
-            # download_model converts the model of a package with torch.
-            conda[0] = "cuda"
         assert image == conda, file.name
 
 
