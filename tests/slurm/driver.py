@@ -85,6 +85,7 @@ class Folder:
     def __init__(self, path: Path, cluster: Cluster):
         self.path = path
         self.cluster = cluster
+        path.mkdir(exist_ok=True)
         (path / "slurm").symlink_to(ROOT / "slurm")
 
     def start(self, *arguments: str, snakefile: Path = TINY) -> subprocess.Popen:

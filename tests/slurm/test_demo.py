@@ -165,7 +165,8 @@ def test_the_demo_runs_end_to_end(cluster, tmp_path):
     assert folder.run("--configfile", demo, **arguments) == 0, folder.output()
     jobs = folder.jobs()
     assert sorted(get_rule(job).partition("_")[0] for job in jobs) == sorted(
-        ["prepare"] * 2
+        ["convert"]
+        + ["prepare"] * 2
         + ["check"] * 6
         + ["finetune"] * 2
         + ["sample"] * 3

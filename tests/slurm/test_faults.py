@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from slurm.driver import TINY, change_site, stop
+from slurm.driver import TINY, Folder, change_site, stop
 
 pytestmark = pytest.mark.slurm
 
@@ -63,6 +63,53 @@ def test_a_job_out_of_time_resumes_with_more(folder):
     by_job = [record["job"] for record in folder.read("answers/time.json").values()]
     assert set(by_job) == {first.id, second.id}
     assert "SLURM status is: 'TIMEOUT'" in folder.output()
+
+
+@pytest.mark.slow
+def test_a_job_out_of_time_twice_resumes_twice(folder):
+    assert folder.run("answers/twice.json") == 0, folder.output()
+    attempts = folder.jobs(comment="rule_needs_time_twice")
+    assert [job.state for job in attempts] == ["TIMEOUT", "TIMEOUT", "COMPLETED"]
+    assert_answered_once(folder, "twice", 300)
+    by_job = [record["job"] for record in folder.read("answers/twice.json").values()]
+    assert set(by_job) == {job.id for job in attempts}
+
+
+@pytest.mark.slow
+def test_a_drained_node_ends_its_job_and_gets_no_other(folder):
+    process = folder.start("follows/steady.json", "--config", "stops_after=5")
+    folder.wait_for_answers("steady", 5, process)
+    (job,) = folder.jobs()
+    node = f"NodeName={job.node}"
+    folder.cluster.call("scontrol", "update", node, "State=drain", "Reason=maintenance")
+    try:
+        (folder.path / "go").touch()
+        assert folder.wait_for_end(process) == 0, folder.output()
+    finally:
+        folder.cluster.call("scontrol", "update", node, "State=resume")
+    first, follower = folder.jobs()
+    assert (first.state, follower.state) == ("COMPLETED", "COMPLETED")
+    assert first.node == job.node != follower.node
+    assert_answered_once(folder, "steady", 10)
+
+
+@pytest.mark.slow
+def test_two_users_over_one_results_folder_do_nothing_twice(folder):
+    """The second to come is refused, is told which job has the work, and finds it done later."""
+    other = Folder(folder.path / "other", folder.cluster)
+    for name in ("answers", "journals"):
+        (folder.path / name).mkdir()
+        (other.path / name).symlink_to(folder.path / name)
+    process = folder.start("answers/shared.json", "--config", "stops_after=5")
+    folder.wait_for_answers("shared", 5, process)
+    (job,) = folder.jobs()
+    assert other.run("--retries", "0", "answers/shared.json") != 0
+    assert "already written by process" in other.output()
+    assert f"SLURM job {job.id}" in other.output()
+    (folder.path / "go").touch()
+    assert folder.wait_for_end(process) == 0, folder.output()
+    assert other.run("answers/shared.json") == 0, other.output()
+    assert_answered_once(folder, "shared", 10)
 
 
 @pytest.mark.slow
