@@ -37,6 +37,11 @@ def load_study(
     Raises:
         ConfigError: the first mistake found, naming key, value and remedy.
     """
+    if set("{}") & set(str(root)):
+        raise ConfigError(
+            f"{root}: Snakemake reads a brace in the path of the workflow as the name of a "
+            "variable: move the workflow to a folder without { and }"
+        )
     for file in files or []:
         load_yaml(file)
     schema = Schema(root / "config" / "schema.yaml")

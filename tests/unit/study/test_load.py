@@ -1,6 +1,9 @@
 """What a configuration that is sound means: its variants, its batches, its params."""
 
+import pytest
+
 from configurations import demo, load, put
+from em_tiers.errors import ConfigError
 from em_tiers.study.load import without_cosmetics
 
 
@@ -31,3 +34,9 @@ def test_params_hold_no_cosmetics_and_one_key_order():
     left = without_cosmetics({"b": {"label": "x", "z": 1, "a": 2}, "a": 1, "comment": "c"})
     assert list(left) == ["a", "b"]
     assert list(left["b"]) == ["a", "z"]
+
+
+def test_a_brace_in_the_path_of_the_workflow_is_refused(checkout):
+    place = checkout.rename(checkout.with_name("a{b}"))
+    with pytest.raises(ConfigError, match=r"a\{b\}: Snakemake reads a brace .* move the workflow"):
+        load(place)
