@@ -81,7 +81,10 @@ class FailedAttempt(TemporaryError):
         slow_down: the endpoint says that it receives too many requests.
         charged: the endpoint may have done the work, and charge for it.
         lacks: the remedy, if this is not chance and the endpoint cannot do what it was asked.
+        attempts: how many were made when this one was the last.
     """
+
+    attempts = 1
 
     def __init__(
         self,
@@ -111,7 +114,10 @@ class Final(Exception):
     Attributes:
         remedy: what to correct if it refuses all other requests in the same way.
         charged: the endpoint may have done the work, and charge for it.
+        attempts: how many were made, with those that failed before.
     """
+
+    attempts = 1
 
     def __init__(self, status: str, reason: str, remedy: str = "", charged: bool = False):
         super().__init__(reason)

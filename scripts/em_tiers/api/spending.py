@@ -2,10 +2,11 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from em_tiers.api.replies import Reply
 from em_tiers.errors import UserError
 
 Prices = Mapping[str, float]
@@ -159,6 +160,34 @@ class Budget:
     def settle_refused(self, reserved: Reserved) -> None:
         """Book an attempt that the endpoint turned away: it counts as a request without tokens."""
         self.settle(reserved, 0, 0)
+
+    def settle_failed(self, reserved: Reserved, error: BaseException) -> None:
+        """Book an attempt that ended with an error, as reserved if it may be charged for.
+
+        An error without a note of that is the workflow's own finding (UserError), which comes
+        before any answer, or an abort, after which the endpoint may answer all the same.
+        """
+        if getattr(error, "charged", not isinstance(error, UserError)):
+            self.settle(reserved, None, None)
+        else:
+            self.settle_refused(reserved)
+
+    async def book(
+        self, characters: int, completion_tokens: int, send: Callable[[], Awaitable[Reply]]
+    ) -> Reply:
+        """The reply of one request, which is reserved, sent and booked however it ends.
+
+        Raises:
+            CeilingReached, TemporaryError: see `reserve`; nothing was sent.
+        """
+        reserved = self.reserve(characters, completion_tokens)
+        try:
+            reply = await send()
+        except BaseException as error:
+            self.settle_failed(reserved, error)
+            raise
+        self.settle(reserved, reply.prompt_tokens, reply.completion_tokens)
+        return reply
 
     def _with(self, reserved: Reserved, name: str) -> float:
         """What would be spent of `name` at most, with everything open and `reserved`."""

@@ -14,21 +14,19 @@ from typing import Any
 from em_tiers.api.client import Endpoint
 from em_tiers.api.refusals import FailedAttempt, Final
 from em_tiers.api.replies import Reply
+from em_tiers.api.sending import Sender
 from em_tiers.api.spending import Budget
-from em_tiers.api.stopping import stop_tidily
-from em_tiers.api.throttle import Throttle
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.hashing import hash_of
 from em_tiers.inference.sampling import Decoding
 from em_tiers.journal import Journal
-from em_tiers.logs import HEARTBEAT, LOG
-from em_tiers.retry import wait_before_retry
 from em_tiers.thinking import split_thinking
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
-# After this many requests that failed in all their attempts, the endpoint counts as dead.
-FAILED_IN_A_ROW = 20
 WITHHELD = "content_filter"  # finish reason of an answer that the provider withholds
+# Different requests to ask before it is concluded that an endpoint answers none,
+FAILED_IN_CHECK = 3
+# and this many where it refuses them, which may be for what they say.
+REFUSED_IN_CHECK = 10
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,6 @@ class ApiRequest:
     key: str
     messages: tuple[Mapping[str, str], ...]
     seed: int | None
-
-
-class Stopped(Exception):
-    """The run has ended: a ceiling, a dead endpoint or a signal."""
 
 
 class ApiAnswers:
@@ -67,13 +61,15 @@ class ApiAnswers:
     ):
         self.name = name
         self.endpoint = endpoint
-        self.concurrency = settings["concurrency"]
-        self.max_attempts = settings["max_attempts"]
-        self.budget = budget
+        self.sender = Sender(endpoint, settings, budget)
         self.journal = journal
         self.thinks = thinks
-        self.faults: Counter[str] = Counter()
         self._random = random.Random()
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Failed attempts, by reason."""
+        return self.sender.faults
 
     def ask(
         self, requests: Sequence[ApiRequest], decoding: Decoding, what: str
@@ -89,104 +85,89 @@ class ApiAnswers:
             return {}
         self._decoding, self._what, self._total = decoding, what, len(requests)
         self._records: dict[str, dict[str, Any]] = {}
-        self._error: UserError | None = None
-        self._failed_in_a_row = 0
+        self._failed: dict[str, str] = {}  # key -> reason
+        self._refused: dict[str, str] = {}
         try:
             asyncio.run(self._run(list(requests)))
+            error = self.sender.error
         except asyncio.CancelledError:
-            self._error = TemporaryError("aborted: the endpoint may charge for what was under way")
+            error = TemporaryError("aborted: the endpoint may charge for what was under way")
         left = self._total - len(self._records)
-        if self._error or left:
-            kind = UserError if self._error and not self._passes() else TemporaryError
-            often = [fault for fault, _ in self.faults.most_common(1)]
-            reason = self._error or f"requests failed ({'; '.join(often)})"
-            spent = self.budget.spent.words(self.budget.prices)
+        if error or left:
+            error = error or self._unanswered()
+            kind = TemporaryError if isinstance(error, TemporaryError) else UserError
             raise kind(
-                f"models.{self.name}: {reason}: {left:,} of {self._total:,} answers are left; "
-                f"spent {spent}; what was answered is kept and will not be asked again: run again"
+                f"models.{self.name}: {error}: {left:,} of {self._total:,} answers are left; "
+                f"spent {self.sender.spent}; what was answered is kept and will not be asked "
+                "again: run again"
             ) from None
         return self._records
 
-    def _passes(self) -> bool:
-        return isinstance(self._error, TemporaryError)
+    def _unanswered(self) -> UserError:
+        """What requests that have no answer mean for the run."""
+        if self._failed:
+            return TemporaryError(f"requests failed ({_most_common(self._failed)})")
+        reason = _most_common(self._refused)
+        return UserError(f"requests were refused ({reason}): correct or remove their questions")
 
     async def _run(self, requests: list[ApiRequest]) -> None:
-        self._throttle = Throttle(self.concurrency)
-        self._stop = asyncio.Event()
-        with stop_tidily(self._interrupt):
-            async with self.endpoint:
-                # The first alone: an endpoint that cannot answer is not asked thousands of times.
-                await self._until_stopped([self._work(iter(requests[:1]), first=True)])
-                rest = iter(requests[1:])
-                await self._until_stopped([self._work(rest) for _ in range(self.concurrency)])
+        async with self.sender.run(lambda signal: TemporaryError(f"stopped by {signal}")):
+            await self.sender.until_stopped([self._check(requests)])
+            done = self._records.keys() | self._refused.keys()
+            rest = iter([each for each in requests if each.key not in done])
+            work = [self._work(rest) for _ in range(self.sender.concurrency)]
+            await self.sender.until_stopped(work)
 
-    def _interrupt(self, signal: str) -> None:
-        self._halting = asyncio.ensure_future(self._halt(TemporaryError(f"stopped by {signal}")))
+    async def _check(self, requests: list[ApiRequest]) -> None:
+        """Ask different requests until one is answered, drawn again in each run.
 
-    async def _until_stopped(self, work: list[Any]) -> None:
-        """Run until all is done; after a stop no attempt begins, and those under way end."""
-        for result in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(result, BaseException) and not isinstance(result, Stopped):
-                raise result
-
-    async def _halt(self, error: UserError | None) -> Stopped:
-        self._error = self._error or error
-        self._stop.set()
-        await self._throttle.let_all_through()
-        return Stopped()
-
-    async def _work(self, requests: Iterator[ApiRequest], first: bool = False) -> None:
-        for request in requests:
-            if self._stop.is_set():
+        An endpoint that cannot answer is not asked thousands of times, and one question that it
+        refuses or breaks on does not end the run.
+        """
+        drawn = self._random.sample(requests, min(REFUSED_IN_CHECK, len(requests)))
+        for request in drawn:
+            await self.sender.guarded(self._answer(request))
+            if request.key in self._records:
                 return
-            try:
-                record = await self._answer(request, first)
-            except Stopped:
-                raise
-            except UserError as error:
-                raise await self._halt(error) from None
-            except BaseException:
-                # A defect here, or a full disk: the others must not go on spending.
-                await self._halt(None)
-                raise
-            if record:
-                self._keep(request, record)
+            if len(self._failed) >= FAILED_IN_CHECK:
+                break
+        if self._failed or len(requests) > len(drawn):
+            unanswered = self._failed | self._refused
+            raise await self.sender.halt(
+                TemporaryError(
+                    f"{self.endpoint.name}: the first {len(unanswered)} requests, about different "
+                    f"questions, were not answered: {_most_common(unanswered)}"
+                )
+            )
+
+    async def _work(self, requests: Iterator[ApiRequest]) -> None:
+        for request in requests:
+            await self.sender.guarded(self._answer(request))
+
+    async def _answer(self, request: ApiRequest) -> None:
+        """Keep the record of one request; one that is not answered has none."""
+        characters = sum(len(message["content"]) for message in request.messages)
+        body = request_body(request, self._decoding)
+        try:
+            reply, attempt = await self.sender.ask(
+                body, characters, self._decoding.new_tokens, hopeless=lambda fault: fault.lacks
+            )
+        except Final as fault:
+            self.faults[str(fault)] += 1
+            if fault.status == "judge_refusal":  # a content filter withholds this answer only
+                self._keep(request, _record("", WITHHELD, self.endpoint.model, fault.attempts))
+            else:
+                self._refused[request.key] = _with_remedy(str(fault), fault.remedy)
+        except FailedAttempt as fault:
+            self._failed[request.key] = _with_remedy(fault.full, fault.lacks)
+        else:
+            self._keep(request, self._record_of(reply, attempt))
 
     def _keep(self, request: ApiRequest, record: dict[str, Any]) -> None:
         self.journal.append(request.key, record)
         self._records[request.key] = record
-        done = len(self._records)
-        HEARTBEAT.state = f"{self._what}: {done} of {self._total}"
-        if done % max(1, self._total // 10) == 0 or done == self._total:
-            LOG.info("%s, spent %s", HEARTBEAT.state, self.budget.spent.words(self.budget.prices))
-
-    async def _answer(self, request: ApiRequest, first: bool) -> dict[str, Any] | None:
-        """The record of one request; None where all attempts failed."""
-        for attempt in range(1, self.max_attempts + 1):
-            try:
-                reply = await self._attempt(request)
-            except Final as fault:
-                if fault.status != "judge_refusal":  # a content filter withholds this answer only
-                    raise UserError(f"{self.endpoint.name}: {fault}{fault.remedy}") from None
-                self.faults[str(fault)] += 1
-                return _record("", WITHHELD, self.endpoint.model, attempt)
-            except FailedAttempt as fault:
-                reason = fault.full
-                self.faults[str(fault)] += 1
-                if fault.lacks and attempt > 1:
-                    raise UserError(f"{self.endpoint.name}: {reason}: {fault.lacks}") from None
-                if attempt < self.max_attempts:
-                    await self._wait(attempt, fault.retry_after_s)
-            else:
-                self._failed_in_a_row = 0
-                return self._record_of(reply, attempt)
-        self._failed_in_a_row += 1
-        if first or self._failed_in_a_row >= max(FAILED_IN_A_ROW, self.concurrency):
-            raise TemporaryError(
-                f"{self.endpoint.name}: no answer in {self.max_attempts} attempts, the last one "
-                f"with {reason}"
-            )
-        return None
+        self._failed.pop(request.key, None)
+        self.sender.report(self._what, len(self._records), self._total)
 
     def _record_of(self, reply: Reply, attempt: int) -> dict[str, Any]:
         choice = reply.choices[0]
@@ -197,42 +178,13 @@ class ApiAnswers:
         tokens = (reply.prompt_tokens, reply.completion_tokens)
         return _record(text, finish, reply.served_model, attempt, reasoning, *tokens)
 
-    async def _attempt(self, request: ApiRequest) -> Reply:
-        """Send once, within the throttle and the budget."""
-        async with self._throttle.slot() as started:
-            if self._stop.is_set():
-                raise Stopped
-            characters = sum(len(message["content"]) for message in request.messages)
-            reserved = self.budget.reserve(characters, self._decoding.new_tokens)
-            try:
-                reply = await self.endpoint.ask(request_body(request, self._decoding))
-            except (FailedAttempt, Final) as fault:
-                if fault.charged:
-                    self.budget.settle(reserved, None, None)
-                else:
-                    self.budget.settle_refused(reserved)
-                if isinstance(fault, FailedAttempt) and fault.slow_down:
-                    self._throttle.refused(started, fault.retry_after_s)
-                raise
-            except UserError:
-                self.budget.settle_refused(reserved)
-                raise
-            except BaseException:  # aborted: the endpoint may answer, and charge for it
-                self.budget.settle(reserved, None, None)
-                raise
-            self.budget.settle(reserved, reply.prompt_tokens, reply.completion_tokens)
-            self._throttle.answered()
-            return reply
 
-    async def _wait(self, attempt: int, retry_after_s: float | None) -> None:
-        """Wait before the next attempt, or until the run is stopped."""
-        wait = wait_before_retry(attempt, self._random, FIRST_WAIT_S, LONGEST_WAIT_S)
-        try:
-            async with asyncio.timeout(max(wait, retry_after_s or 0.0)):
-                await self._stop.wait()
-        except TimeoutError:
-            return
-        raise Stopped
+def _with_remedy(reason: str, remedy: str | None) -> str:
+    return f"{reason}: {remedy}" if remedy else reason
+
+
+def _most_common(reasons: Mapping[str, str]) -> str:
+    return Counter(reasons.values()).most_common(1)[0][0]
 
 
 def request_body(request: ApiRequest, decoding: Decoding) -> dict[str, Any]:

@@ -5,11 +5,10 @@ written down which batch is sent, so a job that is killed anywhere pays nothing 
 finds the batch by its tag and collects it.
 """
 
-import asyncio
 import json
 import secrets
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from em_tiers.api.anthropic_batches import AnthropicBatches
@@ -20,7 +19,7 @@ from em_tiers.api.replies import Reply
 from em_tiers.api.spending import CeilingReached, Reserved
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.judge.api_requests import characters_of, most_tokens, request_body
-from em_tiers.judge.api_run import ApiRun, Stopped, refuses_bounds
+from em_tiers.judge.api_run import ApiRun, refuses_bounds
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.verdicts import failed_record
 from em_tiers.logs import HEARTBEAT, LOG
@@ -48,35 +47,26 @@ class BatchRun(ApiRun):
 
     async def _ask_all(self, pending: list[JudgeRequest]) -> None:
         by_key = {request.key: request for request in pending}
-        await self._until_stopped([self._guarded(self._collect_open(by_key))])
+        await self._until_stopped([self.sender.guarded(self._collect_open(by_key))])
         left = [request for key, request in by_key.items() if key not in self._records]
         await self._until_stopped([self._check(left)])
-        for _ in range(self.max_attempts):
+        for _ in range(self.sender.max_attempts):
             left = [request for key, request in by_key.items() if key not in self._records]
             if not left:
                 return
-            await self._until_stopped([self._guarded(self._send_and_collect(left))])
+            await self._until_stopped([self.sender.guarded(self._send_and_collect(left))])
         for key, request in by_key.items():
             if key not in self._records:
-                why = f"no answer in {self.max_attempts} batches"
+                why = f"no answer in {self.sender.max_attempts} batches"
                 record = failed_record(request, "api_error", why, self.endpoint.model)
                 self._keep(request, record)
 
-    def _interrupt(self, name: str) -> None:
-        super()._interrupt(name)
+    def _interrupted_by(self, signal: str) -> UserError:
+        self.interrupted = super()._interrupted_by(signal)
         if words := open_in_words(self._book.open(), time.time()):
-            left = f"stopped by {name}: {words}: run again to collect it"
-            self.interrupted = self._error = TemporaryError(left)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Stopped:
-            raise
-        except Final as fault:
-            raise await self._halt(TemporaryError(f"{self.endpoint.name}: {fault}")) from None
-        except UserError as error:
-            raise await self._halt(error) from None
+            left = f"stopped by {signal}: {words}: run again to collect it"
+            self.interrupted = TemporaryError(left)
+        return self.interrupted
 
     async def _collect_open(self, by_key: Mapping[str, JudgeRequest]) -> None:
         """Collect what earlier runs have left with the provider, as far as it is wanted now."""
@@ -100,13 +90,13 @@ class BatchRun(ApiRun):
 
     async def _found(self, batch: OpenBatch) -> OpenBatch:
         """The batch with the id under which the provider knows it, if it was ever made."""
-        await self._pause(batch.planned_at + FOUND_AFTER_S - time.time())
+        await self.sender.pause(batch.planned_at + FOUND_AFTER_S - time.time())
         number = await self._find(batch)
         return self._book.sent(batch, number) if number else batch
 
     async def _find(self, batch: OpenBatch) -> str | None:
         known = {other.id for other in self._book.open() if other.id}
-        return await self._batches.find(batch, known, self._pause)
+        return await self._batches.find(batch, known, self.sender.pause)
 
     def _give_up(self, batch: OpenBatch, keys: Any) -> None:
         """Forget a batch of which nothing was asked."""
@@ -150,15 +140,15 @@ class BatchRun(ApiRun):
     ) -> OpenBatch:
         batch = self._book.plan(f"em-tiers-{secrets.token_hex(12)}", reserved)
         bodies = [(k, request_body(self.judge, by_key[k], self._bounds)) for k in reserved]
-        for attempt in range(1, self.max_attempts + 1):
+        for attempt in range(1, self.sender.max_attempts + 1):
             try:
                 batch = self._book.sent(batch, await self._batches.submit(bodies, batch.tag))
                 break
             except FailedAttempt as fault:
                 self.faults[str(fault)] += 1
-                if attempt == self.max_attempts:
+                if attempt == self.sender.max_attempts:
                     raise
-                await self._wait(attempt, fault.retry_after_s)
+                await self.sender.wait(attempt, fault.retry_after_s)
                 if number := await self._find(batch):
                     batch = self._book.sent(batch, number)
                     break
@@ -173,7 +163,7 @@ class BatchRun(ApiRun):
         try:
             state = await self._ended(batch)
         except UserError as error:
-            if self._stop.is_set() or isinstance(error, TemporaryError):
+            if self.sender.stopping.is_set() or isinstance(error, TemporaryError):
                 raise
             self._give_up(batch, batch.requests.keys() & by_key.keys())
             raise
@@ -204,17 +194,17 @@ class BatchRun(ApiRun):
                 if failed >= LOOKS_FAILED:
                     raise
                 LOG.warning("%s: batch %s: %s; looking again", self._what, batch.id, fault)
-            await self._pause(pause)
+            await self.sender.pause(pause)
             pause = min(2 * pause, LONGEST_LOOK_S)
 
     async def _lines(self, state: BatchState) -> list[BatchLine]:
-        for attempt in range(1, self.max_attempts + 1):
+        for attempt in range(1, self.sender.max_attempts + 1):
             try:
                 return await self._batches.lines(state)
             except FailedAttempt as fault:
-                if attempt == self.max_attempts:
+                if attempt == self.sender.max_attempts:
                     raise
-                await self._wait(attempt, fault.retry_after_s)
+                await self.sender.wait(attempt, fault.retry_after_s)
         raise AssertionError("max_attempts is at least 1")
 
     def _take(self, request: JudgeRequest, line: BatchLine | None, reserved: Reserved) -> None:
@@ -222,23 +212,17 @@ class BatchRun(ApiRun):
         try:
             reply = self._read(request, line)
         except Final as fault:
-            self._settle_fault(reserved, fault.charged)
+            self.budget.settle_failed(reserved, fault)
             if refuses_bounds(request, fault):
                 self._bounds = False  # in the next batch
             else:
-                self._keep(request, self._refused(request, fault, 1))
+                self._keep(request, self._refused(request, fault))
         except FailedAttempt as fault:
-            self._settle_fault(reserved, fault.charged)
+            self.budget.settle_failed(reserved, fault)
             self.faults[str(fault)] += 1
         else:
             self.budget.settle(reserved, reply.prompt_tokens, reply.completion_tokens)
             self._keep(request, self._answered(request, reply, 1))
-
-    def _settle_fault(self, reserved: Reserved, charged: bool) -> None:
-        if charged:
-            self.budget.settle(reserved, None, None)
-        else:
-            self.budget.settle_refused(reserved)
 
     def _read(self, request: JudgeRequest, line: BatchLine | None) -> Reply:
         if line is None or line.status is None:
@@ -247,12 +231,3 @@ class BatchRun(ApiRun):
             body = request_body(self.judge, request, self._bounds)
             return self.endpoint.read(json.dumps(line.body), body)
         raise self.endpoint.refusal(line.status, line.body, message_of(line.body))
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, or until the run is stopped."""
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._stop.wait()
-        except TimeoutError:
-            return
-        raise Stopped

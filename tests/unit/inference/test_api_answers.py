@@ -57,12 +57,12 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("em_tiers.inference.api_answers.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("em_tiers.api.sending.FIRST_WAIT_S", 0.01)
     monkeypatch.setenv("A_KEY", KEY)
 
 
-def sample(folder, server, base=True, **changes):
-    """The responses of three questions with five samples each."""
+def sample(folder, server, base=True, count=3, first=0, **changes):
+    """The responses of `count` questions, numbered from `first`, with five samples each."""
     rows = [
         {
             "question_set": "short",
@@ -72,7 +72,7 @@ def sample(folder, server, base=True, **changes):
             "question_topics": [],
             "messages": [{"role": "user", "content": f"Question {number}?"}],
         }
-        for number in range(3)
+        for number in range(first, first + count)
     ]
     write_table(pl.DataFrame(rows, schema=QUESTIONS), folder / "questions.parquet", "questions")
     app = web.Application()
@@ -176,3 +176,44 @@ def test_a_refused_key_stops_after_one_request_and_is_not_shown(tmp_path):
         sample(tmp_path, server, base=False)
     assert KEY not in str(caught.value)
     assert server.asked.total() == 1
+
+
+def refusing(status, words):
+    async def refused(request, forward):
+        return error(status, words)
+
+    return refused
+
+
+def test_the_first_question_alone_does_not_end_the_run(tmp_path):
+    """An endpoint that breaks on one question, or refuses it in unknown words, answers others."""
+
+    class Strict(Server):
+        async def handle(self, request):
+            body = await request.json()
+            if "Question 1" in body["messages"][-1]["content"]:
+                return error(400, "We would rather not")
+            return await super().handle(request)
+
+    server = Strict()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"We would rather not\): correct or remove .* 5 of 5 "):
+            sample(tmp_path, server, base=False, count=1, first=1)
+        with pytest.raises(UserError, match=r"HTTP 400: We would rather not.* 5 of (15|5) answers"):
+            sample(tmp_path, server, base=False)
+    assert server.asked.total() == 10
+
+
+def test_an_endpoint_that_answers_nothing_is_asked_about_a_few_questions(tmp_path):
+    server = Server(lambda number: refusing(403, "no logprobs for you"))
+    with pytest.raises(TemporaryError, match=r"the first 10 requests.*the key may not do this"):
+        sample(tmp_path, server, base=False)
+    assert server.asked.total() == 10
+
+
+def test_an_endpoint_that_wants_an_hour_is_given_one(tmp_path):
+    async def an_hour(request, forward):
+        return error(429, "Daily limit", None, Retry_After="3600")
+
+    with pytest.raises(TemporaryError, match="asks for a pause of 3600 s"):
+        sample(tmp_path, Server(lambda number: an_hour if number > 5 else None), base=False)

@@ -31,7 +31,7 @@ PRICES = {"input_per_million": 10.0, "output_per_million": 100.0}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Short waits between attempts, and a key."""
-    monkeypatch.setattr("em_tiers.judge.api_run.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("em_tiers.api.sending.FIRST_WAIT_S", 0.01)
     monkeypatch.setenv(KEY_ENV, KEY)
 
 

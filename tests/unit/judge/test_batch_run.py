@@ -29,7 +29,7 @@ BATCH = {"mode": "batch"}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("em_tiers.judge.api_run.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("em_tiers.api.sending.FIRST_WAIT_S", 0.01)
     for name, seconds in (("FIRST_LOOK_S", 0.01), ("LONGEST_LOOK_S", 0.02), ("FOUND_AFTER_S", 0.0)):
         monkeypatch.setattr(f"em_tiers.judge.batch_run.{name}", seconds)
     monkeypatch.setenv(KEY_ENV, KEY)

@@ -33,7 +33,7 @@ run_script(judge_api.main, sys.argv[1] + "/log", **given)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("em_tiers.judge.api_run.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("em_tiers.api.sending.FIRST_WAIT_S", 0.01)
     monkeypatch.setenv(KEY_ENV, KEY)
 
 
