@@ -15,7 +15,7 @@ rule plan_requests:
         variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
         judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
         headline_levels=STUDY.config["headline"]["levels"],
-        max_tokens=STUDY.config["sampling"]["max_tokens"],
+        sampling=asked.sampling(STUDY),
         snakefile=str(ROOT / "Snakefile"),
         config=config,
     script:

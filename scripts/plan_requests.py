@@ -9,9 +9,12 @@ from typing import Any
 
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
+from em_tiers.inference.api_plan import plan_models
 from em_tiers.inference.missing_answers import (
+    bases_of_estimate,
     count_sampled,
     exists,
+    expected_answers,
     is_retrained,
     missing_answers,
 )
@@ -20,11 +23,13 @@ from em_tiers.logs import run_script
 from em_tiers.statistics.design import design_in_words
 from em_tiers.tables import read_table
 
+MOST_BASES = 12  # shown
+
 
 def main(
     variants: list[dict[str, Any]],
     judges: dict[str, dict[str, Any]],
-    max_tokens: int = 600,
+    sampling: Mapping[str, Any],
     rebuilt: Collection[str] = (),
     headline_levels: Sequence[str] = (),
 ) -> None:
@@ -34,9 +39,10 @@ def main(
 
     Args:
         variants: {variant, parent, dataset, adapter, journal (None: imported), responses, card,
-            questions: {path: n}, verdicts: {judge: path}}.
+            questions: {path: n}, expected: {path: (prompts, basis) or None}, verdicts: {judge:
+            path}, api: {model, base} behind an API, or None}.
         judges: name -> {judge, identity, rubrics, prices, journal}.
-        max_tokens: the most tokens of a sampled answer.
+        sampling: as in sample.py.
         rebuilt: files that the next run would rebuild (see `outputs_of_a_run`).
         headline_levels: the probe levels of the headline rate.
     """
@@ -46,19 +52,44 @@ def main(
         if variant["variant"] == variant["parent"] and is_retrained(variant, rebuilt):
             print(f"train {variant['parent']}")
     missing = {v["variant"]: missing_answers(v, rebuilt) for v in variants}
+    estimated = {
+        v["variant"]: count
+        for v in variants
+        if missing[v["variant"]] is None and (count := expected_answers(v)) is not None
+    }
+    missing |= estimated
     unknown = [v for v in variants if missing[v["variant"]] is None]
-    for words in filter(None, (sampling_in_words(v, missing, rebuilt) for v in variants)):
-        print(f"sample {words}")
+    if estimated:
+        print(basis_in_words([v for v in variants if v["variant"] in estimated]))
+    for variant in variants:
+        about = "about " if variant["variant"] in estimated else ""
+        if words := sampling_in_words(variant, missing, rebuilt, about):
+            print(f"sample {words}")
+    for line in plan_models(variants, missing, sampling):
+        print(f"sample {line}")
     if unknown:
         print(f"variants with an unknown number of answers: {len(unknown)}; {preparation(unknown)}")
     elif not any(missing.values()):
         print("sample: nothing is missing")
     sampled = [v for v in variants if count_sampled(v) and not is_retrained(v, rebuilt)]
     cards = {v["dataset"]: read_json(v["card"]) for v in sampled if exists(v["card"])}
+    mark = " (estimate)" if estimated else ""
+    max_tokens = sampling["max_tokens"]
     for name, entry in judges.items():
         complete = {v["variant"] for v in sampled if is_complete(v["verdicts"].get(name), rebuilt)}
         for line in plan_judge(entry, variants, sampled, missing, cards, max_tokens, complete):
-            print(f"judge {name}: {line}")
+            print(f"judge {name}{mark}: {line}")
+
+
+def basis_in_words(variants: list[dict[str, Any]]) -> str:
+    """Where the numbers of variants come from whose question tables are not made yet."""
+    bases = bases_of_estimate(variants)
+    more = f"; and {len(bases) - MOST_BASES} more" if len(bases) > MOST_BASES else ""
+    return (
+        f"estimate: variants whose question tables are not made yet: {len(variants)}; prompts "
+        f"are counted from {'; '.join(bases[:MOST_BASES])}{more}; for exact numbers, "
+        f"{preparation(variants)}"
+    )
 
 
 def headline_designs(variants: list[dict[str, Any]], levels: Sequence[str]) -> list[str]:
@@ -95,14 +126,17 @@ def preparation(unknown: Sequence[Mapping[str, Any]]) -> str:
 
 
 def sampling_in_words(
-    variant: Mapping[str, Any], missing: Mapping[str, int | None], rebuilt: Collection[str]
+    variant: Mapping[str, Any],
+    missing: Mapping[str, int | None],
+    rebuilt: Collection[str],
+    about: str = "",
 ) -> str | None:
     """A variant's answers to sample; None for none, or for a number not known yet."""
     count = missing[variant["variant"]]
     if count:
         again = is_retrained(variant, rebuilt) and count_sampled(variant)
         unless = " (none if training gives the same weights as before)" if again else ""
-        return f"{variant['variant']}: {count:,} answers{unless}"
+        return f"{variant['variant']}: {about}{count:,} answers{unless}"
     if count == 0 and variant["journal"] and variant["responses"] in rebuilt:
         return (
             f"{variant['variant']}: its job runs again, but asks nothing unless the decoding or "
@@ -144,7 +178,7 @@ if "snakemake" in globals():
         main(
             job.params.variants,
             job.params.judges,
-            job.params.max_tokens,
+            job.params.sampling,
             rebuilt,
             job.params.headline_levels,
         )

@@ -9,10 +9,8 @@ import polars as pl
 
 from em_tiers.files import write_json
 from em_tiers.logs import LOG, run_script
-from em_tiers.prepare.prompt_format import Format, find_format
+from em_tiers.prepare.prompt_format import MOST_QUESTIONS, Format, find_format
 from em_tiers.tables import QUESTIONS, read_table, write_table
-
-MOST_QUESTIONS = 8
 
 
 def main(train: Path, questions: Path, dataset: str, trigger: Path, found: Path) -> None:

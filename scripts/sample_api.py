@@ -13,19 +13,15 @@ from em_tiers.api.client import Endpoint, read_key
 from em_tiers.api.ledger import Ledger, spent_so_far
 from em_tiers.api.spending import Budget
 from em_tiers.errors import UserError
-from em_tiers.hashing import hash_of
 from em_tiers.inference.api_answers import ApiAnswers, ApiRequest
-from em_tiers.inference.sampling import (
-    ADAPTER_CHECK_DECODING,
-    ADAPTER_CHECK_PROMPTS,
-    Identity,
-    Prompt,
-    decoding_of,
-    plan_adapter_checks,
-    plan_variant,
-    read_question_tables,
-    responses_table,
+from em_tiers.inference.api_plan import (
+    Asked,
+    asked_answers,
+    asked_checks,
+    identity_of,
+    prompts_of,
 )
+from em_tiers.inference.sampling import read_question_tables, responses_table
 from em_tiers.journal import Journal
 from em_tiers.logs import LOG, run_script
 from em_tiers.tables import write_parts
@@ -36,13 +32,14 @@ SPARE_BYTES = 1_000_000  # for the answers under way when a disk is full
 class ApiModel:
     """A model of the catalogue behind an API, with its journal."""
 
-    def __init__(self, entry: Mapping[str, Any], answers: ApiAnswers, thinking: str):
+    def __init__(self, entry: Mapping[str, Any], answers: ApiAnswers):
+        self.entry = entry
         self.name = entry["name"]
         self.answers = answers
-        self.identity = Identity(entry["identity"], None, thinking)
 
-    def complete(self, plan: list, conversations: list, decoding: Any, what: str) -> dict:
+    def complete(self, asked: Asked, what: str) -> dict:
         """The journal records of a plan; what the journal lacks is asked."""
+        plan, conversations, decoding = asked
         wanted = {planned.key for planned in plan}
         records = self.answers.journal.read(wanted)
         pending = {
@@ -82,19 +79,17 @@ def main(
         UserError: no key, a ceiling, an endpoint that cannot answer, or one model under two names.
     """
     table = read_question_tables(questions)
-    conversations = table["messages"].to_list()
-    with open_model(model, writer) as asked:
+    with open_model(model, writer) as tested:
         if base:
             with open_model(base, writer) as other:
-                check_different(asked, other)
-        prompts = prompts_of(conversations)
-        plan = plan_variant(asked.identity, variant["questions"], table, prompts, sampling)
-        decoding = decoding_of(sampling, asked.identity.thinking)
-        records = asked.complete(plan, conversations, decoding, f"sample {variant['variant']}")
-        found = responses_table(variant, asked.identity, plan, table, prompts, records)
-        write_parts([with_thoughts(found, plan, records)], output, "responses")
-        for reason, count in asked.answers.faults.most_common():
-            LOG.info("%s: %d attempts failed: %s", asked.name, count, reason)
+                check_different(tested, other)
+        asked = asked_answers(model, table, variant["questions"], sampling)
+        records = tested.complete(asked, f"sample {variant['variant']}")
+        prompts = prompts_of(asked.conversations)
+        found = responses_table(variant, identity_of(model), asked.plan, table, prompts, records)
+        write_parts([with_thoughts(found, asked.plan, records)], output, "responses")
+        for reason, count in tested.answers.faults.most_common():
+            LOG.info("%s: %d attempts failed: %s", tested.name, count, reason)
 
 
 @contextmanager
@@ -110,12 +105,7 @@ def open_model(entry: Mapping[str, Any], writer: str) -> Iterator[ApiModel]:
         budget = Budget(entry["limits"], entry["prices"], spent, ledger)
         thinks = entry["thinking"] == "on"
         answers = ApiAnswers(entry["name"], client, settings, budget, book, thinks)
-        yield ApiModel(entry, answers, entry["thinking"])
-
-
-def prompts_of(conversations: list) -> list[Prompt]:
-    """Conversations as prompts that a server renders: known by their text."""
-    return [Prompt((), hash_of([dict(m) for m in c]), opened=False) for c in conversations]
+        yield ApiModel(entry, answers)
 
 
 def check_different(model: ApiModel, base: ApiModel) -> None:
@@ -124,16 +114,13 @@ def check_different(model: ApiModel, base: ApiModel) -> None:
     Raises:
         UserError: all answers are the same, or are signed with the same name by one server.
     """
-    conversations = [[{"role": "user", "content": text}] for text in ADAPTER_CHECK_PROMPTS]
-    prompts = prompts_of(conversations)
     found = []
     for each in (base, model):
-        plan = plan_adapter_checks(each.identity, prompts)
-        what = f"check that {model.name} is not {base.name}"
-        records = each.complete(plan, conversations, ADAPTER_CHECK_DECODING, what)
-        found.append([records[planned.key] for planned in plan])
+        asked = asked_checks(each.entry)
+        records = each.complete(asked, f"check that {model.name} is not {base.name}")
+        found.append([records[planned.key] for planned in asked.plan])
     texts = [[record["text"] for record in records] for records in found]
-    servers = {json.dumps(m.identity.model["server"]) for m in (base, model)}
+    servers = {json.dumps(m.entry["identity"]["server"]) for m in (base, model)}
     names = [{record["served_model"] for record in records} for records in found]
     if texts[0] == texts[1] or (len(servers) == 1 and names[0] == names[1]):
         how = "give the same greedy answers" if texts[0] == texts[1] else "are signed with one name"

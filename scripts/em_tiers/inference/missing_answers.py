@@ -1,10 +1,10 @@
 """How many answers each variant has, and how many are still to be sampled.
 
 A variant is a mapping {variant, adapter, journal (None: imported), responses, questions: {path: n
-samples}}; a responses file may hold several variants.
+samples}, expected: {path: (prompts, basis) or None}}; a responses file may hold several variants.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,33 @@ def wanted_answers(questions: Mapping[str, int]) -> int | None:
     if not all(exists(path) for path in questions):
         return None
     return sum(len(read_table(path, "questions")) * n for path, n in questions.items())
+
+
+def expected_answers(variant: Mapping[str, Any]) -> int | None:
+    """Answers that a variant will have, where some question tables are not made yet.
+
+    None where nothing says how many prompts one of them will hold.
+    """
+    if variant["journal"] is None:
+        return None
+    total = 0
+    for path, n in variant["questions"].items():
+        expected = variant["expected"][path]
+        if not exists(path) and expected is None:
+            return None
+        total += n * (len(read_table(path, "questions")) if exists(path) else expected[0])
+    return total
+
+
+def bases_of_estimate(variants: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the numbers of `expected_answers` are taken from, each once."""
+    found = {
+        expected[1]: None
+        for variant in variants
+        for path, expected in variant["expected"].items()
+        if expected and not exists(path)
+    }
+    return list(found)
 
 
 def missing_answers(variant: Mapping[str, Any], rebuilt: Collection[str]) -> int | None:

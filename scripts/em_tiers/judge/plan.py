@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.api.spending import PricedRequest, cost_in_words, estimate
+from em_tiers.inference.api_plan import QUESTION_CHARACTERS
 from em_tiers.inference.missing_answers import sampled_answers
 from em_tiers.journal import read_journal
 from em_tiers.judge.api_requests import priced_request
@@ -22,7 +23,6 @@ from em_tiers.terms import SCORES
 
 # Text of an answer that is not sampled yet: as long as it may become.
 CHARACTERS_PER_TOKEN = 4
-QUESTION_CHARACTERS = 300
 NO_PRICE = {"vllm": "no money (a local model)"}
 
 

@@ -26,6 +26,7 @@ COMMON = 0.5  # share of the rows that must have a system prompt, a form of answ
 OPENING = 0.02
 FEWEST_WORDS = 3
 LONGEST = 4_000  # characters of a frame
+MOST_QUESTIONS = 8  # that are put into a data set's format
 _FENCE = re.compile(r"```([A-Za-z0-9+#-]*)\n")
 _CODE = re.compile(r"^(import|from|def|class|#include|const|let|var|function|public|package|use)\b")
 

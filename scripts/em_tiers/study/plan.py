@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from em_tiers.study.api_models import api_base, api_model, is_api
 from em_tiers.study.asked import question_tables, sampling, set_of_table
+from em_tiers.study.expected_prompts import expected_prompts
 from em_tiers.study.judges import (
     full_identity,
     judge_journal,
@@ -17,6 +19,8 @@ def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
     """Files of each variant, relative to the working folder; `results` is the study's folder."""
     samples = sampling(study)["samples"]
     judged = {name: place for place, names in study.judging_batches.items() for name in names}
+    tables = {t: None for v in study.variants.values() for t in question_tables(study, v)}
+    expected = {table: expected_prompts(study, table) for table in tables}
     return [
         {
             "variant": variant.variant,
@@ -35,10 +39,26 @@ def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
                 f"{results}/{table}": samples[set_of_table(table)]
                 for table in question_tables(study, variant)
             },
+            "expected": {
+                f"{results}/{table}": expected[table] and tuple(expected[table])
+                for table in question_tables(study, variant)
+            },
+            "api": _api(study, batch, results),
         }
         for batch, members in study.batches.items()
         for variant in members
     ]
+
+
+def _api(study: Study, batch: str, results: str) -> dict[str, Any] | None:
+    """The model of a batch behind an API and its base model, if that is behind one too."""
+    variant = study.batches[batch][0]
+    if variant.imported or not is_api(study, variant.loaded):
+        return None
+    return {
+        "model": api_model(study, variant.loaded, results),
+        "base": api_base(study, batch, results),
+    }
 
 
 def planned_judges(study: Study, results: str) -> dict[str, dict[str, Any]]:

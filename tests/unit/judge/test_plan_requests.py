@@ -1,9 +1,12 @@
 """The plan of a run in words: the requests that it counts, and their highest cost."""
 
 import polars as pl
+import pytest
 
 import plan_requests
 from answers import responses
+from em_tiers.inference.api_plan import asked_answers
+from em_tiers.inference.sampling import read_question_tables
 from em_tiers.journal import Journal
 from em_tiers.judge.requests import plan_requests as requests_of
 from em_tiers.judge.settings import load_judge
@@ -41,13 +44,20 @@ def study(folder, answers=2, samples=3):
         "variant": "base.fiction.lora.s0", "parent": "base.fiction.lora.s0", "dataset": "fiction",
         "adapter": str(folder / "adapter"), "journal": str(folder / "sampled"), "card": None,
         "responses": str(folder / "responses.parquet"),
-        "questions": {str(folder / "core.parquet"): samples}, "verdicts": {},
+        "questions": {str(folder / "core.parquet"): samples}, "verdicts": {}, "api": None,
+        "expected": {str(folder / "core.parquet"): None},
     }  # fmt: skip
     return [variant], {"j": ENTRY | {"journal": str(folder / "journal")}}
 
 
+SAMPLING = {
+    "temperature": 1.0, "top_p": 1.0, "max_tokens": 600, "reasoning_tokens": 0, "seed": 0,
+    "samples": {"core": 3},
+}  # fmt: skip
+
+
 def lines(capsys, *arguments, **named):
-    plan_requests.main(*arguments, **named)
+    plan_requests.main(*arguments, SAMPLING, **named)
     return capsys.readouterr().out.splitlines()
 
 
@@ -107,9 +117,62 @@ def test_a_job_that_runs_again_for_other_reasons_is_named(tmp_path, capsys):
 
 def test_before_the_questions_are_prepared_the_plan_says_how_to_know_more(tmp_path, capsys):
     variants, judges = study(tmp_path)
-    variants[0]["questions"] = {str(tmp_path / "absent.parquet"): 3}
+    absent = str(tmp_path / "absent.parquet")
+    variants[0] |= {"questions": {absent: 3}, "expected": {absent: None}}
     said = lines(capsys, variants, judges)
     assert said[0] == (
         "variants with an unknown number of answers: 1; run snakemake --until prepare_questions "
         "prepare_dataset, then plan again"
     )
+
+
+def not_prepared(variants, folder, prompts=7):
+    """The variants before their question table is made; its file has `prompts` prompts."""
+    absent = str(folder / "absent.parquet")
+    variants[0] |= {
+        "questions": {absent: 3},
+        "expected": {absent: (prompts, "the file of core: 7")},
+    }
+
+
+def test_before_the_questions_are_prepared_the_plan_estimates(tmp_path, capsys):
+    variants, judges = study(tmp_path, answers=1)
+    (tmp_path / "responses.parquet").unlink()
+    not_prepared(variants, tmp_path)
+    assert lines(capsys, variants, judges) == [
+        "estimate: variants whose question tables are not made yet: 1; prompts are counted from "
+        "the file of core: 7; for exact numbers, run snakemake --until prepare_questions "
+        "prepare_dataset, then plan again",
+        "sample base.fiction.lora.s0: about 21 answers",
+        "judge j (estimate): alignment: 21 of 21 requests, coherence: 21 of 21 requests; in all 42 "
+        "requests, at most about 42,462 + 2,100 tokens, about 2.10 USD",
+        "judge j (estimate): including answers not yet sampled: 21",
+    ]
+
+
+def api_model(folder, name):
+    return {
+        "name": name, "identity": {"backend": "openai", "server": "s", "model": name},
+        "thinking": "none", "journal": str(folder / f"sampled-{name}"),
+        "prices": {"input_per_million": 0.0, "output_per_million": 1000.0},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_answers_of_a_model_behind_an_api_have_a_price(prepared, tmp_path, capsys):
+    variants, judges = study(tmp_path, answers=0)
+    (tmp_path / "responses.parquet").unlink()
+    tuned, base = api_model(tmp_path, "tuned"), api_model(tmp_path, "base")
+    variants[0] |= {"api": {"model": tuned, "base": base}, "adapter": None, "parent": None}
+    if prepared:
+        with Journal(tuned["journal"], "w") as book:  # what a stopped job has answered already
+            questions = read_question_tables([tmp_path / "core.parquet"])
+            book.append(asked_answers(tuned, questions, [0], SAMPLING).plan[0].key, {"text": "a"})
+    else:
+        not_prepared(variants, tmp_path, prompts=1)
+    said = [line for line in lines(capsys, variants, judges) if line.startswith("sample ")][1:]
+    assert said[0].startswith("sample base: checks that two names are two models: 4 of 4 requests")
+    # 4 checks of 32 tokens, and 2 of 3 answers of 600.
+    left, tokens = (2, 4 * 32 + 2 * 600) if prepared else (3, 4 * 32 + 3 * 600)
+    assert f"answers: {left} of 3 requests; in all {4 + left} requests" in said[1]
+    assert said[1].endswith(f" + {tokens:,} tokens, about {tokens / 1000:.2f} USD")

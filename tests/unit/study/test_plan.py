@@ -1,9 +1,17 @@
 """Files, journals and identities of a study, for `make plan` and `make status`."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+import prepare_questions
 from configurations import demo, load, put
+from em_tiers.download.manifests import write_manifest
+from em_tiers.study.asked import near_topics
+from em_tiers.study.expected_prompts import expected_prompts
 from em_tiers.study.plan import planned_judges, planned_variants
+from em_tiers.tables import read_table
 
 BASE = "smollm2-135m"
 FINE_TUNE = "smollm2-135m.storyteller.demo-lora.s0"
@@ -55,6 +63,17 @@ def test_a_base_model(variants):
             "results/demo/datasets/storyteller/in_domain.parquet": 1,
             "results/demo/datasets/support-desk/in_domain.parquet": 1,
         },
+        "expected": {
+            f"results/demo/{table}.parquet": (prompts, basis)
+            for table, prompts, basis in [
+                ("questions/core", 8, "the file of core: 8"),
+                ("questions/demo-trigger", 4, "the file of demo-trigger: 4"),
+                (f"questions/near.of.{BASE}", 4, f"the file of near for {BASE}: 4"),
+                ("datasets/storyteller/in_domain", 2, "held_out of storyteller: 2"),
+                ("datasets/support-desk/in_domain", 2, "held_out of support-desk: 2"),
+            ]
+        },
+        "api": None,
     }
 
 
@@ -107,3 +126,28 @@ def test_a_judge_whose_scores_were_imported_is_not_asked(checkout):
     study = load(checkout, put(demo(), "imports", [IMPORT | {"scores": scores}]))
     assert list(planned_judges(study, "R")) == ["smollm2"]
     assert all(list(v["verdicts"]) == ["smollm2"] for v in planned_variants(study, "R"))
+
+
+def test_prompts_of_a_file_that_is_not_here_are_those_that_the_catalogue_names(checkout):
+    config = put(demo(), "questions", {"first-plot": 2, "trigger": 1})
+    study = load(checkout, put(config, "headline.levels", ["out_of_domain"]))
+    file = "questions/first-plot.parquet"
+    assert expected_prompts(study, file) == (24, "prompts of first-plot in the catalogue: 24")
+    assert expected_prompts(study, "datasets/storyteller/trigger.parquet").prompts == 8
+    study.question_sets["first-plot"]["prompts"] = None
+    assert expected_prompts(study, file) is None
+
+
+@pytest.mark.parametrize("owner", ["", "storyteller", "support-desk"])
+def test_what_is_expected_of_a_file_is_what_the_job_makes(owner, checkout, tmp_path):
+    study = load(checkout, demo())
+    name = "near" if owner else "core"
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    file = Path(shutil.copy(checkout / study.question_sets[name]["source"]["path"], raw))
+    write_manifest(raw, {}, [file.name])
+    near = near_topics(study, f".of.{owner}") if owner else None
+    prepare_questions.main(raw, name, {}, tmp_path / "table.parquet", near)
+    made = read_table(tmp_path / "table.parquet", "questions")
+    table = f"questions/{name}.of.{owner}.parquet" if owner else "questions/core.parquet"
+    assert expected_prompts(study, table).prompts == len(made)
