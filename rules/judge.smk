@@ -94,7 +94,7 @@ rule judge_api:
         ),
         endpoint=lambda wildcards: STUDY.judges[wildcards.judge]["endpoint"],
         limits=lambda wildcards: STUDY.judges[wildcards.judge]["limits"],
-        prices=lambda wildcards: judges.judge_prices(STUDY, wildcards.judge),
+        prices=lambda wildcards: judges.price_list(STUDY, wildcards.judge),
         mode=lambda wildcards: STUDY.judges[wildcards.judge]["mode"],
         journal=lambda wildcards: judges.judge_journal(
             STUDY, wildcards.judge, EXPERIMENT

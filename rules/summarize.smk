@@ -212,6 +212,7 @@ rule summarize_training:
 rule summarize_costs:
     input:
         verdicts=inputs.verdicts(STUDY),
+        responses=inputs.api_responses(STUDY),
         src=get_sources("summarize_costs"),
     output:
         **get_tables("cost"),
@@ -228,6 +229,7 @@ rule summarize_costs:
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         prices=summaries.prices(STUDY),
+        model_prices=summaries.model_prices(STUDY),
     script:
         "../scripts/summarize_costs.py"
 

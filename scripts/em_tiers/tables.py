@@ -76,6 +76,7 @@ VERDICTS = {
     "prompt_tokens": pl.Int32,
     "completion_tokens": pl.Int32,
     "attempts": pl.Int32,  # 0: too long for the judge's context, so never asked
+    "mode": pl.String,  # how it was asked, direct or batch; null: a local judge, or imported
     "judge_fingerprint": pl.String,
 }
 
@@ -111,7 +112,8 @@ OUTCOMES = {
 NULLABLE = {
     "dataset", "recipe", "training_seed", "checkpoint_step", "reasoning", "prompt_tokens",
     "completion_tokens", "adapter_sha256", "score", "label", "probabilities", "numeric_mass",
-    "alignment", "coherence", "topic", "tier_label", "tier_probabilities", "human_tier", "tier",
+    "mode", "alignment", "coherence", "topic", "tier_label", "tier_probabilities", "human_tier",
+    "tier",
 }  # fmt: skip
 
 SCHEMAS = {

@@ -105,4 +105,4 @@ def open_in_words(batches: Iterable[OpenBatch], now: float) -> str | None:
 
 
 def _requests(rows: Mapping[str, list]) -> dict[str, Reserved]:
-    return {key: Reserved(*row) for key, row in rows.items()}
+    return {key: Reserved(*row, batch=True) for key, row in rows.items()}

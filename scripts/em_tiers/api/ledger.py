@@ -44,7 +44,9 @@ class Ledger:
     ) -> None:
         self._book.__exit__(kind, error, trace)
 
-    def reserve(self, attempt: str, prompt_tokens: int, completion_tokens: int) -> None:
+    def reserve(
+        self, attempt: str, prompt_tokens: int, completion_tokens: int, batch: bool = False
+    ) -> None:
         """Write down the most that an attempt may take; it is sent only after this.
 
         Raises:
@@ -52,10 +54,15 @@ class Ledger:
         """
         if self._problem:
             raise self._problem
-        self._write(attempt, prompt_tokens, completion_tokens, state="reserved")
+        self._write(attempt, prompt_tokens, completion_tokens, "reserved", batch)
 
     def settle(
-        self, attempt: str, prompt_tokens: int, completion_tokens: int, estimated: bool
+        self,
+        attempt: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        estimated: bool,
+        batch: bool = False,
     ) -> None:
         """Write down what an attempt took; `estimated` where the endpoint did not say.
 
@@ -63,15 +70,15 @@ class Ledger:
         """
         state = "estimated" if estimated else "settled"
         try:
-            self._write(attempt, prompt_tokens, completion_tokens, state)
+            self._write(attempt, prompt_tokens, completion_tokens, state, batch)
         except TemporaryError as error:
             self._problem = error
         except OSError as error:  # also without spare bytes: it stays reserved
             self._problem = TemporaryError(f"{self._book.folder}: cannot be written: {error}")
 
-    def _write(self, attempt: str, prompt: int, completion: int, state: str) -> None:
-        tokens = {"prompt_tokens": prompt, "completion_tokens": completion}
-        self._book.append(attempt, {"state": state} | tokens)
+    def _write(self, attempt: str, prompt: int, completion: int, state: str, batch: bool) -> None:
+        record = {"state": state, "prompt_tokens": prompt, "completion_tokens": completion}
+        self._book.append(attempt, record | ({"mode": "batch"} if batch else {}))
 
 
 def spent_so_far(journal: Path | str) -> Spent:
@@ -80,10 +87,12 @@ def spent_so_far(journal: Path | str) -> Spent:
     if not (folder / f"{_BEFORE}.jsonl").is_file():
         return _spent_in_journal(journal)
     spent = Spent()
-    reserved: dict[str, tuple[int, int, int]] = {}
-    early: dict[str, tuple[int, int, int]] = {}  # settled in a file that is read before the other
+    reserved: dict[str, tuple[int, int, int, bool]] = {}
+    early: dict[
+        str, tuple[int, int, int, bool]
+    ] = {}  # settled in a file that is read before the other
     for attempt, record in iterate_journal(folder):
-        took = (record.get("requests", 1), *_tokens(record))
+        took = (record.get("requests", 1), *_tokens(record), record.get("mode") == "batch")
         if record.get("state") == "reserved":
             reserved[attempt] = took
         elif attempt == _BEFORE or reserved.pop(attempt, None):
@@ -117,7 +126,8 @@ def begin_ledger(journal: Path | str) -> None:
 def _spent_in_journal(folder: Path | str) -> Spent:
     spent = Spent()
     for _, record in iterate_journal(folder):
-        spent.add(_count(record, "attempts"), *_tokens(record))
+        batch = record.get("mode") == "batch"
+        spent.add(_count(record, "attempts"), *_tokens(record), batch)
     return spent
 
 

@@ -16,10 +16,17 @@ CHARACTERS_A_TOKEN = 3.0  # a cautious guess for plain text, until the endpoint'
 class Ledger(Protocol):
     """Where attempts are written down (see `ledger.Ledger`)."""
 
-    def reserve(self, attempt: str, prompt_tokens: int, completion_tokens: int) -> None: ...
+    def reserve(
+        self, attempt: str, prompt_tokens: int, completion_tokens: int, batch: bool
+    ) -> None: ...
 
     def settle(
-        self, attempt: str, prompt_tokens: int, completion_tokens: int, estimated: bool
+        self,
+        attempt: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        estimated: bool,
+        batch: bool,
     ) -> None: ...
 
 
@@ -39,20 +46,38 @@ def cost_usd(prompt_tokens: int, completion_tokens: int, prices: Prices | None) 
 
 @dataclass
 class Spent:
-    """Requests sent and tokens counted. Completion tokens include those of a judge's thinking."""
+    """Requests sent and tokens counted. Completion tokens include those of a judge's thinking.
+
+    `batch_*` are those of the tokens that were asked for in batches, which cost less.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    batch_prompt_tokens: int = 0
+    batch_completion_tokens: int = 0
 
-    def add(self, requests: int, prompt_tokens: int, completion_tokens: int) -> None:
+    def add(
+        self, requests: int, prompt_tokens: int, completion_tokens: int, batch: bool = False
+    ) -> None:
         self.requests += requests
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
+        if batch:
+            self.batch_prompt_tokens += prompt_tokens
+            self.batch_completion_tokens += completion_tokens
+
+    def usd(self, prices: Prices | None) -> float | None:
+        """US dollars at prices per million tokens, with their `batch_share`; None without."""
+        whole = cost_usd(self.prompt_tokens, self.completion_tokens, prices)
+        if whole is None or not prices:
+            return None
+        batch = cost_usd(self.batch_prompt_tokens, self.batch_completion_tokens, prices) or 0.0
+        return whole - (1.0 - prices.get("batch_share", 1.0)) * batch
 
     def words(self, prices: Prices | None) -> str:
         """Such as "1,200 requests, 260,000 + 1,200 tokens, 0.66 USD"."""
-        usd = cost_usd(self.prompt_tokens, self.completion_tokens, prices)
+        usd = self.usd(prices)
         tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
         return f"{self.requests:,} requests, {tokens}" + ("" if usd is None else f", {usd:.2f} USD")
 
@@ -65,6 +90,7 @@ class Reserved:
     characters: int
     prompt_tokens: int
     completion_tokens: int
+    batch: bool = False
 
 
 class Budget:
@@ -77,7 +103,8 @@ class Budget:
 
     Args:
         limits: any of requests, tokens (prompt and completion together) and usd; None: no ceiling.
-        prices: US dollars per million tokens (input_per_million, output_per_million).
+        prices: US dollars per million tokens (input_per_million, output_per_million), and
+            batch_share, the share of them that a request in a batch costs.
         spent: what earlier runs already took; the ceilings hold for both together.
         ledger: where each attempt is written down before it is sent, and again when it has ended.
 
@@ -108,12 +135,13 @@ class Budget:
                 "give prices: {input_per_million, output_per_million} in the judge's entry"
             )
 
-    def reserve(self, characters: int, completion_tokens: int) -> Reserved:
+    def reserve(self, characters: int, completion_tokens: int, batch: bool = False) -> Reserved:
         """Set aside what a request may take.
 
         Args:
             characters: length of the prompt's text.
             completion_tokens: the most tokens that the answers may have together.
+            batch: whether it is sent in a batch.
 
         Raises:
             CeilingReached: with this request a ceiling might be passed.
@@ -121,19 +149,20 @@ class Budget:
         """
         attempt = f"{self._token}.{self.spent.requests + self._open.requests}"
         prompt_tokens = round(characters * self._tokens_a_character) + 1
-        reserved = Reserved(attempt, characters, prompt_tokens, completion_tokens)
+        reserved = Reserved(attempt, characters, prompt_tokens, completion_tokens, batch)
         for name, limit in self.limits.items():
             if self._with(reserved, name) > limit:
                 raise CeilingReached(f"the ceiling on {name} ({limit:,}) is reached")
         if self.ledger:
-            self.ledger.reserve(attempt, prompt_tokens, completion_tokens)
-        self._open.add(1, reserved.prompt_tokens, reserved.completion_tokens)
+            self.ledger.reserve(attempt, prompt_tokens, completion_tokens, batch)
+        self._open.add(1, prompt_tokens, completion_tokens, batch)
         return reserved
 
     def reopen(self, reserved: Reserved) -> None:
         """Take up a reservation of an earlier run, which `spent` holds until it is settled."""
-        self.spent.add(-1, -reserved.prompt_tokens, -reserved.completion_tokens)
-        self._open.add(1, reserved.prompt_tokens, reserved.completion_tokens)
+        prompt, completion = reserved.prompt_tokens, reserved.completion_tokens
+        self.spent.add(-1, -prompt, -completion, reserved.batch)
+        self._open.add(1, prompt, completion, reserved.batch)
 
     def settle(self, reserved: Reserved, prompt: int | None, completion: int | None) -> None:
         """Book a request that was answered, with the tokens that the endpoint counted.
@@ -141,15 +170,16 @@ class Budget:
         Without counts (None) it is booked as reserved. So is one whose answer was lost on the way
         or came too late: the endpoint may charge for it.
         """
-        self._open.add(-1, -reserved.prompt_tokens, -reserved.completion_tokens)
+        batch = reserved.batch
+        self._open.add(-1, -reserved.prompt_tokens, -reserved.completion_tokens, batch)
         metered = prompt is not None
         if not metered:
             prompt, completion = reserved.prompt_tokens, reserved.completion_tokens
         elif completion is None:
             completion = reserved.completion_tokens
-        self.spent.add(1, prompt, completion)
+        self.spent.add(1, prompt, completion, batch)
         if self.ledger:
-            self.ledger.settle(reserved.attempt, prompt, completion, estimated=not metered)
+            self.ledger.settle(reserved.attempt, prompt, completion, not metered, batch)
         if not metered:
             return
         if reserved.characters:
@@ -193,13 +223,12 @@ class Budget:
         """What would be spent of `name` at most, with everything open and `reserved`."""
         if name == "requests":
             return self.spent.requests + self._open.requests + 1
-        prompt = self.spent.prompt_tokens + self._open.prompt_tokens + reserved.prompt_tokens
-        completion = (
-            self.spent.completion_tokens + self._open.completion_tokens + reserved.completion_tokens
-        )
+        one = Spent()
+        one.add(1, reserved.prompt_tokens, reserved.completion_tokens, reserved.batch)
+        parts = (self.spent, self._open, one)
         if name == "tokens":
-            return prompt + completion
-        return cost_usd(prompt, completion, self.prices) or 0.0
+            return sum(part.prompt_tokens + part.completion_tokens for part in parts)
+        return sum(part.usd(self.prices) or 0.0 for part in parts)
 
 
 @dataclass(frozen=True)

@@ -196,9 +196,11 @@ class ApiRun:
             return failed_record(request, "api_error", fault.full, model, fault.attempts)
         return self._answered(request, reply, attempt)
 
-    def _answered(self, request: JudgeRequest, reply: Reply, attempt: int) -> dict[str, Any]:
+    def _answered(
+        self, request: JudgeRequest, reply: Reply, attempt: int, mode: str = "direct"
+    ) -> dict[str, Any]:
         """The record of a reply, journaled before anything else can fail."""
-        record = reply_record(reply, self.judge, request, attempt)
+        record = reply_record(reply, self.judge, request, attempt) | {"mode": mode}
         self.journal.append(request.key, record)
         self._watch_digits(request, record)
         self.usable.see(request, record)

@@ -126,7 +126,7 @@ class BatchRun(ApiRun):
             for request in requests:
                 tokens = most_tokens(self.judge, request)
                 characters = characters_of(request.messages)
-                reserved[request.key] = self.budget.reserve(characters, tokens)
+                reserved[request.key] = self.budget.reserve(characters, tokens, batch=True)
         except CeilingReached as ceiling:
             return reserved, ceiling
         except UserError:
@@ -222,7 +222,7 @@ class BatchRun(ApiRun):
             self.faults[str(fault)] += 1
         else:
             self.budget.settle(reserved, reply.prompt_tokens, reply.completion_tokens)
-            self._keep(request, self._answered(request, reply, 1))
+            self._keep(request, self._answered(request, reply, 1, mode="batch"))
 
     def _read(self, request: JudgeRequest, line: BatchLine | None) -> Reply:
         if line is None or line.status is None:

@@ -262,6 +262,7 @@ def verdict_rows(
                 else [{"label": name, "probability": share} for name, share in shares.items()],
                 **{name: record[name] for name in taken},
                 "attempts": record["attempts"],
+                "mode": None if judge.backend == "vllm" else record.get("mode", "direct"),
                 "judge_fingerprint": judge.fingerprint,
             }
         )

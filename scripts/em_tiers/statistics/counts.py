@@ -7,6 +7,16 @@ import polars as pl
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
 from em_tiers.terms import OUTCOMES_ALL
 
+COST_COLUMNS = (
+    "judge",
+    "variant",
+    "requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "usd",
+    "attempts",
+)
+
 
 def count_outcomes(
     outcomes: pl.LazyFrame, variants: pl.DataFrame, headline_levels: Sequence[str]
@@ -102,7 +112,7 @@ def threshold_grid(
 def add_costs(
     verdicts: pl.LazyFrame, prices: Mapping[str, Mapping[str, float] | None]
 ) -> pl.DataFrame:
-    """The table `cost`: requests, tokens, attempts and US dollars by judge and variant.
+    """Rows of the table `cost`: requests, tokens, attempts and US dollars by judge and variant.
 
     A row counts each request once, however many verdicts its reply gave (a structured reply
     answers several rubrics) and however many equal answers of the variant share it. The row with
@@ -111,28 +121,34 @@ def add_costs(
     Args:
         verdicts: all judges' verdicts.
         prices: US dollars per million prompt and completion tokens (input_per_million and
-            output_per_million) of the judges that have them; usd is null for the others.
+            output_per_million) of the judges that have them, and batch_share, the share of them
+            that a request in a batch costs; usd is null for the others.
     """
+    numbers = ("input_per_million", "output_per_million", "batch_share")
     listed = pl.LazyFrame(
         [
-            (judge, p["input_per_million"], p["output_per_million"])
+            (judge, *(({"batch_share": 1.0} | dict(p))[name] for name in numbers))
             for judge, p in prices.items()
             if p
         ],
-        schema={"judge": pl.String, "input": pl.Float64, "output": pl.Float64},
+        schema={"judge": pl.String} | dict.fromkeys(numbers, pl.Float64),
         orient="row",
     )
+    saved = 1.0 - pl.col("batch_share")
     usd = (
-        pl.col("prompt_tokens") * pl.col("input") + pl.col("completion_tokens") * pl.col("output")
+        (pl.col("prompt_tokens") - saved * pl.col("batch_prompt")) * pl.col("input_per_million")
+        + (pl.col("completion_tokens") - saved * pl.col("batch_completion"))
+        * pl.col("output_per_million")
     ) / 1e6
+    in_batch = (pl.col("mode") == "batch").fill_null(False)
     # Without token counts the sums are unknown: none is better than one that is too low.
     known = pl.when(pl.col("uncounted") == 0)
     tokens = pl.col("prompt_tokens", "completion_tokens")
-    columns = ["judge", "variant", "verdict_key", "attempts", "prompt_tokens", "completion_tokens"]
-    asked = verdicts.select(columns)
+    keys = ("judge", "variant", "verdict_key")
+    asked = verdicts.select(*keys, "attempts", "mode", "prompt_tokens", "completion_tokens")
     requests = pl.concat([asked, asked.with_columns(variant=pl.lit("all"))])
     return (
-        requests.unique(["judge", "variant", "verdict_key"])
+        requests.unique(keys)
         .group_by("judge", "variant")
         .agg(
             # Imported scores and prompts that were too long to send are not requests.
@@ -140,19 +156,59 @@ def add_costs(
             uncounted=(pl.any_horizontal(tokens.is_null()) & (pl.col("attempts") > 0)).sum(),
             prompt_tokens=pl.col("prompt_tokens").cast(pl.Int64).sum(),
             completion_tokens=pl.col("completion_tokens").cast(pl.Int64).sum(),
+            batch_prompt=pl.col("prompt_tokens").filter(in_batch).cast(pl.Int64).sum(),
+            batch_completion=pl.col("completion_tokens").filter(in_batch).cast(pl.Int64).sum(),
             attempts=pl.col("attempts").cast(pl.Int64).sum(),
         )
         .join(listed, on="judge", how="left")
         .with_columns(known.then(tokens).name.keep(), usd=known.then(usd))
-        .select(
-            "judge",
-            "variant",
-            "requests",
-            "prompt_tokens",
-            "completion_tokens",
-            "usd",
-            "attempts",
-        )
+        .select(pl.lit("judge").alias("stage"), *COST_COLUMNS)
         .sort(pl.col("judge"), pl.col("variant") == "all", pl.col("variant"))
+        .collect(engine="streaming")
+    )
+
+
+def add_sampling_costs(
+    responses: pl.LazyFrame, prices: Mapping[str, Mapping[str, float] | None]
+) -> pl.DataFrame:
+    """Rows of the table `cost` for answers of models behind an API, by variant and for all.
+
+    Args:
+        responses: RESPONSES of these variants.
+        prices: of each variant's model, as for `add_costs`. How many attempts an answer took is in
+            the journal only.
+    """
+    listed = [
+        (variant, p["input_per_million"] if p else None, p["output_per_million"] if p else None)
+        for variant, p in prices.items()
+    ]
+    schema = {"variant": pl.String, "input": pl.Float64, "output": pl.Float64}
+    # A withheld answer has no counts and costs nothing; others without counts have a cost.
+    counts = {
+        name: pl.when(finish_reason="content_filter").then(0).otherwise(pl.col(name))
+        for name in ("prompt_tokens", "completion_tokens")
+    }
+    usd = pl.col("prompt_tokens") * pl.col("input") + pl.col("completion_tokens") * pl.col("output")
+    answers = (
+        responses.with_columns(**counts)
+        .join(pl.LazyFrame(listed, schema=schema, orient="row"), on="variant")
+        .select("variant", "prompt_tokens", "completion_tokens", usd=usd / 1e6)
+    )
+    every = pl.concat([answers, answers.with_columns(variant=pl.lit("all"))])
+    sums = ("prompt_tokens", "completion_tokens", "usd")
+    return (
+        every.group_by("variant")
+        .agg(
+            pl.len().cast(pl.Int64).alias("requests"),
+            *(pl.when(pl.col(n).is_not_null().all()).then(pl.col(n).sum()).alias(n) for n in sums),
+        )
+        .with_columns(
+            pl.col("prompt_tokens", "completion_tokens").cast(pl.Int64),
+            stage=pl.lit("sample"),
+            judge=pl.lit(None, pl.String),
+            attempts=pl.lit(None, pl.Int64),
+        )
+        .select("stage", *COST_COLUMNS)
+        .sort(pl.col("variant") == "all", "variant")
         .collect(engine="streaming")
     )

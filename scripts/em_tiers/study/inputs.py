@@ -1,5 +1,6 @@
 """Files that several rules read, with the path variables of the rules."""
 
+from em_tiers.study.api_models import api_batches
 from em_tiers.study.jobs import carded_datasets
 from em_tiers.study.judges import judge_ids, judged_batches
 from em_tiers.study.study import Study
@@ -9,6 +10,11 @@ def responses(study: Study, judge: str | None = None) -> list[str]:
     """Responses of all batches, or of those that a judge scores."""
     batches = study.batches if judge is None else judged_batches(study, judge)
     return [f"<experiment>/responses/{batch}.parquet" for batch in batches]
+
+
+def api_responses(study: Study) -> list[str]:
+    """Responses of models behind an API."""
+    return [f"<experiment>/responses/{batch}.parquet" for batch in api_batches(study)]
 
 
 def responses_of_base(study: Study, imported: str) -> list[str]:

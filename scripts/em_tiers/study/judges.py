@@ -50,14 +50,19 @@ def judge_params(study: Study, judge: str) -> dict[str, Any]:
 
 def judge_prices(study: Study, judge: str) -> dict[str, float] | None:
     """US dollars per million tokens that a judge's requests cost in its mode; None: not given."""
-    entry = study.judges[judge]
-    if not entry["prices"]:
+    prices = price_list(study, judge)
+    if not prices:
         return None
-    prices = dict(entry["prices"])
     share = prices.pop("batch_share")
-    if entry["mode"] == "batch":
+    if study.judges[judge]["mode"] == "batch":
         return {name: price * share for name, price in prices.items()}
     return prices
+
+
+def price_list(study: Study, judge: str) -> dict[str, float] | None:
+    """A judge's prices for both modes: those of direct requests, and batch_share of them."""
+    prices = study.judges[judge]["prices"]
+    return dict(sorted(prices.items())) if prices else None
 
 
 def judge_engine(study: Study, judge: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.judge.rounds import failed_verdicts
+from em_tiers.study.api_models import api_batches
 from em_tiers.study.checks import unpinned
 from em_tiers.study.entries import engine, tier_rules
-from em_tiers.study.judges import judge_ids, judge_name, judge_prices
+from em_tiers.study.judges import judge_ids, judge_name, price_list
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.study import CATALOGUES, Study
 
@@ -66,9 +67,15 @@ def bases(study: Study) -> list[str]:
 
 
 def prices(study: Study) -> dict[str, Any]:
-    """Prices of each configured judge, by its name in the tables."""
+    """Prices of each configured judge for both modes, by its name in the tables."""
     configured = (judge for judge in judge_ids(study) if judge in study.judges)
-    return {judge_name(study, judge): judge_prices(study, judge) for judge in configured}
+    return {judge_name(study, judge): price_list(study, judge) for judge in configured}
+
+
+def model_prices(study: Study) -> dict[str, Any]:
+    """Prices of the model of each variant that is behind an API."""
+    members = (v for batch in api_batches(study) for v in study.batches[batch])
+    return {v.variant: study.models[v.loaded]["prices"] for v in members}
 
 
 def rate_settings(study: Study) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from api.recorded import KEY, Loopback, fails
 from api.study import KEY_ENV
 from em_tiers.api.batch_book import BatchBook, open_batches, open_in_words
 from em_tiers.api.ledger import spent_so_far
-from em_tiers.api.spending import Reserved
+from em_tiers.api.spending import Reserved, Spent
 from em_tiers.journal import read_journal
+from em_tiers.statistics.counts import add_costs
 from em_tiers.tables import read_table
 from show_status import judging_lines
 
@@ -38,13 +39,15 @@ def quick(monkeypatch):
 def test_a_batch_gives_the_verdicts_of_direct_requests(tmp_path):
     direct = Loopback().judge(tmp_path / "direct", count=30)
     server = BatchServer()
-    assert server.judge(tmp_path / "batch", count=30, **BATCH).equals(direct)
+    batch = server.judge(tmp_path / "batch", count=30, **BATCH)
+    assert batch.drop("mode").equals(direct.drop("mode"))
+    assert Counter(batch["mode"]) == {"batch": 29, "direct": 1}
     assert len(server.bodies) == 1  # the check
     assert server.asked.total() == 29
     assert not set(server.asked) & {json.dumps(body, sort_keys=True) for body in server.bodies}
     # 100 + 1 tokens each
     spent = spent_so_far(tmp_path / "batch" / "journal")
-    assert (spent.requests, spent.prompt_tokens, spent.completion_tokens) == (30, 3000, 30)
+    assert spent == Spent(30, 3000, 30, 2900, 29)
     assert open_batches(tmp_path / "batch" / "journal") == []
 
 
@@ -56,6 +59,22 @@ def test_changing_between_the_modes_repeats_nothing(tmp_path):
     server.judge(tmp_path, count=40, **BATCH)
     assert (server.asked.total(), len(server.bodies)) == (19 + 10, 11)
     assert len(read_journal(tmp_path / "journal")) == 40
+
+
+def test_each_request_has_the_price_of_its_own_mode(tmp_path):
+    prices = {"input_per_million": 10.0, "output_per_million": 100.0, "batch_share": 0.5}
+    BatchServer().judge(tmp_path, count=20, **BATCH)
+    verdicts = BatchServer().judge(tmp_path, count=30)
+    direct = 1 + 10
+    paid = (direct + 0.5 * 19) * 0.0011  # 100 x 10 + 1 x 100 per million
+    assert spent_so_far(tmp_path / "journal").usd(prices) == pytest.approx(paid)
+    found = add_costs(verdicts.lazy(), {verdicts["judge"][0]: prices})
+    assert found.filter(variant="all")["usd"].item() == pytest.approx(paid)
+    # So a ceiling holds over both: four more fit at most.
+    limits = {"limits": {"usd": paid + 4.5 * 0.0011}, "prices": prices}
+    server = BatchServer()
+    assert "the ceiling on usd" in fails(server, tmp_path, count=40, **limits)
+    assert 1 <= len(server.bodies) <= 4
 
 
 def test_large_batches_are_split(tmp_path, monkeypatch):

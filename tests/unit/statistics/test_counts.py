@@ -3,8 +3,14 @@
 import polars as pl
 import pytest
 
-from answers import outcomes, verdicts
-from em_tiers.statistics.counts import add_costs, count_outcomes, count_statuses, threshold_grid
+from answers import outcomes, responses, verdicts
+from em_tiers.statistics.counts import (
+    add_costs,
+    add_sampling_costs,
+    count_outcomes,
+    count_statuses,
+    threshold_grid,
+)
 from em_tiers.statistics.rates import variant_table
 from em_tiers.terms import OUTCOMES_ALL
 
@@ -111,3 +117,30 @@ def test_what_two_variants_share_is_paid_once():
     )
     rows = add_costs(frame.lazy(), {}).select("variant", "requests").rows()
     assert rows == [("base", 2), (VARIANT, 1), ("all", 2)]
+
+
+def test_a_request_costs_what_its_own_mode_cost():
+    frame = verdicts(
+        ("0", "alignment", {"prompt_tokens": 1000, "completion_tokens": 10, "mode": "direct"}),
+        ("1", "alignment", {"prompt_tokens": 3000, "completion_tokens": 20, "mode": "batch"}),
+    )
+    prices = {"input_per_million": 2.5, "output_per_million": 10.0, "batch_share": 0.4}
+    paid = (1000 * 2.5 + 10 * 10 + 0.4 * (3000 * 2.5 + 20 * 10)) / 1e6
+    assert add_costs(frame.lazy(), {"judge": prices})["usd"].to_list() == pytest.approx([paid] * 2)
+
+
+def test_answers_sampled_through_an_api_have_a_cost():
+    frame = responses(
+        {"prompt_tokens": 100, "completion_tokens": 50},
+        {"prompt_tokens": None, "completion_tokens": None, "finish_reason": "content_filter"},
+        {"variant": "other", "prompt_tokens": 100, "completion_tokens": None},
+    )
+    prices = {VARIANT: {"input_per_million": 2.0, "output_per_million": 10.0}, "other": None}
+    found = add_sampling_costs(frame.lazy(), prices)
+    assert found.select("variant", "requests", "prompt_tokens", "usd").rows() == [
+        (VARIANT, 2, 100, pytest.approx(0.0007)),
+        ("other", 1, 100, None),
+        ("all", 3, 200, None),
+    ]
+    assert set(found["stage"]) == {"sample"}
+    assert found.schema == add_costs(verdicts().lazy(), {}).schema
