@@ -178,8 +178,7 @@ class Endpoint:
             raise FailedAttempt("answer is not JSON", words=shown(text), charged=True) from None
         if isinstance(data, dict) and data.get("error"):
             message = message_of(data) or "error in the body of an answer"
-            code = data["error"].get("code") if isinstance(data["error"], dict) else None
-            raise self.refusal(code if isinstance(code, int) else 500, data, message)
+            raise self.refusal(_status_in(data["error"]), data, message)
         return read_reply(data, self.signature, bool(body.get("logprobs")), body.get("n", 1))
 
     def refusal(
@@ -226,6 +225,8 @@ def most_bytes(body: Mapping[str, Any]) -> int:
 async def _read_bounded(response: Any) -> None:
     """Read a response's body, unpacked piece by piece, and refuse one without an end.
 
+    Of an error only the beginning is read: its status says what it means.
+
     Raises:
         Final: it is larger than any reply to the request can be.
     """
@@ -233,6 +234,8 @@ async def _read_bounded(response: Any) -> None:
     async with contextlib.aclosing(response.aiter_bytes()) as pieces:
         async for piece in pieces:
             size += len(piece)
+            if size > most and response.status_code != 200:
+                break
             if size > most:
                 raise Final(
                     "unparsable",
@@ -241,6 +244,13 @@ async def _read_bounded(response: Any) -> None:
                 )
             parts.append(piece)
     response._content = b"".join(parts)  # as its own aread() would; tests hold the library to it
+
+
+def _status_in(error: Any) -> int:
+    """The HTTP status that an error in the body of an answer names; 500 without one."""
+    code = error.get("code") if isinstance(error, dict) else None
+    named = str(code) if type(code) in (int, str) else ""
+    return int(named) if re.fullmatch("[45][0-9][0-9]", named) else 500
 
 
 def _was_sent(cause: BaseException) -> bool:

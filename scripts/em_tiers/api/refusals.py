@@ -25,12 +25,16 @@ _CONTENT_FILTER = {
     "invalid_prompt",  # OpenAI's reasoning models, for a prompt that was flagged
     "responsibleaipolicyviolation",
     "sensitive_words_detected",  # new-api
+    "sensitivecontentdetected",  # Volcengine
+    "censorship_blocked",  # StepFun
     "guardrail_intervened",
     "1301",  # Zhipu
 }
 _CONTENT_FILTER_WORDS = re.compile(
     r"flagged|moderation|content exists risk|considered high risk|inappropriate content|"
-    r"(?:prohibited|sensitive|unsafe|harmful).(?:content|words?)|new_sensitive|guardrail|"
+    r"(?:prohibited|sensitive|unsafe|harmful).(?:content|words?|information)|new_sensitive|"
+    r"(?:input|output|prompt|text|content) .{0,40}(?:sensitive|unsafe)|guardrail|"
+    r"(?:content|input|output) .{0,60}\b(?:is|was) blocked|"
     r"content.(?:filter|management|polic)|"
     r"violat\w+ .{0,20}(?:usage|content|safety|polic|responsible)|usage (?:guideline|polic)|"
     r"safety.(?:check|filter|system|setting)|(?:prompt|response) (?:was )?blocked|"
@@ -56,20 +60,24 @@ _TOO_LONG_WORDS = re.compile(
     r"max(?:imum)?[ _](?:model|prompt|input|sequence|context)\w*[ _]len|max_model_len|"
     r"(?:input|prompt|request\w*|model) token.{0,40}(?:exceed|limit|more than|must be|less than)|"
     r"input token count|exceed\w* .{0,60}(?:token|context|input length)|range of input length|"
-    r"must have less than \d+ tokens|max_new_tokens|reduce the length|request too large|超长",
+    r"must have less than \d+ tokens|max_new_tokens|reduce the length|request too large|"
+    r"expected maxlength|length \d+ exceeds|超长",
     re.IGNORECASE,
 )
 # More tokens than a minute or a day allows, by a limit of the account.
 _QUOTA_WORDS = re.compile(r"quota|per (?:minute|min|hour|day)|rate.limit|\btp[md]\b", re.IGNORECASE)
+# Some gateways word it as a mistake of the request.
+_TOO_FAST_WORDS = re.compile(r"throttl|too many requests|rate exceeded|overloaded", re.IGNORECASE)
 # Where bodies hold their error, and errors their words.
 _ERRORS = ("error", "errors", "base_resp", "detail")
-_WORDS = ("message", "msg", "status_msg", "detail", "error_description")
+_WORDS = ("message", "msg", "status_msg", "error_msg", "detail", "error_description")
 _RETRIED = {408, 409, 425, 429}
 _REMEDIES = {
     401: "the key is not accepted: check the variable that key_env names",
     403: "the key may not do this: check its rights and the model",
     404: "the model or the address is unknown: check model and base_url",
 }
+_REDIRECTS = "it redirects, which is not followed: correct base_url"
 
 
 class FailedAttempt(TemporaryError):
@@ -147,12 +155,12 @@ def refusal_of(
         return Final("judge_refusal", f"content filter: {message}")
     if _is_too_long(status, codes, message):
         return Final("truncated", f"HTTP {status}: {message}")
-    if status == 403:
-        return Final("api_error", f"HTTP 403: {message}", _REMEDIES[403])
+    if status in (400, 403, 424) and _TOO_FAST_WORDS.search(message):
+        return FailedAttempt(f"HTTP {status}", words=message, slow_down=True, retry_after_s=wait_s)
+    if status == 403 or 300 <= status < 400:  # a firewall does either to single requests
+        return Final("api_error", f"HTTP {status}: {message}", _REMEDIES.get(status, _REDIRECTS))
     if status in _REMEDIES:
         return UserError(f"{said}: {_REMEDIES[status]}")
-    if 300 <= status < 400:
-        return UserError(f"{said}: it redirects, which is not followed: correct base_url")
     if status in _RETRIED or status >= 500:
         slow = status in (429, 503)
         words = "" if message.startswith("<") else message
@@ -178,7 +186,7 @@ def _is_too_long(status: int, codes: set[str], message: str) -> bool:
         return True
     if status == 429:  # one request of more tokens than a minute allows never passes
         return "request too large" in message.lower()
-    named = status in (400, 422) or status >= 500
+    named = status in (400, 422, 424) or status >= 500
     return bool(named and _TOO_LONG_WORDS.search(message) and not _QUOTA_WORDS.search(message))
 
 

@@ -24,8 +24,13 @@ _WITHHELD = {
     "safety",
     "prohibited_content",
     "blocklist",
+    "recitation",
     "sensitive",
+    "spii",
 }
+_TEXTS = ("text", "output_text")
+_THOUGHTS = ("thinking", "reasoning")
+_WITHOUT_TEXT = ("reference", "redacted_thinking")  # parts that say nothing by themselves
 _NO_SAMPLES = "it ignores n: set decoding.samples to 1"
 _NO_REASON = (
     "it does not say whether a reply is complete: use method top_logprobs or another endpoint"
@@ -82,12 +87,25 @@ def read_reply(data: Any, signature: str, wants_logprobs: bool, choices: int) ->
     if withheld := reasons & _WITHHELD:
         why = f"content filter: the answer was withheld ({', '.join(sorted(withheld))})"
         raise Final("judge_refusal", why, charged=True)
+    for choice in found:
+        _check_no_error(choice)
     read = tuple(_read_choice(choice, wants_logprobs) for choice in found)
     if len(read) < choices and not any(choice.refusal for choice in read):
         reason = f"{len(read)} of {choices} samples in the answer"
         raise FailedAttempt(reason, charged=True, lacks=_NO_SAMPLES)
     usage = data.get("usage") if isinstance(data.get("usage"), dict) else {}
     return Reply(read, served, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+
+
+def _check_no_error(choice: Any) -> None:
+    """A gateway may pass on a provider's failure as a choice without an end of its own."""
+    error = choice.get("error") if isinstance(choice, dict) else None
+    if not error and not (isinstance(choice, dict) and choice.get("finish_reason") == "error"):
+        return
+    words = shown(message_of({"error": error}))
+    if says_filtered(words):
+        raise Final("judge_refusal", f"content filter: {words}", charged=True)
+    raise FailedAttempt("error in a choice of the answer", words=words, charged=True)
 
 
 def _read_choice(choice: Any, wants_logprobs: bool) -> Choice:
@@ -119,16 +137,19 @@ def _parts(content: Any) -> tuple[Any, str | None]:
     """Text and thoughts of a message's content, which Mistral gives as a list of parts."""
     if not isinstance(content, list):
         return content, None
-    by_type: dict[str, str] = {"text": "", "thinking": ""}
+    text = thoughts = ""
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in by_type:
+        if kind in _WITHOUT_TEXT:
+            continue
+        inner, _ = _parts(part.get(kind, part.get("text"))) if kind else (None, None)
+        if kind not in (*_TEXTS, *_THOUGHTS) or not isinstance(inner, str):
             raise FailedAttempt("malformed message in the answer", charged=True)
-        inner, _ = _parts(part.get(kind))
-        if not isinstance(inner, str):
-            raise FailedAttempt("malformed message in the answer", charged=True)
-        by_type[kind] += inner
-    return by_type["text"], by_type["thinking"] or None
+        if kind in _TEXTS:
+            text += inner
+        else:
+            thoughts += inner
+    return text, thoughts or None
 
 
 def _read_top(logprobs: Any) -> tuple[tuple[tuple[str, float], ...], ...]:

@@ -1,8 +1,15 @@
 """Judges behind Anthropic's own interface, directly and in batches."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from api.anthropic_server import AnthropicServer, error, error_body, message, succeeded
+from api.loopback import serve
 from api.recorded import KEY, fails
 from api.study import KEY_ENV, MODEL, rubric
 from em_tiers.api.batch_book import open_batches
@@ -139,3 +146,59 @@ def test_a_batch_whose_making_was_not_confirmed_is_found_and_not_made_again(tmp_
     assert server.judge(tmp_path, count=10, **judged)["status"].to_list() == ["ok"] * 20
     assert failed
     assert len(server.batches) == 1
+
+
+CHILD = """
+import sys; sys.path[:0] = ["scripts", "tests", "tests/unit/judge"]
+from pathlib import Path
+import em_tiers.api.anthropic_batches as batches
+import em_tiers.judge.batch_run as run
+run.FIRST_LOOK_S, run.LONGEST_LOOK_S, run.FOUND_AFTER_S = 0.01, 0.02, 0.0
+batches._LOOK_S = 0.01
+import judge_api
+from api.study import arguments
+from em_tiers.logs import run_script
+from test_anthropic import TWO, entry
+changes = entry("structured") | {"mode": "batch"} | TWO
+given = arguments(Path(sys.argv[1]), sys.argv[2], {"base": 60}, **changes)
+given["judge"] |= changes["judge"]
+run_script(judge_api.main, sys.argv[1] + "/log", **given)
+"""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "create",
+        *(
+            pytest.param(s, marks=pytest.mark.slow)
+            for s in ("before create", "retrieve", "content")
+        ),
+    ],
+)
+def test_a_job_that_is_killed_between_two_steps_pays_nothing_twice(step, tmp_path):
+    """Its interface keeps no tag of ours, so the batch is found by its time and its size."""
+    killed = []
+
+    def kill(here):
+        if here == step and not killed:
+            killed.append(here)
+            os.kill(process.pid, signal.SIGKILL)
+
+    server = AnthropicServer(on=kill, good=GOOD_OBJECT)
+    with serve(server.app()) as address:
+        command = [sys.executable, "-c", CHILD, str(tmp_path), f"{address}/v1"]
+        options = {"cwd": Path(__file__).parents[3], "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, **options)
+        process.communicate(timeout=60)
+        assert killed
+        assert process.returncode == -signal.SIGKILL
+        assert len(open_batches(tmp_path / "journal")) == 1
+        again = subprocess.run(command, timeout=60, **options)
+        assert again.returncode == 0, again.stderr
+    assert max(server.asked.values()) == 1
+    assert server.asked.total() + len(server.bodies) == 60
+    assert len(read_journal(tmp_path / "journal")) == 60
+    assert open_batches(tmp_path / "journal") == []
+    spent = spent_so_far(tmp_path / "journal")
+    assert (spent.requests, spent.prompt_tokens) in [(60, 6000), (60 + 59, 6000)]
