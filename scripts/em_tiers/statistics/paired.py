@@ -31,6 +31,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
+from em_tiers.statistics.design_effects import stacks
 from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals, wilson
 from em_tiers.statistics.sign_flips import flip_bounds, sign_flip
 from em_tiers.statistics.these_questions import effective_answers
@@ -135,7 +136,7 @@ def _score_test(
 ) -> tuple[float, tuple[float, float]]:
     """P-value and bounds of Newcombe's score interval on these questions."""
     rates = tested.rate, reference.rate
-    sizes = effective_answers(tested), effective_answers(reference)
+    sizes = [effective_answers(stacks([c])[0][1])[0] for c in (tested, reference)]
 
     def bounds(level: float) -> tuple[float, float]:
         first, second = (

@@ -33,12 +33,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from em_tiers.statistics.intervals import (
-    QuestionCounts,
-    design_effect,
-    effect_of_questions,
-    korn_graubard,
+from em_tiers.statistics.design_effects import (
+    design_effects,
+    question_effects,
+    question_freedom,
+    stacks,
 )
+from em_tiers.statistics.intervals import QuestionCounts, korn_graubard
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,14 @@ def _powered_bounds(
     residual = labels.share * (labels.human - tuning * labels.judged)
     parts = tuning * np.bincount(question, judged, len(counted)) / n
     parts = parts + np.bincount(labels.question, residual, len(counted))
-    cells = QuestionCounts(np.clip(parts * n, 0, counted), counted)
+    hits = np.clip(parts * n, 0, counted)
     deviations = parts - rate * counted / n
-    naive = rate * (1 - rate) / n
-    effect, assumed = effect_of_questions(cells, deviations, naive)
+    naive = np.array([rate * (1 - rate) / n])
+    effect, assumed = question_effects(hits[None], counted[None], deviations[None], naive)
     by_labels = n * _open_by_labels(rate, labels, labels.human - tuning * labels.judged)
-    freedom = max(cells.questions - 1.0, 1.0)
-    low, high = korn_graubard(rate, n, max(effect, 1 + by_labels), freedom, assumed, confidence)
+    effect = np.maximum(effect, 1 + by_labels)
+    freedom = question_freedom(effect, np.count_nonzero(counted))
+    low, high = (b[0] for b in korn_graubard(rate, n, effect, freedom, assumed, confidence))
     return float(low), float(high)
 
 
@@ -157,7 +159,8 @@ def _labels_bounds(rate: float, labels: Labels, confidence: float) -> tuple[floa
     n, naive = len(labels.human), rate * (1 - rate) / len(labels.human)
     counted = np.bincount(labels.question, labels.share * n)
     hits = np.bincount(labels.question, labels.share * n * labels.human)
-    effect, freedom, assumed = design_effect(QuestionCounts(hits, counted))
+    [(_, stack)] = stacks([QuestionCounts(hits, counted)])
+    effect, freedom, assumed = (part[0] for part in design_effects(stack))
     if naive > 0:
         independent = ((labels.share * (labels.human - rate)) ** 2).sum() / naive
         effect = max(effect, independent)

@@ -116,9 +116,9 @@ def _set_rows(part: pl.DataFrame, settings: Settings) -> list[dict[str, Any]]:
                 "metric": metric,
                 "rate": counts.rate,
                 "low": bounds[place].low,
-                "high": bounds[place].high,
+                "high": min(bounds[place].high, bounds[0].high),  # parts of the standard rate
                 "these_low": low[place],
-                "these_high": high[place],
+                "these_high": min(high[place], high[0]),
                 "without_one_low": float(np.nanmin(without)) if len(without) else None,
                 "without_one_high": float(np.nanmax(without)) if len(without) else None,
                 "most": None if most is None else names[most],

@@ -24,7 +24,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from em_tiers.statistics.intervals import QuestionCounts, assumed_share, seed_effect
+from em_tiers.statistics.design_effects import Stack, seed_effects, stacks
+from em_tiers.statistics.question_counts import QuestionCounts
 
 SMOOTHING = 0.5
 EDGE = 0.2
@@ -35,34 +36,29 @@ def these_bounds(
     listed: Sequence[QuestionCounts], confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bound of each rate on its own questions; 0 and 1 without a counted answer."""
-    sizes = np.array([counts.n for counts in listed], float)
-    rates = np.nan_to_num([counts.rate for counts in listed])
-    effective = np.array([effective_answers(counts) for counts in listed])
-    low, high = beta_bounds(rates, np.maximum(effective, 1), confidence)
-    return np.where(sizes > 0, low, 0.0), np.where(sizes > 0, high, 1.0)
+    low, high = np.zeros(len(listed)), np.ones(len(listed))
+    for places, stack in stacks(listed):
+        below, above = beta_bounds(stack.rate, np.maximum(effective_answers(stack), 1), confidence)
+        low[places] = np.where(stack.n > 0, below, 0.0)
+        high[places] = np.where(stack.n > 0, above, 1.0)
+    return low, high
 
 
-def effective_answers(counts: QuestionCounts) -> float:
-    """n_eff: as many independent answers would have the variance of this rate."""
-    p, n = counts.rate, counts.n
-    if not n or p * (1 - p) < ROUNDING:
-        return n / (1 + _of_seeds(counts, 0.0)) if n else 0.0
-    sizes = counts.counted
+def effective_answers(stack: Stack) -> np.ndarray:
+    """n_eff: as many independent answers would have the variance of each rate."""
+    p = stack.rate[:, None, None]
+    sizes = stack.counted
     single = sizes < 2
-    smoothed = np.where(single, p, (counts.hits + SMOOTHING * p) / (sizes + SMOOTHING))
-    within = counts.weights**2 * smoothed * (1 - smoothed) / np.where(single, 1, sizes - 1)
-    naive = p * (1 - p) / n
-    effect = float(within.sum()) / naive
-    if not counts.by_question:  # questions as strata never add variance to a pooled rate
-        effect = min(effect, 1.0)
-    return n / (effect + _of_seeds(counts, naive))
-
-
-def _of_seeds(counts: QuestionCounts, naive: float) -> float:
-    if counts.seeds < 2:
-        return 0.0
-    hits = counts.hits.sum(axis=0)
-    return seed_effect(counts, naive, assumed_share(hits, counts.counted.sum(axis=0)))[0]
+    smoothed = np.where(single, p, (stack.hits + SMOOTHING * p) / (sizes + SMOOTHING))
+    within = stack.weights**2 * smoothed * (1 - smoothed) / np.where(single, 1, sizes - 1)
+    certain = stack.rate * (1 - stack.rate) < ROUNDING
+    naive = np.where(certain, 1.0, stack.naive)
+    effect = np.where(certain, 1.0, within.sum(axis=(1, 2)) / naive)
+    # Questions as strata never add variance to a pooled rate.
+    effect = np.where(stack.by_question, effect, np.minimum(effect, 1.0))
+    if sizes.shape[1] > 1:
+        effect = effect + seed_effects(stack, stack.share)[0]
+    return stack.n / np.where(stack.n > 0, effect, 1.0)
 
 
 def beta_bounds(

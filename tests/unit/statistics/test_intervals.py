@@ -3,26 +3,19 @@
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.integrate import quad
-from scipy.special import betaln
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.other_intervals import bootstrap
 from em_tiers.statistics.intervals import (
-    ICC,
-    ICC_RISE,
-    PRIOR_WEIGHT,
     Interval,
     QuestionCounts,
     answers_needed,
-    assumed_effect,
-    design_effect,
     interval,
     intervals,
     korn_graubard,
     wilson,
-    zero_bound,
 )
+from em_tiers.statistics.prior import ICC, zero_bounds
 
 
 def test_wilson_is_that_of_statsmodels():
@@ -58,44 +51,10 @@ def test_korn_graubard_works_on_arrays():
     assert lows[0] == 0 < highs[0]
 
 
-def test_design_effect_by_hand():
-    # 4 questions x 10 answers, rates 0.8, 0.2, 0.4, 0.2: mean 0.4, squared deviations
-    # 0.16 + 0.04 + 0 + 0.04 = 0.24. Variance of the mean between questions
-    # 4/3 * 0.24 / 16 = 0.02; of 40 independent answers 0.24 / 40 = 0.006: deff 10 / 3.
-    cells = QuestionCounts([8, 2, 4, 2], [10] * 4)
-    # Events 8, 2, 4, 2: 16^2 / 88 = 2.91 questions share them, and 24^2 / 168 = 3.43 the others.
-    share = PRIOR_WEIGHT / (PRIOR_WEIGHT - 1 + 16**2 / 88)
-    assumed = assumed_effect(np.full(4, 10), round(ICC + ICC_RISE * (1 - share), 2))
-    effect, freedom, found_share = design_effect(cells)
-    assert freedom == 3
-    assert found_share == pytest.approx(share)
-    assert effect == pytest.approx(max(10 / 3, (10 / 3) ** (1 - share) * assumed**share))
-
-
-def test_kish_for_perfectly_alike_answers():
-    # Each question answers always or never: 10 of 20 questions always. Between questions:
-    # 20/19 * 20 * 0.25 / 400; independent: 0.25 / 1000. deff = 50 * 20/19, Kish's 1 + 49 * ICC with
-    # ICC = 1, times 20/19.
-    cells = QuestionCounts([50] * 10 + [0] * 10, [50] * 20)
-    assert design_effect(cells)[0] == pytest.approx(50 * 20 / 19)
-
-
-def test_zero_bound_by_integration():
-    # One question, 10 answers, correlation 0.3: P(no event) is the mean of (1 - q)^10 over a beta
-    # distribution with mean p.
-    p = zero_bound([10], 0.3)
-    a, b = p * (1 / 0.3 - 1), (1 - p) * (1 / 0.3 - 1)
-    # The substitution q = u^(1/a) takes away the density's pole at 0.
-    value = quad(
-        lambda u: (1 - u ** (1 / a)) ** (b - 1 + 10) / a / np.exp(betaln(a, b)), 0, 1, limit=200
-    )[0]
-    assert value == pytest.approx(0.025, rel=1e-6)
-
-
 def test_no_event_has_the_zero_bound_and_no_zero_width():
     found = interval(QuestionCounts(np.zeros(8), np.full(8, 50)))
     assert found.low == 0
-    assert found.high == pytest.approx(zero_bound([50] * 8, ICC))
+    assert found.high == pytest.approx(zero_bounds(np.full((1, 8), 50), ICC)[0])
     every = interval(QuestionCounts(np.full(8, 50), np.full(8, 50)))
     assert every.high == 1
     assert every.low == pytest.approx(1 - found.high)
@@ -227,12 +186,28 @@ def test_events_added_anywhere_do_not_lower_the_upper_bound():
         assert np.diff(high).min() > -0.002
 
 
-def test_three_seeds_that_agree_widen_the_interval_less_than_threefold():
+def test_three_seeds_that_agree_hardly_widen_the_interval():
     # 48 x 50 at 10 %: once [8.7, 11.4] became [4.8, 17.7].
-    hits, counted = np.full((3, 48), 5), np.full((3, 48), 50)
-    one, three, ten = (
-        interval(QuestionCounts(np.tile(hits[:1], (k, 1)), np.tile(counted[:1], (k, 1))))
-        for k in (1, 3, 10)
-    )
-    assert three.high - three.low < 2.6 * (one.high - one.low)
-    assert ten.high - ten.low < one.high - one.low
+    counted = np.full((3, 48), 50)
+
+    def width(hits):
+        found = interval(QuestionCounts(hits, counted[: len(hits)]))
+        return found.high - found.low
+
+    alike = np.full((3, 48), 5)
+    assert width(alike) < width(alike[:1])
+    rng = np.random.default_rng(0)
+    drawn = [rng.binomial(50, 0.1, (3, 48)) for _ in range(40)]
+    assert np.median([width(hits) / width(hits[:1]) for hits in drawn]) < 2.2
+    # Seeds with 7, 10 and 13 % do differ.
+    apart = [rng.binomial(50, np.array([[0.07], [0.1], [0.13]]), (3, 48)) for _ in range(40)]
+    assert np.median([width(hits) / width(hits[:1]) for hits in apart]) > 3
+
+
+def test_agreement_of_more_seeds_narrows_the_interval():
+    widths = [
+        found.high - found.low
+        for k in (2, 3, 5, 10)
+        for found in [interval(QuestionCounts(np.full((k, 48), 5), np.full((k, 48), 50)))]
+    ]
+    assert widths == sorted(widths, reverse=True)

@@ -5,8 +5,14 @@ import pytest
 from scipy import stats
 
 from benchmarks.other_targets import CASES
+from em_tiers.statistics.design_effects import stacks
 from em_tiers.statistics.intervals import QuestionCounts, interval
 from em_tiers.statistics.these_questions import EDGE, effective_answers, these_bounds
+
+
+def effective(hits, counted):
+    [(_, stack)] = stacks([QuestionCounts(hits, counted)])
+    return effective_answers(stack)[0]
 
 
 def test_effective_answers_by_hand():
@@ -14,9 +20,9 @@ def test_effective_answers_by_hand():
     # rates are 8.25 / 10.5 and 2.25 / 10.5; each variance is s (1 - s) / 9, the weights are 1/4.
     s = 8.25 / 10.5
     variance = 2 * 0.25 * s * (1 - s) / 9
-    assert effective_answers(QuestionCounts([8, 2], [10, 10])) == pytest.approx(0.25 / variance)
+    assert effective([8, 2], [10, 10]) == pytest.approx(0.25 / variance)
     # One answer per question shows no variance within questions: as independent answers.
-    assert effective_answers(QuestionCounts([1, 0, 0, 1], [1] * 4)) == pytest.approx(4)
+    assert effective([1, 0, 0, 1], [1] * 4) == pytest.approx(4)
 
 
 def test_bounds_are_beta_quantiles():
