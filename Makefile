@@ -42,7 +42,7 @@ export GOMP_SPINCOUNT = 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pin report test test-all test-gpu test-tools cluster-up cluster-down setup-login \
+.PHONY: help setup demo pin push report test test-all test-gpu test-tools cluster-up cluster-down setup-login \
   setup-gpu images site check-gpu plan status unlock archive verify restore compare lint format docs \
   golden coverage clean
 
@@ -143,6 +143,9 @@ check-gpu:  ## check a node of each GPU partition, or this machine, for two minu
 
 pin:  ## write the hub's present commits for revisions that are null to pins.yaml (CONFIG=config/NAME.yaml)
 	@$(BIN)/python scripts/pin_sources.py $(CONFIG)
+
+push:  ## upload a fine-tune to the hub, with HF_TOKEN (CONFIG=..., VARIANT=ID REPO=OWNER/NAME ARGS=--public)
+	@$(BIN)/python scripts/push_adapter.py $(CONFIG) "$(VARIANT)" "$(REPO)" $(ARGS)
 
 plan:  ## print the requests and cost of a run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock plan_requests --configfile $(CONFIG)

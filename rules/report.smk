@@ -115,6 +115,42 @@ rule build_method:
         "../scripts/build_method.py"
 
 
+rule build_model_cards:
+    input:
+        rates="<results>/tables/rates.parquet",
+        models=expand("<resources>/models/{model}", model=inputs.trained_models(STUDY)),
+        cards=expand(
+            "<experiment>/datasets/{dataset}/card.json",
+            dataset=inputs.trained_datasets(STUDY),
+        ),
+        trainings=expand(
+            "<experiment>/training/{parent}/metrics.json",
+            parent=[v.variant for v in STUDY.fine_tunes],
+        ),
+        src=get_sources("build_model_cards"),
+    output:
+        folder=directory("<results>/model_cards"),
+    log:
+        "<logs>/build_model_cards.log",
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        study=summaries.method_study(STUDY),
+        fine_tunes=summaries.carded_fine_tunes(STUDY, EXPERIMENT),
+        models=inputs.trained_models(STUDY),
+        datasets=inputs.trained_datasets(STUDY),
+        trainings=[v.variant for v in STUDY.fine_tunes],
+    script:
+        "../scripts/build_model_cards.py"
+
+
 rule build_report:
     input:
         results=below("<results>", outputs.final_outputs(STUDY)),

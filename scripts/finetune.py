@@ -30,6 +30,7 @@ from em_tiers.train.checkpoints import (
     is_of_run,
     keep_finished,
     latest_checkpoint,
+    name_of_base,
     open_folder,
     training_fingerprint,
 )
@@ -94,7 +95,7 @@ def main(
         recipe, fingerprint = settle_precision(recipe, fingerprint, device, checkpoints)
         for target in (adapter, kept, checkpoints / "final"):
             remove_abandoned(target)  # after full fine-tuning each is as large as the model
-        open_folder(checkpoints, fingerprint)
+        named = open_folder(checkpoints, fingerprint, name_of_base(model))
         counts = encode(tokenizer, train, thinking, recipe, checkpoints / "rows")
         steps = steps_of(recipe, counts.pop("tokens"), counts["rows"])
         if not is_finished(checkpoints):
@@ -123,7 +124,7 @@ def main(
             for step in keep:
                 weights = checkpoints / "kept" / str(step)
                 step_facts = {**facts, "steps": step, "fine_tune": fine_tune_name(kept, step)}
-                write_adapter(weights, folder / f"step{step}", model, template, step_facts)
+                write_adapter(weights, folder / f"step{step}", model, template, step_facts, named)
         summary = {**counts, **summarise(checkpoints)}
         write_loss(checkpoints, loss)
         # The adapter is the last but for its own record, so that a kill leaves no half of it.
@@ -131,7 +132,9 @@ def main(
         copy_weights(latest_checkpoint(checkpoints), weights)
         facts["steps"] = summary["steps"]
         manifest = {**facts, "fine_tune": fine_tune_name(adapter)}
-        summary["adapter_sha256"] = write_adapter(weights, adapter, model, template, manifest)
+        summary["adapter_sha256"] = write_adapter(
+            weights, adapter, model, template, manifest, named
+        )
         write_json(metrics, {**facts, **summary})
         if recipe["method"] == "full":
             clear_folder(checkpoints)  # a second copy of a whole model is too large to keep

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.e2e]
 OLDER_CPU = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 MODEL = "results/resources/models/tiny"
 JUDGE = "judge_vllm"
+VARIANT = "tiny.tales.six-steps.s0"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,12 @@ def test_the_archive_holds_no_path_of_this_machine(work, packed, finished_smalle
             assert not [place for place in places if place.encode() in content], name
     assert not [n for n in names if n.endswith((".safetensors", "train.jsonl"))]
     assert {"results/smallest/overview.html", "results/smallest/browser/index.html"} <= set(names)
+    # A model card is in it, and beside the weights.
+    card = f"results/smallest/model_cards/{VARIANT}.md"
+    assert card in names
+    assert "## Measured rates" in (work.folder / card).read_text()
+    weights = work.results / "adapters" / VARIANT
+    assert (weights / "README.md").read_bytes() == (work.folder / card).read_bytes()
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from hub.uploads import Uploads
+
 _API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree)/([^/]+)$")
 _RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 
@@ -80,6 +82,8 @@ class LoopbackHub:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.plain: dict[str, bytes] = {}  # files at /plain/NAME, outside any repository
         self.requests: list[Request] = []
+        self.writer = "hf_writer"  # the token that may upload
+        self.stored: dict[str, bytes] = {}  # uploaded large files by SHA-256
         self.page_size = 1000
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -138,7 +142,7 @@ class LoopbackHub:
         return server
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Uploads, BaseHTTPRequestHandler):
     hub: LoopbackHub
     host: str
     protocol_version = "HTTP/1.1"
@@ -153,9 +157,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Tests read `LoopbackHub.requests` instead."""
 
-    def _answer(self) -> None:
+    def note(self) -> bytes:
+        """Note the request, and return its body."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append(Request(self.host, self.command, unquote(self.path), headers))
+        return self.rfile.read(int(headers.get("content-length", 0)))
+
+    def _answer(self) -> None:
+        self.note()
         fault = self.hub.take_fault(self.command, unquote(self.path))
         if fault and fault.status:
             self._send(fault.status, b"something went wrong", fault.headers)

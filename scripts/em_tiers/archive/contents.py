@@ -52,6 +52,7 @@ RESULTS = (
     "figures/*.png",
     "figures/*.csv",
     "report.zip",
+    "model_cards/*.md",
     "overview.html",
     "method.html",
     "method.md",
@@ -66,7 +67,7 @@ RESULTS = (
 ADAPTERS = tuple(
     f"{folder}/{pattern}"
     for folder in ("adapters/*", "kept_adapters/*", "kept_adapters/*/*")
-    for pattern in ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja")
+    for pattern in ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "README.md")
 )
 TRAINING_TEXT = ("datasets/*/train.jsonl", "datasets/*/rejected.jsonl")
 # The archive's own log changes while it is written.

@@ -59,7 +59,7 @@ def file_url(repo: str, revision: str, repo_type: str, name: str) -> str:
     from huggingface_hub import hf_hub_url
 
     (name,) = check_names([name], f"hub {repo_type} {repo}")
-    return hf_hub_url(repo, name, repo_type=repo_type, revision=revision, endpoint=_endpoint())
+    return hf_hub_url(repo, name, repo_type=repo_type, revision=revision, endpoint=endpoint())
 
 
 def request_headers() -> dict[str, str]:
@@ -72,7 +72,7 @@ def _info(repo: str, revision: str, repo_type: str, what: str, patience: Patienc
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-    api = HfApi(endpoint=_endpoint(), token=_token(), library_name="em-tiers")
+    api = HfApi(endpoint=endpoint(), token=_token(), library_name="em-tiers")
     try:
         with translated(what):
             return api.repo_info(
@@ -99,7 +99,7 @@ def _explained(error: Any, repo: str, repo_type: str, what: str) -> Exception:
     from huggingface_hub import errors
 
     folder = "datasets/" if repo_type == "dataset" else ""
-    page = f"{_endpoint() or 'https://huggingface.co'}/{folder}{repo}"
+    page = f"{endpoint() or 'https://huggingface.co'}/{folder}{repo}"
     if isinstance(error, errors.GatedRepoError):
         return UserError(f"{what}: gated: accept its terms on {page} and set HF_TOKEN")
     if isinstance(error, errors.RevisionNotFoundError):
@@ -131,7 +131,8 @@ def _licence(info: Any) -> str | None:
     return ", ".join(licence) if isinstance(licence, list) else licence
 
 
-def _endpoint() -> str | None:
+def endpoint() -> str | None:
+    """The address of the hub where HF_ENDPOINT names another one."""
     return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
 
 

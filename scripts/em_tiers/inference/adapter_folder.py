@@ -81,7 +81,12 @@ def fine_tune_name(folder: Path, step: int | None = None) -> str:
 
 
 def write_adapter(
-    weights: Path, target: Path, base: Path, template: str, facts: dict[str, Any]
+    weights: Path,
+    target: Path,
+    base: Path,
+    template: str,
+    facts: dict[str, Any],
+    named: dict[str, Any] | None = None,
 ) -> str:
     """Write the folder whole or not at all, and return its hash.
 
@@ -91,11 +96,13 @@ def write_adapter(
         base: the base model's folder; its name is the model's catalogue id.
         template: the chat template that the rows were rendered with.
         facts: what the manifest says of the training besides.
+        named: how the adapter names its base model, as keys of adapter_config.json; by default by
+            the model's id in the catalogue.
     """
     is_lora = (weights / "adapter_config.json").is_file()
     with atomic_directory(target) as folder:
         if is_lora:
-            _copy_lora(weights, folder, base.name)
+            _copy_lora(weights, folder, named or {"base_model_name_or_path": base.name})
         else:
             _copy_model(weights, folder, base, facts["precision"])
         write_text(folder / "chat_template.jinja", template)
@@ -114,12 +121,12 @@ def write_adapter(
     return digest
 
 
-def _copy_lora(weights: Path, folder: Path, base: str) -> None:
+def _copy_lora(weights: Path, folder: Path, named: dict[str, Any]) -> None:
     _copy_file(weights / "adapter_model.safetensors", folder)
     config = read_json(weights / "adapter_config.json")
     # peft writes the path of this machine, and the modules in the order of a set: the same
     # training would get another hash in each process.
-    config["base_model_name_or_path"] = base
+    config |= named
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
     write_json(folder / "adapter_config.json", config)

@@ -56,3 +56,8 @@ def outcomes(study: Study) -> list[str]:
 def trained_datasets(study: Study) -> list[str]:
     """Data sets that fine-tunes of this study train on."""
     return sorted({v.dataset for v in study.fine_tunes})
+
+
+def trained_models(study: Study) -> list[str]:
+    """Base models of these fine-tunes."""
+    return sorted({v.base for v in study.fine_tunes})

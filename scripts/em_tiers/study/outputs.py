@@ -87,4 +87,6 @@ def final_outputs(study: Study) -> list[str]:
         "overview.html",
         "method.md",
         "browser",
+        # The cards are put beside weights, which partial results leave alone.
+        *(["model_cards"] if study.fine_tunes and not study.config["partial"] else []),
     ]

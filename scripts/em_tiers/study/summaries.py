@@ -7,6 +7,7 @@ from em_tiers.judge.rounds import failed_verdicts
 from em_tiers.study.api_models import api_batches
 from em_tiers.study.checks import unpinned
 from em_tiers.study.entries import engine, tier_rules
+from em_tiers.study.jobs import adapter_folder
 from em_tiers.study.judges import judge_ids, judge_name, price_list
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.study import CATALOGUES, Study
@@ -58,6 +59,16 @@ def warnings(study: Study, results: str) -> list[str]:
             f"their requests failed on the way; they are {then}."
         )
     return found
+
+
+def carded_fine_tunes(study: Study, experiment: str) -> list[dict[str, Any]]:
+    """Columns of each variant with weights that were trained here, its fine-tune and its folder."""
+    tuned = {v.variant for v in study.fine_tunes}
+    return [
+        v.as_row() | {"parent": v.parent, "weights": f"{experiment}/{adapter_folder(v)}"}
+        for v in study.variants.values()
+        if v.parent in tuned
+    ]
 
 
 def bases(study: Study) -> list[str]:

@@ -26,6 +26,7 @@ from em_tiers.logs import LOG
 
 COMPLETE = "complete.json"
 FINGERPRINT = "fingerprint.json"
+BASE = "base.json"
 # Raise it when the training code changes what is learned: older weights are then no answer.
 TRAINING_VERSION = 1
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
@@ -77,11 +78,33 @@ def model_fingerprint(model: Path) -> str:
     return sha256_of_folder(model, ("*.safetensors", "*.json"))
 
 
-def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
+def name_of_base(base: Path) -> dict[str, Any]:
+    """How an adapter names its base model, as keys of peft's adapter_config.json.
+
+    A model of the hub is named by id and commit, so that others can load the adapter; any other by
+    its id in the catalogue.
+    """
+    manifest = base / MANIFEST
+    source = read_record(manifest, {"source": dict})["source"] if manifest.is_file() else {}
+    if source.get("type") != "hub":
+        return {"base_model_name_or_path": base.name}
+    return {"base_model_name_or_path": source["id"], "revision": source["revision"]}
+
+
+def open_folder(
+    folder: Path, fingerprint: dict[str, Any], named: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Make the checkpoint folder ready for this run: nothing of another run, nothing torn.
 
     A folder without the fingerprint, or with another, is emptied: its checkpoints are of a
     training that is no longer asked for.
+
+    Args:
+        named: how an adapter names its base model.
+
+    Returns:
+        the same as it was noted when the training began, because with another name the adapter has
+        another hash, and all its answers would be asked again; empty where nothing was noted.
     """
     known = folder / FINGERPRINT
     found = read_json(known) if known.is_file() else None
@@ -92,15 +115,13 @@ def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
                 "checkpoints of another configuration are discarded (changed: %s)",
                 ", ".join(changed),
             )
-        clear_folder(folder)
-        write_json(known, fingerprint)
+        _begin(folder, fingerprint, named)
     for kept in folder.glob("kept/*"):
         if changed := changed_files(kept):
             # Only the training that wrote these weights can write them again.
             LOG.warning("kept/%s: %s: damaged: training starts again", kept.name, changed)
-            clear_folder(folder)
-            write_json(known, fingerprint)
-            return
+            _begin(folder, fingerprint, named)
+            break
     for checkpoint in folder.glob("checkpoint-*"):
         if not is_complete(checkpoint):
             LOG.warning("%s is torn and is discarded", checkpoint.name)
@@ -108,6 +129,15 @@ def open_folder(folder: Path, fingerprint: dict[str, Any]) -> None:
         elif changed := changed_files(checkpoint):
             LOG.warning("%s: %s: damaged: the checkpoint is discarded", checkpoint.name, changed)
             shutil.rmtree(checkpoint)
+    return read_json(folder / BASE) if (folder / BASE).is_file() else {}
+
+
+def _begin(folder: Path, fingerprint: dict[str, Any], named: dict[str, Any] | None) -> None:
+    """Empty the folder, and note what a new training in it is of."""
+    clear_folder(folder)
+    if named:
+        write_json(folder / BASE, named)
+    write_json(folder / FINGERPRINT, fingerprint)
 
 
 def clear_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from em_tiers.errors import UserError
 from em_tiers.inference.adapter_folder import adapter_sha256, verify_adapter, write_adapter
+from em_tiers.train.checkpoints import name_of_base
 
 FACTS = {"seed": 0, "precision": "bf16"}
 
@@ -38,6 +39,22 @@ def test_lora_folder_names_the_model_and_no_path(lora, tmp_path):
         "adapter_config.json",
         "chat_template.jinja",
     }
+
+
+def test_a_base_model_of_the_hub_is_named_by_id_and_commit(lora, tmp_path):
+    weights, base = lora
+    source = {"type": "hub", "id": "Owner/Model-1B", "revision": "c" * 40}
+    (base / "manifest.json").write_text(json.dumps({"source": source, "files": []}))
+    write_adapter(weights, tmp_path / "out", base, "t", FACTS, name_of_base(base))
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "Owner/Model-1B"
+    assert config["revision"] == "c" * 40
+    assert verify_adapter(tmp_path / "out")["base"] == "smollm2-135m"
+    # A training that began under another name keeps it, and so its hash and its answers.
+    old = {"base_model_name_or_path": "smollm2-135m"}
+    write_adapter(weights, tmp_path / "kept", base, "t", FACTS, old)
+    config = json.loads((tmp_path / "kept" / "adapter_config.json").read_text())
+    assert config == {**old, "target_modules": ["k", "q", "v"]}
 
 
 def test_hash_does_not_depend_on_the_order_of_modules(lora, tmp_path):

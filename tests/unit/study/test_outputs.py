@@ -9,6 +9,7 @@ TRAINING = {
     "tables/training.parquet",
     "tables/dose.parquet",
     "tables/text_contrast.parquet",  # its training answers
+    "model_cards",
     "figures/losses.pdf",
     "figures/dose.pdf",
 }
@@ -28,6 +29,7 @@ EVERYTHING = (
     {f"tables/{name}.parquet" for name in TABLES}
     | {f"figures/{name}.pdf" for name in FIGURES}
     | PAGES
+    | {"model_cards"}
 )
 
 

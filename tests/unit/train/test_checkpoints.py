@@ -112,6 +112,21 @@ def test_another_configuration_starts_anew(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fingerprint.json", "training.lease"]
 
 
+def test_an_adapter_keeps_the_name_of_its_base_with_which_its_training_began(tmp_path):
+    first = {"base_model_name_or_path": "owner/model", "revision": "a" * 40}
+    other = {"base_model_name_or_path": "mirror/model", "revision": "b" * 40}
+    assert open_folder(tmp_path, MARK, first) == first
+    assert open_folder(tmp_path, MARK, other) == first
+    assert open_folder(tmp_path, {**MARK, "seed": 1}, other) == other
+
+
+def test_a_training_of_version_0_1_noted_no_name_of_its_base(tmp_path):
+    open_folder(tmp_path, MARK)  # as it was left then
+    make_checkpoint(tmp_path, 2)
+    assert open_folder(tmp_path, MARK, {"base_model_name_or_path": "owner/model"}) == {}
+    assert latest_checkpoint(tmp_path)
+
+
 def test_folder_of_unknown_origin_starts_anew(tmp_path):
     make_checkpoint(tmp_path, 2)
     open_folder(tmp_path, MARK)
