@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -81,11 +82,15 @@ def fetch(
     expected: Expected,
     patience: Patience,
     headers: dict[str, str] | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Fetch `url` into `target`, which exists only once its content has been verified.
 
     What arrived of a cut transfer stays in `{target}.part` and is continued, by this process or
     by the next.
+
+    Args:
+        stop: ends the transfer when it is set, as a failure that the next run goes on from.
 
     Raises:
         UserError: the server refuses, keeps failing, or sends something else than `expected`.
@@ -99,7 +104,9 @@ def fetch(
         part.replace(target)
         return
     while True:
-        _receive_all(client, url, part, expected, patience, headers or {})
+        _receive_all(
+            client, url, part, expected, patience, headers or {}, stop or threading.Event()
+        )
         complaint = complaint_about(part, expected)
         if complaint is None:
             part.replace(target)
@@ -137,22 +144,30 @@ def _receive_all(
     expected: Expected,
     patience: Patience,
     headers: dict[str, str],
+    stop: threading.Event,
 ) -> None:
     failures = 0
     while expected.size is None or _size(part) < expected.size:
         before = _size(part)
         try:
-            _receive(client, url, part, expected, headers)
+            _receive(client, url, part, expected, headers, stop)
             if expected.size is None or _size(part) >= expected.size:
                 return
             raise TemporaryError(f"the transfer ended at {_size(part)} of {expected.size} bytes")
         except TemporaryError as trouble:
+            if stop.is_set():
+                raise
             failures = 1 if _size(part) > before else failures + 1
             _wait(url, trouble, failures, patience)
 
 
 def _receive(
-    client: httpx2.Client, url: str, part: Path, expected: Expected, headers: dict[str, str]
+    client: httpx2.Client,
+    url: str,
+    part: Path,
+    expected: Expected,
+    headers: dict[str, str],
+    stop: threading.Event,
 ) -> None:
     """One request: append what is missing of `part`."""
     start = _size(part)
@@ -171,6 +186,8 @@ def _receive(
             for chunk in response.iter_bytes():
                 file.write(chunk)
                 meter(len(chunk))
+                if stop.is_set():
+                    raise TemporaryError("stopped, because another file failed")
                 if expected.size is not None and file.tell() > expected.size:
                     break  # too long: the check of the size says so
             file.flush()

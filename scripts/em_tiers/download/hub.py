@@ -1,11 +1,14 @@
 """The model hub: what a repository holds at a pinned commit, through the hub's own client.
 
-`HF_ENDPOINT` names another hub or a mirror; `HF_TOKEN` opens gated repositories. Both come from
-the environment only, and no token stored on the machine is ever sent.
+`HF_ENDPOINT` names another hub or a mirror; `HF_TOKEN` opens gated repositories, and so does
+`HF_TOKEN_PATH`, the file of a stored login. They come from the environment only: a login that is
+stored on the machine is used only where HF_TOKEN_PATH asks for it.
 """
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from em_tiers.download.http import Expected, Patience, check_status, retried, translated
@@ -60,6 +63,28 @@ def file_url(repo: str, revision: str, repo_type: str, name: str) -> str:
 
     (name,) = check_names([name], f"hub {repo_type} {repo}")
     return hf_hub_url(repo, name, repo_type=repo_type, revision=revision, endpoint=endpoint())
+
+
+def cached_files(
+    repo: str, revision: str, repo_type: str, listed: Mapping[str, Expected]
+) -> Iterator[tuple[str, Path]]:
+    """Yield (name, path) of the files that the user's own cache of the hub has, at any commit.
+
+    The cache is where `HF_HOME` or `HF_HUB_CACHE` says, as for every program that uses the hub.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type=repo_type)
+    for name, expected in listed.items():
+        # Large files are called by their SHA-256 there, others by the id of their git blob.
+        blob = folder / "blobs" / str(expected.sha256 or expected.git_sha1)
+        if blob.is_file():
+            yield name, blob
+            continue
+        found = try_to_load_from_cache(repo, name, revision=revision, repo_type=repo_type)
+        if isinstance(found, str) and Path(found).is_file():
+            yield name, Path(found)
 
 
 def request_headers() -> dict[str, str]:
@@ -137,5 +162,20 @@ def endpoint() -> str | None:
 
 
 def _token() -> str | bool:
-    """The token, or False: with None the client would look for one stored on the machine."""
-    return os.environ.get("HF_TOKEN") or False
+    """The token, or False: with None the client would look for one stored on the machine.
+
+    Raises:
+        UserError: HF_TOKEN_PATH names a file that cannot be read.
+    """
+    if token := os.environ.get("HF_TOKEN"):
+        return token
+    stored = os.environ.get("HF_TOKEN_PATH")
+    if not stored:
+        return False
+    try:
+        return Path(stored).expanduser().read_text(encoding="utf-8").strip() or False
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"HF_TOKEN_PATH: {stored} cannot be read ({error}): log in with hf auth login, or "
+            "unset it"
+        ) from error

@@ -6,7 +6,7 @@ A download appears whole or not at all. What has arrived of an unfinished one wa
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx2
 
 from em_tiers.download import hub
-from em_tiers.download.http import PATIENT, Expected, Patience, fetch
+from em_tiers.download.http import PATIENT, Expected, Patience, complaint_about
 from em_tiers.download.manifests import check_names, write_manifest
+from em_tiers.download.parallel import fetch_all
 from em_tiers.errors import TemporaryError, UserError
 from em_tiers.files import atomic_directory, sha256_of_file, sha256_of_folder
 from em_tiers.hashing import hash_of
@@ -66,8 +67,13 @@ def download(
             raise UserError(f"hub {repo_type} {repo}: no folder {start!r} in it: correct subfolder")
         names = check_names(choose(list(listed)), f"hub {repo_type} {repo}")
         urls = {name: hub.file_url(repo, revision, repo_type, start + name) for name in names}
+        at_hub = {start + name: listed[name] for name in names}
+        cached = {
+            name.removeprefix(start): path
+            for name, path in hub.cached_files(repo, revision, repo_type, at_hub)
+        }
         headers = hub.request_headers()
-        _from_web(source, folder, urls, listed, headers, listing.licence, check, patience)
+        _from_web(source, folder, urls, listed, headers, listing.licence, check, patience, cached)
     else:
         raise UserError(f"source type {kind!r}: not for this download: use hub, url or path")
 
@@ -109,6 +115,7 @@ def _from_web(
     licence_on_hub: str | None,
     check: CheckFolder | None,
     patience: Patience,
+    cached: Mapping[str, Path] | None = None,
 ) -> None:
     for name in urls:
         if expected[name].size == 0:
@@ -117,8 +124,9 @@ def _from_web(
         _partial_folder(folder, source) as partial,
         httpx2.Client(follow_redirects=True, timeout=patience.timeout_s) as client,
     ):
-        for name, url in urls.items():
-            fetch(client, url, partial / name, expected[name], patience, headers)
+        here = _from_cache(cached or {}, partial, expected)
+        missing = {name: url for name, url in urls.items() if name not in here}
+        fetch_all(client, missing, partial, expected, patience, headers)
         with atomic_directory(folder) as new:
             for name in urls:
                 # Linked, not moved: a kill here must not cost what has arrived.
@@ -126,6 +134,23 @@ def _from_web(
             if check:
                 check(new, list(urls))
             write_manifest(new, source, urls, source.get("revision"), licence_on_hub)
+
+
+def _from_cache(
+    cached: Mapping[str, Path], partial: Path, expected: Mapping[str, Expected]
+) -> set[str]:
+    """Link the files of the user's cache that are whole into `partial`; returns their names."""
+    here = set()
+    for name, path in cached.items():
+        if complaint := complaint_about(path, expected[name]):
+            LOG.warning("%s: %s: it is downloaded instead", path, complaint)
+            continue
+        (partial / name).unlink(missing_ok=True)
+        place(path.resolve(), partial / name, link=True)
+        here.add(name)
+    if here:
+        LOG.info("%d files are in the cache of the hub and are not downloaded", len(here))
+    return here
 
 
 def _from_path(

@@ -28,21 +28,6 @@ WANTED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with LoopbackHub() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
-
-
-@pytest.fixture
-def model(hub: LoopbackHub) -> dict:
-    repository = hub.add("model", "lab/tiny", model_files(), licence="mit")
-    return {"type": "hub", "id": "lab/tiny", "revision": repository.revision, "licence": "mit"}
-
-
 def names_in(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
@@ -210,6 +195,17 @@ def test_token_goes_to_the_hub_and_not_to_the_storage_host(hub, tmp_path, monkey
     written = (p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert not any(b"hf_secret" in content for content in written)
     assert "hf_secret" not in caplog.text
+
+
+def test_a_stored_login_is_used_on_request(hub, tmp_path, monkeypatch):
+    repository = hub.add("model", "lab/private", model_files(), token="hf_stored", gated=True)
+    source = {"type": "hub", "id": "lab/private", "revision": repository.revision}
+    (tmp_path / "token").write_text("hf_stored\n")
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    download_model.main(source, tmp_path / "private", QUICK)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "absent"))
+    with pytest.raises(UserError, match=r"HF_TOKEN_PATH: .*absent cannot be read"):
+        download_model.main(source, tmp_path / "again", QUICK)
 
 
 def test_token_stored_on_the_machine_is_not_sent(hub, model, tmp_path):
