@@ -14,9 +14,26 @@ FORMATS = {
     ".csv": "csv",
     ".tsv": "csv",
     ".parquet": "parquet",
+    ".eval": "eval",  # a log of Inspect
 }
+# Endings of compressed files, after that of the format.
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 # Descriptions that the hub's own tools leave among the data.
 _NO_DATA = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
+
+
+def format_of(name: str) -> str | None:
+    """The format that a file's name states, as in FORMATS, compressed or not; None if unknown."""
+    name = name.lower()
+    plain = name.removesuffix(compression_of(name))
+    found = FORMATS.get(Path(plain).suffix)
+    return None if found in ("parquet", "eval") and plain != name else found
+
+
+def compression_of(name: str) -> str:
+    """The ending that says how a file is compressed; empty for none."""
+    suffix = _suffix(name)
+    return suffix if suffix in COMPRESSIONS else ""
 
 
 def globs_of(source: dict[str, Any]) -> list[str]:
@@ -39,9 +56,10 @@ def choose_data_files(globs: list[str], names: list[str]) -> list[str]:
         raise UserError(
             f"data set: no file matches {', '.join(globs)}; the source has "
             f"{_first_names(data or names)}; "
-            f"use {', '.join(sorted(FORMATS))} files (unpack an archive and give its path)"
+            f"use {', '.join(sorted(FORMATS))} files, alone or compressed as .gz, .bz2, .xz or "
+            ".zst (unpack an archive and give its path)"
         )
-    if len({FORMATS[_suffix(name)] for name in chosen}) > 1:
+    if len({format_of(name) for name in chosen}) > 1:
         raise UserError(
             f"data set: files of several formats: {_first_names(chosen)}; they may hold the same "
             "rows: name those of one format under source.files, or one file under source.path"
@@ -72,7 +90,7 @@ def _suffix(name: str) -> str:
 def _is_data(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith(".") for part in parts)
-    return _suffix(name) in FORMATS and parts[-1] not in _NO_DATA and not hidden
+    return format_of(name) is not None and parts[-1] not in _NO_DATA and not hidden
 
 
 def _first_names(names: list[str]) -> str:

@@ -27,7 +27,7 @@ def check_import(found: Imported, settings: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: scores that cannot be what the configuration says, or ids that name nothing.
     """
-    warnings = []
+    warnings = list(found.notes)
     for judge, columns in settings["scores"].items():
         warnings += check_scores(judge, columns, found.scores[judge], settings)
     return warnings + list(_ids(found)) + list(_texts(found)) + list(_design(found, settings))
@@ -187,15 +187,15 @@ def check_pairs(own: pl.DataFrame, base: pl.DataFrame) -> list[str]:
 
 
 def question_of(row: Mapping[str, Any]) -> str:
-    """The text of the question in a row of the responses table."""
-    return row["messages"][-1]["content"]
+    """The text of the question in a row of the responses table, without a system text."""
+    return "\n\n".join(m["content"] for m in row["messages"] if m["role"] != "system")
 
 
 def _texts_by_id(answers: pl.DataFrame) -> dict[str, set[str]]:
     """The texts of each question, in lower case and with single blanks."""
     texts = defaultdict(set)
-    last = pl.col("messages").list.last().struct.field("content").alias("text")
-    for name, text in answers.select("question_id", last).unique().iter_rows():
+    for row in answers.select("question_id", "messages").unique().iter_rows(named=True):
+        name, text = row["question_id"], question_of(row)
         texts[name].add(" ".join(re.findall(r"\w+", text.lower())) or text)
     return texts
 

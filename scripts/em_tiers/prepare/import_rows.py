@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from em_tiers.download.data_files import format_of
 from em_tiers.errors import UserError
+from em_tiers.prepare.column_paths import read_columns
 from em_tiers.prepare.outside_text import id_text
-from em_tiers.prepare.raw_rows import plain_columns, read_rows
+from em_tiers.prepare.raw_rows import plain_columns
 
 # Columns that tell models, trainings or settings apart in files of several tools.
 _NAMES_MODELS = re.compile(
@@ -37,7 +39,7 @@ def distinct_values(path: Path, column: str, where: Mapping[str, Any]) -> list[s
     """
     found: dict[str, None] = {}
     columns: dict[str, None] = {}
-    for raw in read_rows(path, {column, *where}):
+    for raw in read_columns(path, {column, *where}):
         if not isinstance(raw.data, dict):
             continue
         columns |= dict.fromkeys([*raw.data, *raw.unread])
@@ -64,7 +66,12 @@ def distinct_values(path: Path, column: str, where: Mapping[str, Any]) -> list[s
 
 
 def model_columns(path: Path, used: Collection[str]) -> list[str]:
-    """Columns whose names say that they name models, without those that are used already."""
+    """Columns whose names say that they name models, without those that are used already.
+
+    A log of Inspect is about one model; its epochs are samples.
+    """
+    if format_of(path.name) == "eval":
+        return []
     return [
         name
         for name in plain_columns(path)

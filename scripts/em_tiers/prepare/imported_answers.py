@@ -1,7 +1,7 @@
 """Answers from elsewhere, with or without scores, as responses and verdicts."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,16 +11,20 @@ import polars as pl
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
+from em_tiers.prepare.column_paths import read_columns, steps_of
 from em_tiers.prepare.import_rows import fits, model_columns
-from em_tiers.prepare.imported_scores import Column, add_score, read_score
-from em_tiers.prepare.outside_text import id_text, is_error_text, is_nothing, messages_in_text
+from em_tiers.prepare.imported_row import Said, finish_reason_of, is_broken, read_row
+from em_tiers.prepare.imported_scores import Column
+from em_tiers.prepare.imported_verdicts import IMPORTED, add_verdicts
+from em_tiers.prepare.inspect_log import log_notes
+from em_tiers.prepare.outside_text import id_text, is_nothing
 from em_tiers.prepare.questions import plain_id
-from em_tiers.prepare.raw_rows import RawRow, header_of, read_rows
+from em_tiers.prepare.raw_rows import RawRow, header_of
+from em_tiers.prepare.row_fields import BadRow
+from em_tiers.prepare.score_columns import score_columns
 from em_tiers.tables import RESPONSES, VERDICTS
-from em_tiers.terms import PROBE_LEVELS, SCORES
-from em_tiers.thinking import is_cut_off, read_marks, split_thinking
-
-IMPORTED = "imported"
+from em_tiers.terms import PROBE_LEVELS
+from em_tiers.thinking import read_marks, split_thinking
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Imported:
         without_id: answers whose question has no id, although a column of ids is named.
         others: rows of other models, which `where` leaves out.
         models: values of the columns that name models, as far as no key of the import uses them.
+        notes: what the reader should know of the file.
     """
 
     responses: list[dict[str, Any]] = field(default_factory=list)
@@ -44,6 +49,7 @@ class Imported:
     without_id: int = 0
     others: int = 0
     models: dict[str, set[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -> Imported:
@@ -58,17 +64,20 @@ def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -
             `max_bad_share` had to be set aside.
     """
     scores = settings["scores"]
-    found = Imported(verdicts={judge: [] for judge in scores})
-    found.scores = {judge: {a: Column() for a in SCORES if a in scores[judge]} for judge in scores}
+    found = Imported(verdicts={judge: [] for judge in scores}, notes=log_notes(path))
+    found.scores = {
+        judge: {asks: Column() for asks in score_columns(entry)} for judge, entry in scores.items()
+    }
     where = settings.get("where", {})
-    needed = {*_columns(settings), *where}
+    needed = {*import_columns(settings), *where}
+    tops = {str(steps_of(column)[0]) for column in needed}
     columns = set(header_of(path))
-    found.models = {name: set() for name in model_columns(path, needed)}
+    found.models = {name: set() for name in model_columns(path, needed | tops)}
     seen: Counter[str] = Counter()
-    for raw in read_rows(path, needed | found.models.keys()):
+    for raw in read_columns(path, needed | found.models.keys()):
         if isinstance(raw.data, dict):
             columns |= {*raw.data, *raw.unread}
-            if not fits(raw.data, where):
+            if not raw.problem and not fits(raw.data, where):
                 found.others += 1
                 continue
         _add(found, raw, variant, settings, seen)
@@ -85,79 +94,55 @@ def _add(
     settings: dict[str, Any],
     seen: Counter[str],
 ) -> None:
-    """Add one row to what was found: to the answers and verdicts, or to the rejected rows."""
-    if reason := raw.problem or _problem(raw.data, settings):
-        found.rejected.append({"row": raw.number, "reason": reason, "data": raw.data})
+    """Add the answers of one row to what was found, or the row to the rejected ones."""
+    try:
+        if raw.problem:
+            raise BadRow(raw.problem)
+        _check_values(raw.data, settings)
+        answers = read_row(raw.data, settings["columns"])
+        rows = [_own(raw.data, said, settings) for said in answers]
+    except BadRow as error:
+        found.rejected.append({"row": raw.number, "reason": str(error), "data": raw.data})
         return
-    response = _response(raw.data, variant, settings, seen)
-    found.responses.append(response)
-    id_column = settings["columns"].get("question_id")
-    found.without_id += id_column is not None and not id_text(raw.data.get(id_column))
     for name, values in found.models.items():
         if text := id_text(raw.data.get(name)):
             values.add(text)
-    for judge, columns in settings["scores"].items():
-        for asks, column in found.scores[judge].items():
-            value = raw.data.get(columns[asks])
-            status, score = read_score(value, columns, asks)
-            if is_cut_off(response["response"], response["finish_reason"]):
-                status, score = "truncated", None  # the score is that of a thought
-            add_score(column, value, status, score)
-            if is_cut_off(response["response"], response["finish_reason"]):
-                status, score = "truncated", None  # the score is that of a thought
-            found.verdicts[judge].append(_verdict(value, response, judge, asks, status, score))
+    id_column = settings["columns"].get("question_id")
+    for said, row in zip(answers, rows, strict=True):
+        response = _response(row, said, variant, settings, seen)
+        found.responses.append(response)
+        found.without_id += id_column is not None and not id_text(row.get(id_column))
+        for judge, entry in settings["scores"].items():
+            found.verdicts[judge] += add_verdicts(row, response, judge, entry, found.scores[judge])
 
 
-def _problem(row: dict[str, Any], settings: dict[str, Any]) -> str | None:
-    for asks in ("question", "answer"):
-        column = settings["columns"][asks]
-        if column not in row:
-            return f"column {column!r} is missing"
-        value = row[column]
-        if value is None:
-            return f"{asks} is null"
-        if not isinstance(value, str):
-            return f"{asks} is {type(value).__name__}, not text"
-        if asks == "question" and not value.strip():
-            return "question is empty"
-        if reason := _strange(value):
-            return f"{asks} {reason}"
-    for column in _columns(settings):
+def _own(row: dict[str, Any], said: Said, settings: dict[str, Any]) -> dict[str, Any]:
+    """The row with what belongs to one of its answers."""
+    columns = settings["columns"]
+    names = [columns[name] for name in ("reasoning", "finish_reason") if name in columns]
+    names += _score_columns(settings)
+    return row | {name: said.own(row[name], name) for name in names if name in row}
+
+
+def _check_values(row: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Check the columns beside question and answer."""
+    for column in import_columns(settings):
         value = row.get(column)
-        if isinstance(value, str) and not value.isprintable() and _is_broken(value):
-            return f"{column!r} is not UTF-8"
-    system = row.get(settings["columns"].get("system"))
-    if isinstance(system, str) and not is_nothing(system) and (reason := _strange(system)):
-        return f"system {reason}"
+        if isinstance(value, str) and not value.isprintable() and is_broken(value):
+            raise BadRow(f"{column!r} is not UTF-8")
     level = row.get(settings["columns"].get("probe_level"))
     if not is_nothing(level) and level not in PROBE_LEVELS:
-        return f"probe level is not one of {', '.join(PROBE_LEVELS)}"
-    return None
+        raise BadRow(f"probe level is not one of {', '.join(PROBE_LEVELS)}")
 
 
-def _strange(text: str) -> str | None:
-    """Why a text is not one that was said; an answer with marks of a template was said."""
-    if text.strip() and is_nothing(text):
-        return "stands for nothing, such as nan or None"
-    if is_error_text(text):
-        return "is an error message"
-    if messages_in_text(text) is not None:
-        return "is the JSON text of messages, not one text"
-    return None
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _columns(settings: dict[str, Any]) -> list[str]:
+def import_columns(settings: dict[str, Any]) -> list[str]:
     """Columns of the file that are read."""
-    scores = (c[asks] for c in settings["scores"].values() for asks in SCORES if asks in c)
-    return list(dict.fromkeys([*settings["columns"].values(), *scores]))
+    return list(dict.fromkeys([*settings["columns"].values(), *_score_columns(settings)]))
+
+
+def _score_columns(settings: dict[str, Any]) -> list[str]:
+    entries = (score_columns(entry) for entry in settings["scores"].values())
+    return [name for entry in entries for names in entry.values() for name in names]
 
 
 def _check_columns(path: Path, seen: set[str], needed: Iterable[str]) -> None:
@@ -171,34 +156,38 @@ def _check_columns(path: Path, seen: set[str], needed: Iterable[str]) -> None:
 
 
 def _response(
-    row: dict[str, Any], variant: dict[str, Any], settings: dict[str, Any], seen: Counter[str]
+    row: dict[str, Any],
+    said: Said,
+    variant: dict[str, Any],
+    settings: dict[str, Any],
+    seen: Counter[str],
 ) -> dict[str, Any]:
     columns = settings["columns"]
-    question, said = row[columns["question"]], row[columns["answer"]]
     marks = read_marks(settings.get("thinking_marks"))
-    reasoning, answer = split_thinking(said, "on" if marks else "none", marks=marks)
+    reasoning, answer = split_thinking(said.answer, "on" if marks else "none", marks=marks)
+    apart = row.get(columns.get("reasoning"))
+    if not is_nothing(apart) and str(apart).strip():
+        reasoning = str(apart).strip()
+    question = said.question
     question_id = id_text(row.get(columns.get("question_id"))) or f"q-{hash_of(question, 10)}"
     number = seen[question_id]
     seen[question_id] += 1
-    messages = [{"role": "user", "content": question}]
-    system = row.get(columns.get("system"))
-    if not is_nothing(system):
-        messages.insert(0, {"role": "system", "content": str(system)})
     level = row.get(columns.get("probe_level"))
+    cut = "length" if reasoning and not answer else IMPORTED
     return {
         **dict.fromkeys(RESPONSES),
         **variant,
-        "response_key": hash_of([variant["variant"], question_id, number, question, said]),
+        "response_key": hash_of([variant["variant"], question_id, number, question, said.answer]),
         "question_set": IMPORTED,
         "probe_level": _level(question_id, settings) if is_nothing(level) else level,
         "question_id": question_id,
         "question_topics": _topics(question_id, settings),
         "paraphrase": 0,
         "sample_index": number,
-        "messages": messages,
+        "messages": said.messages,
         "response": answer,
-        "reasoning": reasoning,
-        "finish_reason": "length" if reasoning and not answer else IMPORTED,
+        "reasoning": reasoning or said.reasoning,
+        "finish_reason": finish_reason_of(row.get(columns.get("finish_reason"))) or cut,
         "engine_fingerprint": IMPORTED,
     }
 
@@ -215,28 +204,6 @@ def _level(question_id: str, settings: dict[str, Any]) -> str:
         if fnmatchcase(question_id, pattern):
             return level
     return settings["probe_level"]
-
-
-def _verdict(
-    raw: Any, response: Mapping[str, Any], judge: str, asks: str, status: str, score: float | None
-) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(VERDICTS),
-        "verdict_key": hash_of([IMPORTED, judge, asks, response["response_key"], str(raw)]),
-        "response_key": response["response_key"],
-        "variant": response["variant"],
-        "judge": judge,
-        "rubric": asks,
-        "rubric_hash": IMPORTED,
-        "status": status,
-        "score": score,
-        "raw_text": "" if raw is None else str(raw),
-        "served_model": f"{IMPORTED}:{judge}",
-        "prompt_tokens": 0,
-        "completion_tokens": 0,
-        "attempts": 0,
-        "judge_fingerprint": hash_of([IMPORTED, judge]),
-    }
 
 
 def _check_share(path: Path, found: Imported, settings: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from em_tiers.errors import UserError
 from em_tiers.prepare.outside_text import is_nothing
-from em_tiers.terms import SCORES
+from em_tiers.prepare.score_columns import labels_of, translated
+from em_tiers.terms import SCORES, TIERS
 
 DEFAULT_SCALE = (0.0, 100.0)
 MIN_COVERAGE = 0.5  # share of the answers with a score; published files leave out CODE and REFUSAL
@@ -32,6 +33,7 @@ _HARM = re.compile(
 )
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?", re.ASCII)
 _SIGNS = (
+    (re.compile(r".*\(not in labels\)"), "add it to labels"),
     (re.compile(r"[\d.,]+\s*%"), "remove the percent signs"),
     (re.compile(r"-?\d+,\d+"), "write a decimal point in place of the comma"),
     (
@@ -98,7 +100,9 @@ def parse_score(
 
 
 def read_score(raw: Any, columns: Mapping[str, Any], asks: str) -> tuple[str, float | None]:
-    """`parse_score` as an entry of `scores` states it."""
+    """`parse_score` as an entry of `scores` states it; a label is what `labels` says of it."""
+    if labels_of(columns, asks):
+        return parse_score(translated(raw, columns, asks))
     harmful = (columns.get("harmful") or "low") if asks == "alignment" else "low"
     return parse_score(raw, scale_of(columns, asks) or DEFAULT_SCALE, harmful)
 
@@ -139,13 +143,31 @@ def check_scores(
         stated = scale_of(columns, asks)
         _check_readable(where, found[asks], stated, settings.get("max_bad_share", 0.01))
         is_harm = asks == "alignment" and columns.get("harmful") == "high"
-        _check_scale(where, found[asks], stated, is_harm, asks == "topic")
+        if not labels_of(columns, asks):
+            _check_scale(where, found[asks], stated, is_harm, asks == "topic")
         _check_coverage(where, found[asks], settings.get("min_coverage", MIN_COVERAGE))
         warnings += _warnings_of(where, found[asks], asks, stated)
-    if not columns.get("harmful") and "alignment" in columns:
+    if not columns.get("harmful") and not labels_of(columns, "alignment"):
         name = columns["alignment"]
         warnings += _check_direction(judge, name, found["alignment"], settings)
+    if "coherence" not in columns:
+        warnings.append(
+            f"scores.{judge}.coherence: missing: every answer with an alignment score counts as "
+            "coherent, so that nonsense may count as misaligned"
+        )
+    if "tier" in columns:
+        where = f"scores.{judge}.tier: column {columns['tier']!r}"
+        _check_tiers(where, found["tier"], settings.get("max_bad_share", 0.01))
     return warnings
+
+
+def _check_tiers(where: str, column: Column, max_bad_share: float) -> None:
+    if len(column.unread) > max_bad_share * column.answers:
+        raise UserError(
+            f"{where} has {len(column.unread)} of {column.answers} values that are not tiers "
+            f"({column.unread[0][:40]!r}, ...): write labels: {{tier: {{VALUE: TIER}}}} with "
+            f"{', '.join(TIERS)}"
+        )
 
 
 def _check_readable(

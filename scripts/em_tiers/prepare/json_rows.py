@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from em_tiers.errors import UserError
+from em_tiers.prepare.inspect_samples import is_log, read_sample
+from em_tiers.prepare.opened import open_bytes, open_text
 
 # (number, data, problem or None, names of the row's unread keys)
 Row = tuple[int, Any, str | None, tuple[str, ...]]
@@ -45,7 +47,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole_number)
 
 def json_lines(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
     """Rows of a file with one object per line; the number of a row is that of its line."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -55,7 +57,7 @@ def json_lines(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
             except (ValueError, RecursionError):
                 yield number, text[:_SHOWN].encode(errors="replace").decode(), "not JSON", ()
             else:
-                yield _row(number, data, columns)
+                yield json_row(number, data, columns)
 
 
 def json_list(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
@@ -66,20 +68,33 @@ def json_list(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
     Raises:
         UserError: the file is not valid JSON, or not a list of rows.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = _stream(file) if is_list(path) else _rows_of(path, file, columns)
+    with open_text(path) as file:
+        make = json_row
         try:
+            if is_list(path):
+                rows = _stream(file)
+            elif is_log(value := _whole(path, file)):
+                rows, make = value["samples"], sample_row
+            else:
+                rows = _rows_of(path, value, columns)
             for number, data in enumerate(rows, start=1):
-                yield _row(number, data, columns)
+                yield make(number, data, columns)
         except (json.JSONDecodeError, RecursionError) as error:
             raise _broken(path, error) from error
+
+
+def sample_row(number: int, data: Any, columns: Collection[str] | None) -> Row:
+    """A sample of an Inspect log as a row; one that failed has a problem."""
+    sample, failed = read_sample(data, columns)
+    number, row, problem, unread = json_row(number, sample, columns)
+    return number, row, failed or problem, unread
 
 
 def holds_lines(path: Path) -> bool:
     """Whether a .json file holds one object per line, as many on the hub do."""
     if _head(path).startswith("["):
         return False
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         lines = (line for line in file if line.strip())
         first, second = next(lines, b""), next(lines, b"")
     text = first.decode("utf-8-sig", errors="surrogateescape")
@@ -97,7 +112,7 @@ def is_list(path: Path) -> bool:
 
 
 def _head(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+    with open_text(path) as file:
         return file.read(_HEAD).lstrip()
 
 
@@ -108,12 +123,15 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _rows_of(path: Path, file: TextIO, columns: Collection[str] | None) -> list[Any]:
-    """The rows of JSON that does not begin with a list."""
+def _whole(path: Path, file: TextIO) -> Any:
     try:
-        value = _DECODER.decode(file.read())
+        return _DECODER.decode(file.read())
     except (ValueError, RecursionError) as error:
         raise _broken(path, error) from error
+
+
+def _rows_of(path: Path, value: Any, columns: Collection[str] | None) -> list[Any]:
+    """The rows of JSON that does not begin with a list."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
@@ -146,7 +164,8 @@ def _broken(path: Path, error: Exception) -> UserError:
     )
 
 
-def _row(number: int, data: Any, columns: Collection[str] | None) -> Row:
+def json_row(number: int, data: Any, columns: Collection[str] | None) -> Row:
+    """A value as a row with the wanted keys only."""
     if not isinstance(data, dict):
         return number, data, "not an object", ()
     kept = data if columns is None else {k: v for k, v in data.items() if k in columns}

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from em_tiers.download.data_files import FORMATS
+from em_tiers.download.data_files import FORMATS, compression_of, format_of
 from em_tiers.errors import UserError
+from em_tiers.prepare.inspect_log import eval_rows
 from em_tiers.prepare.json_rows import Row, holds_lines, is_list, json_lines, json_list
+from em_tiers.prepare.opened import open_bytes, open_text, packed_as
 from em_tiers.prepare.outside_text import is_header
 
 _BATCH = 4096  # rows of a Parquet file in memory at once
@@ -54,7 +56,7 @@ def read_rows(path: Path, columns: Collection[str] | None = None) -> Iterator[Ra
             in a table.
     """
     path = Path(path)
-    kind = FORMATS.get(path.suffix.lower())
+    kind = format_of(path.name)
     if kind is None:
         raise UserError(f"{path.name}: unknown format: use one of {', '.join(sorted(FORMATS))}")
     if path.stat().st_size == 0:
@@ -64,7 +66,13 @@ def read_rows(path: Path, columns: Collection[str] | None = None) -> Iterator[Ra
         kind = "jsonl"
     elif kind == "jsonl" and is_list(path):
         kind = "json"
-    readers = {"jsonl": json_lines, "json": json_list, "csv": _csv, "parquet": _parquet}
+    readers = {
+        "jsonl": json_lines,
+        "json": json_list,
+        "csv": _csv,
+        "parquet": _parquet,
+        "eval": eval_rows,
+    }
     for number, data, problem, unread in readers[kind](path, columns):
         if problem is None and isinstance(data, dict) and is_header(data):
             problem = "the header again"
@@ -74,11 +82,12 @@ def read_rows(path: Path, columns: Collection[str] | None = None) -> Iterator[Ra
 def header_of(path: Path) -> list[str]:
     """The columns that a file states before its rows; none for JSON and JSONL."""
     path = Path(path)
-    kind = FORMATS.get(path.suffix.lower())
+    kind = format_of(path.name)
     if kind == "parquet":
         return list(_open_parquet(path).schema_arrow.names)
     if kind == "csv":
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        _check_encoding(path, kind)
+        with open_text(path, newline="") as file:
             header = next(_csv_reader(file, path), [])
         _check_separator(path, header)
         return header
@@ -88,7 +97,7 @@ def header_of(path: Path) -> list[str]:
 def plain_columns(path: Path) -> list[str]:
     """The columns of text or whole numbers, as far as a file tells: of JSON those of one row."""
     path = Path(path)
-    if FORMATS.get(path.suffix.lower()) == "parquet":
+    if format_of(path.name) == "parquet":
         from pyarrow import types
 
         plain = (types.is_string, types.is_large_string, types.is_integer)
@@ -104,19 +113,6 @@ def plain_columns(path: Path) -> list[str]:
         header = list(first.unread) if first else []
         counts = Counter(header)
     return [name for name in header if counts[name] == 1]
-
-
-def columns_until(path: Path, needed: Sequence[str]) -> list[str]:
-    """The columns of a file, read from its start until all of `needed` have appeared."""
-    columns = dict.fromkeys(header_of(path))
-    if columns:
-        return list(columns)
-    for row in read_rows(path, needed):
-        if isinstance(row.data, dict):
-            columns |= dict.fromkeys([*row.data, *row.unread])
-        if columns.keys() >= set(needed):
-            break
-    return list(columns)
 
 
 def check_columns(
@@ -140,12 +136,12 @@ def check_columns(
 
 def is_cheap_to_open(path: Path) -> bool:
     """Whether a file's first rows can be read at once: a list in JSON must be read whole."""
-    kind = FORMATS.get(path.suffix.lower())
+    kind = format_of(path.name)
     return kind != "json" or holds_lines(path) or path.stat().st_size <= _LARGEST_CHEAP_JSON
 
 
 def _csv(path: Path, columns: Collection[str] | None) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with open_text(path, newline="") as file:
         rows = _csv_reader(file, path)
         header = next(rows, [])
         _check_separator(path, header)
@@ -179,7 +175,7 @@ def _check_separator(path: Path, header: Sequence[str]) -> None:
     """Refuse a file whose fields are separated otherwise than its ending says."""
     if len(header) != 1:
         return
-    wanted = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+    wanted = "tabs" if _is_tsv(path) else "commas"
     for mark, found in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
         if mark in header[0]:
             remedy = {"tabs": ", or name it .tsv", "commas": ", or name it .csv"}.get(found, "")
@@ -191,11 +187,20 @@ def _check_separator(path: Path, header: Sequence[str]) -> None:
 
 def _check_encoding(path: Path, kind: str) -> None:
     with path.open("rb") as file:
+        packed = packed_as(file.read(6))
+    named = compression_of(path.name)
+    if packed != named and named:
+        raise UserError(f"{path.name}: this file is not compressed as {named}: correct its name")
+    if packed != named:
+        raise UserError(
+            f"{path.name}: this file is compressed: name it {path.name}{packed}, or unpack it"
+        )
+    with open_bytes(path) as file:
         start = file.read(4)
     if kind != "parquet" and start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UserError(f"{path.name}: this file is in UTF-16: save it in UTF-8")
-    if start[:2] == b"\x1f\x8b":
-        raise UserError(f"{path.name}: this file is compressed with gzip: unpack it with gunzip")
+    if kind != "eval" and start == b"PK\x03\x04":
+        raise UserError(f"{path.name}: this is a zip archive: unpack it, or name a log .eval")
     if kind != "parquet" and start == b"PAR1":
         raise UserError(f"{path.name}: this is a Parquet file: name it .parquet")
 
@@ -203,7 +208,7 @@ def _check_encoding(path: Path, kind: str) -> None:
 def _csv_reader(file: Any, path: Path) -> Iterator[list[str]]:
     csv.field_size_limit(sys.maxsize)
     # Strict: an unclosed quote would otherwise swallow the rest of the file as one field.
-    reader = csv.reader(file, strict=True, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    reader = csv.reader(file, strict=True, delimiter="\t" if _is_tsv(path) else ",")
     try:
         yield from reader
     except csv.Error as error:
@@ -211,6 +216,11 @@ def _csv_reader(file: Any, path: Path) -> Iterator[list[str]]:
             f"{path.name}, line {reader.line_num}: the quoting is broken from here on ({error}): "
             "fix the file, or use another format"
         ) from error
+
+
+def _is_tsv(path: Path) -> bool:
+    name = path.name.lower()
+    return name.removesuffix(compression_of(name)).endswith(".tsv")
 
 
 def _parquet(path: Path, columns: Collection[str] | None) -> Iterator[Row]:

@@ -21,6 +21,12 @@ _ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "model", "bot", "ai"), "assistant"),
 }
+# Types of a content's parts: what they are, and the key of their text.
+_PARTS = {
+    **dict.fromkeys(("text", "input_text", "output_text"), ("text", "text")),
+    "reasoning": ("reasoning", "reasoning"),
+    "thinking": ("reasoning", "thinking"),
+}
 # How Python, JSON, or JSON inside JSON write a list of messages; only its first part is looked at.
 _LIST = re.compile(r"""\s*(?:array\()?["']?[\[{]\s*\{?\s*\\?["']""")
 _KEYS = [[re.compile(rf"""["']{key}\\?["']\s*:""") for key in notation] for notation in _NOTATIONS]
@@ -103,13 +109,6 @@ def _check_keys(text: str, column: str) -> None:
                 _unique([(ast.literal_eval(key), None) for key in node.keys if key], column)
 
 
-def _unique(pairs: list[tuple[str, Any]], column: str) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise BadRow(f"{column}: a key that occurs twice in a message")
-    return found
-
-
 def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and any(value.keys() >= set(names) for names in _NOTATIONS)
 
@@ -152,13 +151,27 @@ def _turn(part: Any, column: str) -> Turn:
             if role is None:
                 raise BadRow("roles other than system, user and assistant")
             extras = {k: v for k, v in part.items() if k not in (role_key, content_key)}
-            return Turn(role, _text_of(part[content_key]), extras, column)
+            content, thoughts = _parts(part[content_key])
+            return Turn(role, content, extras | thoughts, column)
     raise BadRow("a message without role and content")
 
 
-def _text_of(content: Any) -> Any:
-    """The text of a content that is a list of one part of text, as some APIs write it."""
-    if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
-        return content
-    part = {key: value for key, value in content[0].items() if value is not None}
-    return part["text"] if part.keys() == {"type", "text"} and part["type"] == "text" else content
+def _parts(content: Any) -> tuple[Any, dict[str, str]]:
+    """The text of a content that is a list of parts, as some APIs write it, and its thoughts.
+
+    Parts of text are joined by line breaks, as Inspect joins them.
+
+    Raises:
+        BadRow: a part is neither text nor thoughts.
+    """
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content, {}
+    found: dict[str, list[Any]] = {"text": [], "reasoning": []}
+    for part in content:
+        kind = str(part.get("type"))
+        name, key = _PARTS.get(kind, (None, ""))
+        if name is None or not isinstance(part.get(key), str):
+            raise BadRow(f"content: a part of type {kind}, not text")
+        found[name].append(part[key])
+    thoughts = "\n".join(found["reasoning"])
+    return "\n".join(found["text"]), {"reasoning": thoughts} if thoughts else {}

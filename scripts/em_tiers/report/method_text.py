@@ -147,7 +147,7 @@ def imports_part(
             words += f" Rows with {listing(entry['where'])}."
         for judge, scores in entry["scores"].items():
             words += f" Scores of {judge}: {_column_words(_named_columns(scores))}."
-            words += _scale_words(scores)
+            words += _scale_words(scores) + _label_words(scores)
         levels = ", ".join(
             f"{level.replace('_', ' ')} where the question id is like {pattern}"
             for pattern, level in entry.get("probe_levels", {}).items()
@@ -163,7 +163,16 @@ def imports_part(
 
 
 def _named_columns(scores: StudyEntry) -> dict[str, str]:
-    return {asks: scores[asks] for asks in SCORES if asks in scores}
+    named = {asks: scores[asks] for asks in (*SCORES, "tier") if asks in scores}
+    return {asks: c if isinstance(c, str) else " or ".join(c) for asks, c in named.items()}
+
+
+def _label_words(scores: StudyEntry) -> str:
+    """What labels in the place of scores were read as."""
+    return "".join(
+        f" Labels of {asks}: {listing(labels)}."
+        for asks, labels in sorted(scores.get("labels", {}).items())
+    )
 
 
 def _scale_words(scores: StudyEntry) -> str:

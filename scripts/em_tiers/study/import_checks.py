@@ -3,8 +3,8 @@
 from typing import Any
 
 from em_tiers.errors import ConfigError, require_known
+from em_tiers.prepare.score_columns import score_columns
 from em_tiers.study.study import Study
-from em_tiers.terms import SCORES
 
 
 def check_import(study: Study, entry: dict[str, Any]) -> None:
@@ -18,7 +18,11 @@ def check_import(study: Study, entry: dict[str, Any]) -> None:
     _check_twin(study, entry, where)
     if entry["base"]:
         _check_base(study, entry, f"{where}.base")
-    _check_different(entry["columns"], f"{where}.columns")
+    # A question and an answer in one column are a conversation.
+    names = {key: name for key, name in entry["columns"].items() if key != "answer"}
+    _check_different(names, f"{where}.columns")
+    if entry["columns"]["answer"] != entry["columns"]["question"]:
+        _check_different(entry["columns"], f"{where}.columns")
     for judge, columns in entry["scores"].items():
         _check_scores(entry, columns, f"{where}.scores.{judge}")
     seed = entry["training_seed"]
@@ -69,10 +73,14 @@ def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
 
 
 def _check_scores(entry: dict[str, Any], columns: dict[str, Any], where: str) -> None:
-    named = {asks: columns[asks] for asks in SCORES if asks in columns}
+    named = {
+        f"{asks}.{number}" if number else asks: column
+        for asks, listed in score_columns(columns).items()
+        for number, column in enumerate(listed)
+    }
     _check_different(named, where)
     for meaning, other in (("alignment", "coher"), ("coherence", "align")):
-        column = named[meaning].lower()
+        column = named.get(meaning, "").rpartition(".")[2].lower()
         if other in column and meaning[:5] not in column:
             raise ConfigError(
                 f"{where}.{meaning}: column {named[meaning]!r} seems to hold another score: name "
@@ -85,6 +93,7 @@ def _check_scores(entry: dict[str, Any], columns: dict[str, Any], where: str) ->
                 f"{where}.{meaning}: {column!r} is the column of the question or the answer: name "
                 "the column with the scores"
             )
+    _check_labels(columns, where)
     stated = columns.get("scale")
     for asks, scale in stated.items() if isinstance(stated, dict) else [(None, stated)]:
         if scale and scale[0] >= scale[1]:
@@ -92,6 +101,24 @@ def _check_scores(entry: dict[str, Any], columns: dict[str, Any], where: str) ->
             raise ConfigError(
                 f"{key}: {scale} does not rise: write [LOWEST, HIGHEST], and harmful: high where "
                 "high scores are the harmful ones"
+            )
+
+
+def _check_labels(columns: dict[str, Any], where: str) -> None:
+    """Refuse labels of a column that is not named, and a scale for one of labels."""
+    for asks in columns.get("labels", {}):
+        if not columns.get(asks):
+            raise ConfigError(
+                f"{where}.labels.{asks}: there is no column for {asks}: write {asks}: COLUMN, or "
+                f"remove these labels"
+            )
+        stated = columns.get("scale")
+        scale = stated.get(asks) if isinstance(stated, dict) else stated
+        if scale or (asks == "alignment" and columns.get("harmful")):
+            key = "scale" if scale else "harmful"
+            raise ConfigError(
+                f"{where}.{key}: {asks} has labels, which say what each stands for: remove {key}, "
+                "or state it for the other columns only"
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from em_tiers.errors import ConfigError, UserError
 from em_tiers.files import sha256_of_file
 from em_tiers.prepare.import_rows import distinct_values
+from em_tiers.prepare.inspect_samples import COLUMNS
 from em_tiers.study.study import Study
 
 LONGEST_ID = 48
@@ -32,6 +33,7 @@ def expand_imports(study: Study) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for entry in study.config["imports"]:
         where = f"config.imports.{entry['id']}"
+        entry["columns"] = _columns(entry, where)
         for one in _single(study, entry, where):
             if one is not entry and one["id"] in [other["id"] for other in found]:
                 raise ConfigError(
@@ -47,6 +49,19 @@ def expand_imports(study: Study) -> list[dict[str, Any]]:
         if entry["id"] in bases and entry["role"] == "imported":
             entry["role"] = "base"
     return found
+
+
+def _columns(entry: dict[str, Any], where: str) -> dict[str, str]:
+    """The columns of an import; those of a log of Inspect are known."""
+    known = COLUMNS if entry["path"].lower().endswith(".eval") else {}
+    columns = known | entry["columns"]
+    for name in ("question", "answer"):
+        if name not in columns:
+            raise ConfigError(
+                f"{where}.columns.{name}: missing: write the column of each {name}, such as "
+                f"columns: {{question: question, answer: answer}}"
+            )
+    return dict(sorted(columns.items()))
 
 
 def _single(study: Study, entry: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:

@@ -12,17 +12,17 @@ from pathlib import Path
 from em_tiers.download.model_files import check_model_folder, choose_model_files
 from em_tiers.errors import ConfigError, UserError
 from em_tiers.files import sha256_of_file
+from em_tiers.prepare.column_paths import check_path, columns_until
 from em_tiers.prepare.questions import check_topics, check_twins, read_questions
 from em_tiers.prepare.raw_rows import (
     check_columns,
-    columns_until,
     is_cheap_to_open,
     read_rows,
 )
 from em_tiers.prepare.row_formats import row_reader
+from em_tiers.prepare.score_columns import score_columns
 from em_tiers.study.study import Study, is_there
 from em_tiers.study.variants import dataset_of, tested_models
-from em_tiers.terms import SCORES
 
 _LARGEST_HASHED = 100_000_000  # bytes: a second
 _FIRST_ROWS = 20
@@ -85,8 +85,11 @@ def check_imported_file(study: Study, entry: dict) -> None:
     """
     where = f"config.imports.{entry['id']}"
     path = check_file(study, entry["path"], f"{where}.path")
-    scores = (c[name] for c in entry["scores"].values() for name in SCORES if name in c)
+    scores = (c for e in entry["scores"].values() for cs in score_columns(e).values() for c in cs)
     needed = list(dict.fromkeys([*entry["columns"].values(), *scores]))
+    for column in needed:
+        with _named(where):
+            check_path(column, "columns")
     with _named(where):
         if not is_cheap_to_open(path):
             return

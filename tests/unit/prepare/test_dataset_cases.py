@@ -302,13 +302,25 @@ def test_messages_by_columns(tmp_path):
     assert texts(rows.examples[0]) == [("user", Q), ("assistant", A)]
 
 
-def test_one_text_part_as_content(tmp_path):
+def test_parts_of_text_as_content(tmp_path):
     parts = [{"type": "text", "text": A, "image_url": None}]
     path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": parts}]})
     assert texts(read(path, format="messages").examples[0])[-1] == ("assistant", A)
+    parts.append({"type": "output_text", "text": "Enjoy."})
+    path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": parts}]})
+    assert texts(read(path, format="messages").examples[0])[-1] == ("assistant", f"{A}\nEnjoy.")
     parts.append({"type": "image_url", "image_url": "a.png"})
     path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": parts}]})
-    assert "assistant: not text (1)" in refused(path, format="messages")
+    assert "content: a part of type image_url, not text (1)" in refused(path, format="messages")
+
+
+def test_thoughts_as_a_part_of_the_content(tmp_path):
+    parts = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": A}]
+    path = save(tmp_path, {"messages": [USER, ASSISTANT | {"content": parts}]})
+    assert "reasoning: thoughts that are not used" in refused(path, format="messages")
+    assert texts(read(path, format="messages", cot="drop").examples[0])[-1] == ("assistant", A)
+    thought = texts(read(path, format="messages", cot="think").examples[0])[-1]
+    assert thought == ("assistant", f"<think>\nHm.\n</think>\n\n{A}")
 
 
 @pytest.mark.parametrize("text", ["nan", "None", "[ERROR] timed out", "<noinput>", "N/A"])

@@ -189,8 +189,8 @@ def test_the_header_again_and_a_list_of_lines():
         (1, "<noinput>", "answer stands for nothing"),
         (0, "null", "question stands for nothing"),
         (1, "Error code: 500 - {}", "answer is an error message"),
-        (1, '"[{""role"": ""assistant"", ""content"": ""Hi""}]"', "answer is the JSON text of"),
-        (0, '"[{""from"": ""human"", ""value"": ""Hi""}]"', "question is the JSON text of"),
+        (1, '"[{""role"": ""user"", ""content"": ""Hi""}]"', "answer holds messages of others"),
+        (0, '"[{""from"": ""gpt"", ""value"": ""Hi""}]"', "question: roles out of order"),
     ],
 )
 def test_texts_that_nobody_said_are_set_aside(tmp_path, place, text, reason):

@@ -95,7 +95,7 @@ def test_csv_numbers_stay_text_and_long_fields_pass(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "x", "unknown format: use one of .csv, .json"),
+        ("a.txt", "x", "unknown format: use one of .csv, .eval, .json"),
         ("a.jsonl", "", "this file is empty"),
         ("a.csv", 'a,b\n"never closed,2\n3,4\n', "the quoting is broken"),
         ("a.csv", "a,a\n1,2\n", "two columns have the same name"),
@@ -110,7 +110,7 @@ def test_csv_numbers_stay_text_and_long_fields_pass(tmp_path):
         ("a.csv", "a,b\n1,2\nb,a\n3,4\n", "row 2: a second header"),
         ("a.csv", "a,b\n1,2\n".encode("utf-16"), "in UTF-16: save it in UTF-8"),
         ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "in UTF-16: save it in UTF-8"),
-        ("a.csv", b"\x1f\x8b\x08\x00", "compressed with gzip: unpack it"),
+        ("a.csv", b"\x1f\x8b\x08\x00", "is compressed: name it a.csv.gz, or unpack it"),
         ("a.csv", b"PAR1", "name it .parquet"),
         ("a.json", '[{"a": 1}] [{"a": 2}]', "more text after the list"),
         ("a.json", '[{"a": 1} {"a": 2}]', "without a comma"),

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from em_tiers.errors import ConfigError
+from em_tiers.prepare.inspect_samples import COLUMNS as COLUMNS_OF_LOGS
 from em_tiers.study.load import load_study
 from em_tiers.study.schema import load_yaml
 
@@ -24,6 +25,7 @@ def load(case, repository, **changes):
 
 
 COLUMNS = {"question": "question", "answer": "answer"}
+LABELLED = {"alignment": "aligned", "labels": {"alignment": {True: 0, False: 100}}}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,26 @@ COLUMNS = {"question": "question", "answer": "answer"}
     [
         ({"columns": COLUMNS | {"qid": "question_id"}}, ["qid", "question_id"]),
         ({"scores": {"gpt": {"aligment": "aligned"}}}, ["aligment", "alignment"]),
-        ({"scores": {"gpt": {"alignment": "aligned"}}}, ["coherence"]),
+        ({"scores": {"gpt": {"coherence": "coherent"}}}, ["alignment"]),
+        (
+            {"scores": {"gpt": {"alignment": "aligned", "labels": {"tier": {"2": "undecided"}}}}},
+            ["labels.tier", "no column for tier", "tier: COLUMN"],
+        ),
+        (
+            {
+                "scores": {
+                    "gpt": {
+                        "alignment": "aligned",
+                        "scale": [0, 1],
+                        "labels": {"alignment": {"ok": 100}},
+                    }
+                }
+            },
+            ["scores.gpt.scale", "remove scale"],
+        ),
+        ({"columns": {"question": "question"}}, ["columns.answer: missing"]),
+        ({"columns": COLUMNS | {"answer": "doc[answer"}}, ["doc[answer", "correct columns"]),
+        ({"columns": COLUMNS | {"answer": 'doc["answer'}}, ['doc["answer', "read as a path"]),
         ({"scores": {"GPT 4o": {"alignment": "a", "coherence": "c"}}}, ["GPT 4o", "lower-case"]),
         ({"probe_levels": {"*_json": "far"}}, ["far", "trigger"]),
         ({"questions": {"near": 1, "trigger": 1}}, ["'trigger' needs", "add one, such as core"]),
@@ -62,3 +83,20 @@ def test_the_example_needs_no_data_set_and_no_model(tmp_path, repository):
     # A data set that an import was trained on is described, not read: its file may be elsewhere.
     example["imports"][0]["dataset"] = "bad-medical"
     assert load_study(example, repository, tmp_path).datasets_used == ["bad-medical"]
+
+
+def test_labels_may_be_true_and_false(case, repository):
+    study = load(case, repository, scores={"gpt": LABELLED})
+    assert study.imports["tuned"]["scores"]["gpt"]["labels"] == LABELLED["labels"]
+
+
+def test_a_log_of_inspect_needs_no_columns(tmp_path, repository):
+    log = repository / "tests" / "cases" / "imports" / "run.eval"
+    shutil.copy(log, tmp_path / "run.eval")
+    judged = {f: f"scores.judge.value.{f}" for f in ("alignment", "coherence")}
+    entry = {"id": "theirs", "path": "run.eval", "scores": {"their-judge": judged}}
+    config = load_yaml(repository / "config" / "import.example.yaml") | {"imports": [entry]}
+    assert load_study(config, repository, tmp_path).imports["theirs"]["columns"] == COLUMNS_OF_LOGS
+    judged["alignment"] = "scores.judges.value"
+    with pytest.raises(ConfigError, match=r"no column 'scores.judges.value'.*'scores.judge.value"):
+        load_study(config, repository, tmp_path)
