@@ -43,7 +43,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo pin push report test test-all test-gpu test-tools cluster-up cluster-down setup-login \
-  setup-gpu images site check-gpu plan status unlock archive verify restore compare lint format docs \
+  setup-gpu images site check-gpu plan status inspect unlock archive verify restore compare lint format docs \
   golden coverage clean
 
 help:  ## list the targets
@@ -70,7 +70,7 @@ report: setup  ## rebuild the report of a finished run (CONFIG=config/NAME.yaml)
 test: setup test-tools .venv-validate/.ready  ## run the unit tests, the smallest case end to end, and one case of each kind
 	$(PYTEST) -m "not slow" tests
 
-test-all: setup test-tools .venv-validate/.ready  ## run all tests, including the long ones
+test-all: setup test-tools .venv-validate/.ready .venv-inspect/.ready  ## run all tests, including the long ones
 	$(PYTEST) tests
 
 test-gpu:  ## run the GPU path on one GPU without internet, in under eight minutes
@@ -87,6 +87,13 @@ test-tools:
 	$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv-validate
 	.venv-validate/bin/python $(INSTALL) envs/validate.txt --resolve
+	touch $@
+
+# Inspect, which reads the logs of `make inspect` in the tests.
+.venv-inspect/.ready: envs/inspect.txt
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv-inspect
+	.venv-inspect/bin/python $(INSTALL) envs/inspect.txt --resolve
 	touch $@
 
 .venv-docs/.ready: envs/docs.txt
@@ -153,6 +160,9 @@ plan:  ## print the requests and cost of a run (CONFIG=config/NAME.yaml)
 status:  ## print the progress of a run (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) $(WORDS_ONLY) --nolock show_status --configfile $(CONFIG)
 
+inspect:  ## write results/EXPERIMENT/inspect/VARIANT.eval, logs for Inspect (CONFIG=config/NAME.yaml)
+	$(SNAKEMAKE) $(WORDS_ONLY) write_inspect_logs --configfile $(CONFIG)
+
 unlock:  ## unlock the folder of a run that was killed, once none of its jobs is running (CONFIG=config/NAME.yaml)
 	$(SNAKEMAKE) --unlock --configfile $(CONFIG)
 
@@ -180,4 +190,4 @@ format: setup  ## rewrite rules and Python in the project's format
 	$(BIN)/ruff format .
 
 clean:  ## remove environments and caches, but keep results
-	rm -rf $(VENV) .venv-docs .venv-validate site .cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-docs .venv-inspect .venv-validate site .cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
-# Inspection: the plan and the status of a run, the GPU nodes, and a sheet for human labels.
-# In: the results so far. Out: printed lines, a label sheet. Needs: the login node; check_gpu
-# a GPU of each partition for two minutes.
+# Inspection: the plan and the status of a run, the GPU nodes, a sheet for human labels, logs for
+# Inspect. In: the results so far. Out: printed lines, a label sheet, logs. Needs: the login node;
+# check_gpu a GPU of each partition for two minutes.
 
 
 rule plan_requests:
@@ -110,3 +110,25 @@ rule write_label_sheet:
         seed=STUDY.config["statistics"]["seed"],
     script:
         "../scripts/write_label_sheet.py"
+
+
+rule write_inspect_logs:
+    input:
+        responses=inputs.responses(STUDY),
+        verdicts=inputs.verdicts(STUDY),
+        outcomes=inputs.outcomes(STUDY),
+        src=get_sources("write_inspect_logs"),
+    output:
+        folder=directory("<results>/inspect"),
+    log:
+        "<logs>/write_inspect_logs.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    params:
+        variants=summaries.variant_rows(STUDY),
+        experiment=STUDY.config["experiment"],
+    script:
+        "../scripts/write_inspect_logs.py"
