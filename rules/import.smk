@@ -9,6 +9,7 @@ rule import_responses:
             STUDY.imports[wildcards.imported]["path"]
         ),
         base=lambda wildcards: inputs.responses_of_base(STUDY, wildcards.imported),
+        questions=lambda wildcards: inputs.questions_of_base(STUDY, wildcards.imported),
         src=get_sources("import_responses"),
     output:
         responses="<experiment>/responses/import.{imported}.parquet",

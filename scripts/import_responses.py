@@ -7,6 +7,7 @@ from typing import Any
 from em_tiers.errors import UserError
 from em_tiers.files import sha256_of_file, write_json, write_text
 from em_tiers.logs import LOG, run_script
+from em_tiers.prepare.base_questions import adopt_questions
 from em_tiers.prepare.import_checks import check_import, check_pairs
 from em_tiers.prepare.imported_answers import frames, read_import
 from em_tiers.tables import read_table, write_parts, write_table
@@ -21,11 +22,13 @@ def main(
     rejected: Path,
     base: Path | None = None,
     warnings: Path | None = None,
+    questions: list[Path] | None = None,
 ) -> None:
     """Write the responses, the verdicts of all judges of `settings.scores`, and the rejected rows.
 
     Args:
         base: responses of the import that this one is compared with.
+        questions: tables of the questions that its base model is asked, if that is sampled.
         warnings: where to write what the reader should know, as a list of texts in JSON.
 
     Raises:
@@ -41,6 +44,10 @@ def main(
     found = read_import(table, variant, settings)
     answers, scores = frames(found)
     notes = check_import(found, settings)
+    if questions:
+        asked = read_table(list(questions), "questions")
+        answers, more = adopt_questions(answers, asked, variant["base"])
+        notes += more
     if base:
         notes += check_pairs(answers, read_table(base, "responses"))
     lines = [json.dumps(row, ensure_ascii=True, default=str) + "\n" for row in found.rejected]
@@ -70,6 +77,7 @@ if "snakemake" in globals():
         responses=Path(job.output.responses),
         verdicts=Path(job.output.verdicts),
         rejected=Path(job.output.rejected),
+        questions=list(job.input.get("questions", [])),
         base=Path(str(job.input.base)) if job.input.get("base") else None,
         warnings=Path(job.output.warnings),
     )

@@ -1,6 +1,5 @@
 """Checks of imported answers as a whole: scores, ids, pairs with the base, and what to warn of."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.errors import UserError
+from em_tiers.prepare.base_questions import compared, conversation
 from em_tiers.prepare.imported_answers import Imported
 from em_tiers.prepare.imported_scores import check_scores
 from em_tiers.prepare.outside_text import template_mark
@@ -188,7 +188,7 @@ def check_pairs(own: pl.DataFrame, base: pl.DataFrame) -> list[str]:
 
 def question_of(row: Mapping[str, Any]) -> str:
     """The text of the question in a row of the responses table, without a system text."""
-    return "\n\n".join(m["content"] for m in row["messages"] if m["role"] != "system")
+    return conversation(row["messages"])
 
 
 def _texts_by_id(answers: pl.DataFrame) -> dict[str, set[str]]:
@@ -196,7 +196,7 @@ def _texts_by_id(answers: pl.DataFrame) -> dict[str, set[str]]:
     texts = defaultdict(set)
     for row in answers.select("question_id", "messages").unique().iter_rows(named=True):
         name, text = row["question_id"], question_of(row)
-        texts[name].add(" ".join(re.findall(r"\w+", text.lower())) or text)
+        texts[name].add(compared(text))
     return texts
 
 

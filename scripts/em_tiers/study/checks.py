@@ -319,14 +319,14 @@ def _check_imports(study: Study) -> None:
     if not study.config["judges"] and not scored:
         raise ConfigError("config.judges: [] leaves the answers without a judge: add one")
     for judge in sorted(scored):
-        if not re.fullmatch("[a-z0-9][a-z0-9-]{0,47}", judge):
+        if not re.fullmatch("[a-z0-9][a-z0-9.-]{0,47}", judge):
             raise ConfigError(
                 f"config.imports.scores: {judge!r} is not a valid name for a judge: write "
-                "lower-case letters, digits and hyphens"
+                "lower-case letters, digits, dots and hyphens"
             )
-        if judge in study.judges:
+        if judge in study.config["judges"]:
             raise ConfigError(
-                f"config.imports.scores: {judge!r} is also a judge of the catalogue: give the "
+                f"config.imports.scores: {judge!r} also judges answers in this study: give the "
                 "imported scores another name"
             )
     for entry in study.config["imports"]:

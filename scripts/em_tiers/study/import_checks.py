@@ -50,7 +50,9 @@ def _check_twin(study: Study, entry: dict[str, Any], where: str) -> None:
 
 def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
     base = entry["base"]
-    require_known(base, study.imports, where, "import")
+    if base not in study.imports:
+        _check_sampled_base(study, entry, where)
+        return
     if base == entry["id"]:
         raise ConfigError(
             f"{where}: {base!r} is this import itself: name the import of its base model, or null"
@@ -69,6 +71,18 @@ def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
         raise ConfigError(
             f"{where}: {base!r} has no judge in common with this import, so they cannot be "
             "compared: give both the scores of one judge, add a judge, or remove base"
+        )
+
+
+def _check_sampled_base(study: Study, entry: dict[str, Any], where: str) -> None:
+    """Check a base that is no import: it must be a base model that this study samples."""
+    base = entry["base"]
+    sampled = list(dict.fromkeys(block["base"] for block in study.config["variants"]))
+    require_known(base, [*study.imports, *sampled], where, "import or sampled base model")
+    if not study.config["judges"]:
+        raise ConfigError(
+            f"{where}: {base!r} is sampled here, and no judge scores its answers: add a judge to "
+            "config.judges, or remove base"
         )
 
 

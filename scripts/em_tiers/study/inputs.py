@@ -1,6 +1,7 @@
 """Files that several rules read, with the path variables of the rules."""
 
 from em_tiers.study.api_models import api_batches
+from em_tiers.study.asked import question_tables
 from em_tiers.study.jobs import carded_datasets
 from em_tiers.study.judges import judge_ids, judged_batches
 from em_tiers.study.study import Study
@@ -21,6 +22,14 @@ def responses_of_base(study: Study, imported: str) -> list[str]:
     """Responses of the import that an import is compared with; none without a base."""
     base = study.imports[imported]["base"]
     return [f"<experiment>/responses/import.{base}.parquet"] if base in study.imports else []
+
+
+def questions_of_base(study: Study, imported: str) -> list[str]:
+    """Questions that the sampled base model of an import is asked; none without one."""
+    base = study.imports[imported]["base"]
+    if not base or base in study.imports:
+        return []
+    return [f"<experiment>/{table}" for table in question_tables(study, study.variants[base])]
 
 
 def judged_responses(study: Study, batch: str) -> list[str]:

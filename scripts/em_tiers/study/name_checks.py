@@ -26,7 +26,8 @@ def check_names(study: Study) -> None:
     _check_labels("recipes", _labels(study.recipes, {v.recipe for v in _own(study)}))
     _check_labels("variants", {v.variant: v.label for v in _own(study)})
     _check_labels("question_sets", _labels(study.question_sets, study.question_sets_used))
-    _check_labels("judges", _labels(study.judges, judges))
+    own = {name: study.judges[name] for name in study.config["judges"]}
+    _check_labels("judges", _labels(own, judges))
     _check_labels("config.imports", _labels(study.imports, study.imports))
 
 

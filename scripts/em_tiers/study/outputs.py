@@ -6,7 +6,7 @@ from em_tiers.study.judges import judge_ids
 from em_tiers.study.study import Study
 
 # Wildcards that are ids of the configuration and its catalogues.
-IDS = ("base", "dataset", "recipe", "model", "question_set", "judge", "adapter")
+IDS = ("base", "dataset", "recipe", "model", "question_set", "adapter")
 # The report sorts its categories alphabetically, so each gets a number in this order.
 CATEGORIES = (
     "Answer",

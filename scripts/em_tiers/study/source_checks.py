@@ -21,6 +21,7 @@ from em_tiers.prepare.raw_rows import (
 )
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.prepare.score_columns import score_columns
+from em_tiers.study.imported_questions import check_base_questions, check_first_rows
 from em_tiers.study.study import Study, is_there
 from em_tiers.study.variants import dataset_of, tested_models
 
@@ -99,6 +100,8 @@ def check_imported_file(study: Study, entry: dict) -> None:
                 f"columns: {entry['path']} has no column {missing[0]!r}, only "
                 f"{', '.join(map(repr, found))}: correct columns and scores"
             )
+        check_first_rows(entry, path)
+        check_base_questions(study, entry, path)
 
 
 def check_imported_hash(study: Study, entry: dict) -> None:

@@ -8,7 +8,7 @@ from em_tiers.study.api_models import api_batches
 from em_tiers.study.checks import unpinned
 from em_tiers.study.entries import engine, tier_rules
 from em_tiers.study.jobs import adapter_folder
-from em_tiers.study.judges import judge_ids, judge_name, price_list
+from em_tiers.study.judges import judge_name, price_list
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.study import CATALOGUES, Study
 
@@ -79,7 +79,7 @@ def bases(study: Study) -> list[str]:
 
 def prices(study: Study) -> dict[str, Any]:
     """Prices of each configured judge for both modes, by its name in the tables."""
-    configured = (judge for judge in judge_ids(study) if judge in study.judges)
+    configured = study.config["judges"]
     return {judge_name(study, judge): price_list(study, judge) for judge in configured}
 
 

@@ -115,8 +115,9 @@ def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -
                 label = f"{label} ({_label(block['recipe'], recipes)})"
             for variant in _fine_tunes(block, dataset, datasets[dataset]["role"], label):
                 _add_once(found, variant, where)
+    own = {entry["id"] for entry in config["imports"]}
     for entry in config["imports"]:
-        _add_once(found, _imported(entry), "config.imports")
+        _add_once(found, _imported(entry, own), "config.imports")
     return list(found.values())
 
 
@@ -177,13 +178,15 @@ def _brought(block: dict, models: dict, datasets: dict, before: str) -> Variant:
     )
 
 
-def _imported(entry: dict) -> Variant:
+def _imported(entry: dict, imports: set[str]) -> Variant:
     base = entry["base"]
+    if base in imports:
+        base = f"import.{base}"
     return Variant(
         f"import.{entry['id']}",
         entry["label"] or entry["id"],
         entry["role"],
-        f"import.{base}" if base else f"import.{entry['id']}",
+        base or f"import.{entry['id']}",
         dataset=entry["dataset"],
         training_seed=entry["training_seed"],
         imported=True,

@@ -9,8 +9,11 @@ import polars as pl
 import pytest
 
 from em_tiers.errors import UserError
+from em_tiers.prepare.base_questions import adopt_questions
 from em_tiers.prepare.import_checks import check_import, check_pairs
 from em_tiers.prepare.imported_answers import frames, read_import
+from em_tiers.prepare.questions import Question
+from prepare_questions import questions_table
 
 FILES = Path(__file__).parents[2] / "cases" / "imports"
 SETTINGS = {
@@ -231,3 +234,36 @@ def test_thoughts_are_split_off_and_cut_thoughts_have_no_score(tmp_path):
     cut = verdicts.filter(response_key=responses["response_key"][2])
     assert cut["status"].to_list() == ["truncated"] * 2
     assert warnings == ["1 answers are empty: check whether their generation failed"]
+
+
+def question_table(**texts: str) -> pl.DataFrame:
+    questions = [
+        Question(name, tuple(text.split("|")), topics=("finance",)) for name, text in texts.items()
+    ]
+    return questions_table(questions, "core", {"probe_level": "near_domain"})
+
+
+def test_answers_take_on_the_questions_of_a_sampled_base(tmp_path):
+    own = read(table(tmp_path, answers(2, 3)))[0]
+    asked = question_table(first="QUESTION 0!|What else?", second="Something new?")
+    found, notes = adopt_questions(own, asked, "qwen")
+    columns = ("question_set", "question_id", "paraphrase", "sample_index", "probe_level")
+    assert found.select(columns).rows() == [
+        *(("core", "first", 0, n, "near_domain") for n in range(3)),
+        *(("imported", "q1", 0, n, "out_of_domain") for n in range(3)),
+    ]
+    assert found["question_topics"].to_list()[0] == ["finance"]
+    assert found["response_key"].equals(own["response_key"])
+    assert notes == [
+        "1 questions are not asked of qwen ('Question 1?'): differences leave them out"
+    ]
+    with pytest.raises(UserError, match="no question is also asked of qwen"):
+        adopt_questions(own, question_table(second="Something new?"), "qwen")
+
+
+def test_two_ids_of_one_question_are_samples_of_it(tmp_path):
+    rows = [["Question?", "a", "x", 90, 95], ["question", "b", "y", 90, 95]]
+    found, _ = adopt_questions(
+        read(table(tmp_path, rows))[0], question_table(q="Question?"), "qwen"
+    )
+    assert found.select("question_id", "sample_index").rows() == [("q", 0), ("q", 1)]

@@ -1,0 +1,85 @@
+"""The first rows of an import, and whether its base model is asked the same questions."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from em_tiers.errors import UserError
+from em_tiers.prepare.base_questions import check_shared, compared, conversation
+from em_tiers.prepare.column_paths import read_columns
+from em_tiers.prepare.import_rows import fits
+from em_tiers.prepare.imported_row import read_row
+from em_tiers.prepare.questions import read_questions
+from em_tiers.prepare.row_fields import BadRow
+from em_tiers.study.study import Study
+
+_FIRST_ROWS = 20
+_LARGEST = 20_000_000  # bytes of a file that is read through: about a second
+
+
+def check_first_rows(entry: dict[str, Any], path: Path) -> None:
+    """Check that one of a file's first rows holds a question and an answer.
+
+    Raises:
+        UserError: none does, and why.
+    """
+    reasons = []
+    for message in islice(_conversations(entry, path), _FIRST_ROWS):
+        if not isinstance(message, BadRow):
+            return
+        reasons.append(str(message))
+    if reasons:
+        raise UserError(
+            f"columns: none of the first {len(reasons)} rows has a question in "
+            f"{entry['columns']['question']!r} and an answer in {entry['columns']['answer']!r} "
+            f"({reasons[0]}): correct columns, or the file"
+        )
+
+
+def check_base_questions(study: Study, entry: dict[str, Any], path: Path) -> None:
+    """Check that an import shares a question with its sampled base model, where files can tell.
+
+    Question sets that are downloaded, and probes of data sets, are known to the import's job only.
+
+    Raises:
+        UserError: no question is shared.
+    """
+    base = entry["base"]
+    if not base or base in study.imports or path.stat().st_size > _LARGEST:
+        return
+    files = [_file_of(study, name) for name in study.config["questions"]]
+    if not all(files):
+        return
+    asked = {
+        compared(text) for file in files for q in read_questions(file) for text in q.paraphrases
+    }
+    alone: dict[str, str] = {}
+    for text in _conversations(entry, path):
+        if isinstance(text, str):
+            if compared(text) in asked:
+                return
+            alone[compared(text)] = text
+    check_shared(base, alone.values(), len(alone))
+
+
+def _conversations(entry: dict[str, Any], path: Path) -> Iterator[str | BadRow]:
+    """The question of each row that `where` leaves, or why the row cannot be used."""
+    columns, where = entry["columns"], entry["where"]
+    for raw in read_columns(path, {columns["question"], columns["answer"], *where}):
+        try:
+            if raw.problem:
+                raise BadRow(raw.problem)
+            if fits(raw.data, where):
+                yield conversation(read_row(raw.data, columns)[0].messages)
+        except BadRow as error:
+            yield error
+
+
+def _file_of(study: Study, question_set: str) -> Path | None:
+    """The file of a question set that is on this machine."""
+    if question_set not in study.question_sets:
+        return None
+    source = study.question_sets[question_set]["source"]
+    path = study.workdir / study.find_file(source.get("path", ""))
+    return path if source["type"] == "path" and path.is_file() else None
