@@ -7,11 +7,12 @@ import itertools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from em_tiers.statistics.intervals import QuestionCounts
-from em_tiers.statistics.paired import paired_difference
+from em_tiers.statistics.paired import paired_differences
 from em_tiers.statistics.ppi import Corrected, correct
 from em_tiers.statistics.these_questions import these_bounds
 
@@ -34,6 +35,7 @@ class These:
     samples: int
     rate: float
     icc: float
+    SLOWER: ClassVar[int] = 1
 
     def simulate(self, repeats: int) -> Row:
         """Coverage of the list's own rate."""
@@ -54,6 +56,7 @@ class Difference:
     base: float
     lift: float
     icc: float
+    SLOWER: ClassVar[int] = 1
 
     def simulate(self, repeats: int) -> Row:
         """Coverage of the difference, and how often p is at most 0.05 and zero is excluded."""
@@ -63,10 +66,12 @@ class Difference:
         tuned = question_rates(rng, self.base + self.lift, self.icc, shape)
         tuned = rng.binomial(self.samples, tuned)
         counted = np.full(self.questions, self.samples)
-        found = [
-            paired_difference(QuestionCounts(a, counted), QuestionCounts(b, counted))
-            for a, b in zip(tuned, base, strict=True)
-        ]
+        found = paired_differences(
+            [
+                (QuestionCounts(a, counted), QuestionCounts(b, counted))
+                for a, b in zip(tuned, base, strict=True)
+            ]
+        )
         low, high = np.array([(one.low, one.high) for one in found]).T
         return _row(self, low, high, self.lift) | {
             "p <= .05": float(np.mean([one.p_value <= 0.05 for one in found])),
@@ -85,6 +90,7 @@ class Labelled:
     tpr: float
     fpr: float
     labels: int = 200
+    SLOWER: ClassVar[int] = 2  # a study takes long to draw
 
     def simulate(self, repeats: int) -> Row:
         """Coverage of the corrected rate."""

@@ -8,7 +8,7 @@ import polars as pl
 
 from em_tiers.statistics.cells import cells_of
 from em_tiers.statistics.intervals import QuestionCounts
-from em_tiers.statistics.paired import paired_difference
+from em_tiers.statistics.paired import Paired, paired_differences
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import Settings, group_variants, with_several_seeds
 from em_tiers.statistics.sign_flips import DRAWS, EXACT_QUESTIONS
@@ -60,47 +60,43 @@ def summarize_differences(
 
 
 def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    rows = []
+    keys, pairs = [], []
     by_judge = dict(iter(levels.group_by(["judge", "variant"], maintain_order=True)))
+    judges = levels.get_column("judge").unique(maintain_order=True).to_list()
     for (group,), named in members.group_by(["group"], maintain_order=True):
         base = named.get_column("base")[0]
-        for judge in levels.get_column("judge").unique(maintain_order=True):
+        for judge in judges:
             frames = [by_judge.get((judge, variant)) for variant in named.get_column("variant")]
             frames = [f.with_columns(seed_row=i) for i, f in enumerate(frames) if f is not None]
             reference = by_judge.get((judge, base))
             if frames and reference is not None:
-                rows += [
-                    {"variant": group, "base": base, "judge": judge, **row}
-                    for row in _difference_rows(pl.concat(frames), reference, settings)
-                ]
+                found = _pairs(pl.concat(frames), reference)
+                keys += [(group, base, judge, *kind) for kind in found]
+                pairs += found.values()
+    names = ("variant", "base", "judge", "definition", "metric")
+    rows = [
+        dict(zip(names, key, strict=True)) | _difference_row(found)
+        for key, found in zip(
+            keys, paired_differences(pairs, settings.confidence, settings.seed), strict=True
+        )
+        if found is not None
+    ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _difference_rows(
-    tested: pl.DataFrame, reference: pl.DataFrame, settings: Settings
-) -> list[dict]:
+def _pairs(
+    tested: pl.DataFrame, reference: pl.DataFrame
+) -> dict[tuple[str, str], tuple[QuestionCounts, QuestionCounts]]:
+    """Tested and reference counts on their common questions, by definition and metric."""
     tested = tested.join(reference.select("question"), on="question", how="semi")
     reference = reference.join(tested.select("question"), on="question", how="semi")
     if tested.is_empty():
-        return []
+        return {}
     first, second = cells_of(tested), cells_of(reference)
-    return [
-        {"definition": definition, "metric": metric, **found}
-        for definition, metric in first
-        if (
-            found := _difference_row(
-                first[definition, metric], second[definition, metric], settings
-            )
-        )
-    ]
+    return {kind: (first[kind], second[kind]) for kind in first}
 
 
-def _difference_row(
-    tested: QuestionCounts, reference: QuestionCounts, settings: Settings
-) -> dict | None:
-    found = paired_difference(tested, reference, settings.confidence, settings.seed)
-    if found is None:
-        return None
+def _difference_row(found: Paired) -> dict:
     return {
         "difference": found.difference,
         "low": found.low,

@@ -29,14 +29,17 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import brentq
 
-from em_tiers.statistics.design_effects import stacks
-from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals, wilson
+from em_tiers.statistics.design_effects import Stack, stacks
+from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals
 from em_tiers.statistics.sign_flips import flip_bounds, sign_flip
 from em_tiers.statistics.these_questions import effective_answers
 
 MOST_CORRELATED = 0.8
+AT_ONCE = 64  # differences whose sign flips are in memory together
+STEEPEST = 8.0  # normal quantile of p = 1e-15
+BISECTIONS = 60
+Bounds = tuple[np.ndarray, np.ndarray]
 
 
 class Paired(NamedTuple):
@@ -57,121 +60,179 @@ def paired_difference(
 
     Columns are the same questions in both. `reference` may have one training seed or several.
     """
-    both = (tested.counted.sum(axis=0) > 0) & (reference.counted.sum(axis=0) > 0)
-    if not both.any():
-        return None
-    tested, reference = (
-        QuestionCounts(c.hits[:, both], c.counted[:, both], c.by_question)
-        for c in (tested, reference)
-    )
-    pair = tuple(intervals([tested, reference], confidence))
-    difference = pair[0].rate - pair[1].rate
-    parts = (tested.weights * tested.rates).sum(axis=0)
-    parts = parts - (reference.weights * reference.rates).sum(axis=0)
+    return paired_differences([(tested, reference)], confidence, seed)[0]
+
+
+def paired_differences(
+    pairs: Sequence[tuple[QuestionCounts, QuestionCounts]], confidence: float = 0.95, seed: int = 0
+) -> list[Paired | None]:
+    """`paired_difference` of each pair; those of one shape are computed together, for speed."""
+    found: list[Paired | None] = [None] * len(pairs)
+    groups: dict[tuple, list[tuple[int, tuple[QuestionCounts, QuestionCounts]]]] = {}
+    for place, pair in enumerate(pairs):
+        both = np.all([counts.counted.sum(axis=0) > 0 for counts in pair], axis=0)
+        if both.any():
+            kept = tuple(
+                QuestionCounts(c.hits[:, both], c.counted[:, both], c.by_question) for c in pair
+            )
+            shapes = tuple(counts.hits.shape for counts in kept)
+            groups.setdefault(shapes, []).append((place, kept))
+    for group in groups.values():
+        for start in range(0, len(group), AT_ONCE):
+            places, kept = zip(*group[start : start + AT_ONCE], strict=True)
+            for place, one in zip(places, _of_one_shape(kept, confidence, seed), strict=True):
+                found[place] = one
+    return found
+
+
+def _of_one_shape(
+    pairs: Sequence[tuple[QuestionCounts, QuestionCounts]], confidence: float, seed: int
+) -> list[Paired]:
+    sides = [list(side) for side in zip(*pairs, strict=True)]
+    rates = [intervals(side, confidence) for side in sides]
+    tested, reference = (stacks(side)[0][1] for side in sides)
+    parts, weights = _parts(tested) - _parts(reference), tested.weights.sum(axis=1)
     found = [
-        (
-            sign_flip(parts, seed),
-            flip_bounds(parts, tested.weights.sum(axis=0), 1 - confidence, seed),
-        ),
+        (sign_flip(parts, seed), flip_bounds(parts, weights, 1 - confidence, seed)),
         _score_test(tested, reference, confidence),
     ]
-    if tested.seeds > 1:
+    several = tested.seeds > 1
+    if several.any():
         found.append(_over_seeds(tested, reference, confidence))
-    p_value = max(p for p, _ in found)
-    low, high = min(b[0] for _, b in found), max(b[1] for _, b in found)
-    wide = mover(*pair, correlation_of(_question_rates(tested), _question_rates(reference)))
+    p_value = np.max([p for p, _ in found], axis=0)
+    low = np.min([bounds[0] for _, bounds in found], axis=0)
+    high = np.max([bounds[1] for _, bounds in found], axis=0)
+    correlation = correlation_of(_question_rates(tested), _question_rates(reference))
+    wide = _mover(*(_with_bounds(side) for side in rates), correlation)
+    difference = tested.rate - reference.rate
     low, high = _with_mover(difference, low, high, wide)
-    names = "sign flips and score test over questions" + (", t over seeds" * (tested.seeds > 1))
-    method = f"{names}; far bound MOVER of {METHOD}"
-    return Paired(difference, max(low, -1.0), min(high, 1.0), p_value, method, pair)
+    return [
+        Paired(
+            rates[0][i].rate - rates[1][i].rate,
+            max(float(low[i]), -1.0),
+            min(float(high[i]), 1.0),
+            float(p_value[i]),
+            _method(bool(several[i])),
+            (rates[0][i], rates[1][i]),
+        )
+        for i in range(len(pairs))
+    ]
 
 
-def _with_mover(
-    difference: float, low: float, high: float, wide: tuple[float, float]
-) -> tuple[float, float]:
+def _method(several_seeds: bool) -> str:
+    names = "sign flips and score test over questions" + (", t over seeds" * several_seeds)
+    return f"{names}; far bound MOVER of {METHOD}"
+
+
+def _parts(stack: Stack) -> np.ndarray:
+    """What each question adds to the rate; shape (rates, questions)."""
+    return (stack.weights * stack.cell_rates).sum(axis=1)
+
+
+def _question_rates(stack: Stack) -> np.ndarray:
+    """Each question's rate, its seeds pooled."""
+    return stack.hits.sum(axis=1) / stack.counted.sum(axis=1)
+
+
+def _with_mover(difference: np.ndarray, low: np.ndarray, high: np.ndarray, wide: Bounds) -> Bounds:
     """Bounds of the tests, with MOVER's on the far side and where zero is not excluded."""
-    near_low = low if low > 0 else max(low, min(wide[0], 0.0))
-    near_high = high if high < 0 else min(high, max(wide[1], 0.0))
-    far_low = min(low, wide[0]) if np.isfinite(low) else wide[0]
-    far_high = max(high, wide[1]) if np.isfinite(high) else wide[1]
-    if difference > 0:
-        return near_low, far_high
-    if difference < 0:
-        return far_low, near_high
-    return far_low, far_high
+    near_low = np.where(low > 0, low, np.maximum(low, np.minimum(wide[0], 0.0)))
+    near_high = np.where(high < 0, high, np.minimum(high, np.maximum(wide[1], 0.0)))
+    far_low = np.where(np.isfinite(low), np.minimum(low, wide[0]), wide[0])
+    far_high = np.where(np.isfinite(high), np.maximum(high, wide[1]), wide[1])
+    return np.where(difference > 0, near_low, far_low), np.where(
+        difference < 0, near_high, far_high
+    )
 
 
-def mover(first: Interval, second: Interval, correlation: float) -> tuple[float, float]:
+def mover(first: Interval, second: Interval, correlation: float) -> Bounds:
     """Bounds of `first.rate - second.rate` from the two intervals and their correlation."""
     return _mover(
         (first.rate, first.low, first.high), (second.rate, second.low, second.high), correlation
     )
 
 
-def _mover(
-    first: tuple[float, float, float], second: tuple[float, float, float], correlation: float
-) -> tuple[float, float]:
+def _with_bounds(listed: Sequence[Interval]) -> np.ndarray:
+    return np.array([(one.rate, one.low, one.high) for one in listed]).T
+
+
+def _mover(first: Sequence, second: Sequence, correlation: np.ndarray | float) -> Bounds:
     (p, l_p, u_p), (q, l_q, u_q) = first, second
     halves = [
-        np.sqrt(max(a * a - 2 * correlation * a * b + b * b, 0.0))
+        np.sqrt(np.maximum(a * a - 2 * correlation * a * b + b * b, 0.0))
         for a, b in ((p - l_p, u_q - q), (u_p - p, q - l_q))
     ]
-    return max(p - q - halves[0], -1.0), min(p - q + halves[1], 1.0)
+    return np.maximum(p - q - halves[0], -1.0), np.minimum(p - q + halves[1], 1.0)
 
 
-def correlation_of(first: Sequence[float], second: Sequence[float]) -> float:
-    """Pearson's r of two rates over the questions, within [0, 0.8]; 0 where there is none."""
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.clip(np.corrcoef(first, second)[0, 1], 0, MOST_CORRELATED))
+def correlation_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's r of two rates over the questions, within [0, 0.8]; 0 where there is none.
+
+    Shapes: (..., questions).
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    flat = (np.ptp(first, axis=-1) == 0) | (np.ptp(second, axis=-1) == 0)
+    a, b = (x - x.mean(axis=-1, keepdims=True) for x in (first, second))
+    scale = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    known = ~flat & (first.shape[-1] > 2)
+    r = np.divide((a * b).sum(axis=-1), scale, out=np.zeros_like(scale), where=known)
+    return np.clip(r, 0, MOST_CORRELATED)
 
 
-def _question_rates(cells: QuestionCounts) -> np.ndarray:
-    """Each question's rate, its seeds pooled."""
-    return cells.hits.sum(axis=0) / cells.counted.sum(axis=0)
+def _score_test(tested: Stack, reference: Stack, confidence: float) -> tuple[np.ndarray, Bounds]:
+    """P-values and bounds of Newcombe's score interval on these questions."""
+    sides = [(stack.rate, effective_answers(stack)) for stack in (tested, reference)]
+    higher = tested.rate > reference.rate
 
-
-def _score_test(
-    tested: QuestionCounts, reference: QuestionCounts, confidence: float
-) -> tuple[float, tuple[float, float]]:
-    """P-value and bounds of Newcombe's score interval on these questions."""
-    rates = tested.rate, reference.rate
-    sizes = [effective_answers(stacks([c])[0][1])[0] for c in (tested, reference)]
-
-    def bounds(level: float) -> tuple[float, float]:
-        first, second = (
-            (rate, *wilson(rate, n, level)) for rate, n in zip(rates, sizes, strict=True)
-        )
+    def bounds(z: np.ndarray | float) -> Bounds:
+        first, second = ((rate, *_wilson_at(rate, n, z)) for rate, n in sides)
         return _mover(first, second, 0.0)
 
-    side = 0 if rates[0] > rates[1] else 1
+    def excludes_zero(z: np.ndarray) -> np.ndarray:
+        low, high = bounds(z)
+        return np.where(higher, low > 0, high < 0)
 
-    def beyond_zero(z: float) -> float:
-        return bounds(1 - 2 * stats.norm.sf(z))[side] * (1 - 2 * side)
+    least, most = np.full(higher.shape, 1e-9), np.full(higher.shape, STEEPEST)
+    steepest = excludes_zero(most)
+    for _ in range(BISECTIONS):
+        middle = (least + most) / 2
+        beyond = excludes_zero(middle)
+        least, most = np.where(beyond, middle, least), np.where(beyond, most, middle)
+    z = np.where(steepest, STEEPEST, least)
+    p_value = np.where(tested.rate == reference.rate, 1.0, 2 * stats.norm.sf(z))
+    return p_value, bounds(stats.norm.isf((1 - confidence) / 2))
 
-    if rates[0] == rates[1]:
-        p_value = 1.0
-    else:
-        steepest = 8.0  # p = 1e-15, below which 1 - p is 1
-        z = steepest if beyond_zero(steepest) > 0 else brentq(beyond_zero, 1e-9, steepest)
-        p_value = float(2 * stats.norm.sf(z))
-    return p_value, bounds(confidence)
+
+def _wilson_at(rate: np.ndarray, n: np.ndarray, z: np.ndarray | float) -> Bounds:
+    """Wilson's interval with the normal quantile z."""
+    centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
+    return np.where(rate > 0, np.maximum(centre - half, 0), 0), np.minimum(centre + half, 1)
 
 
-def _over_seeds(
-    tested: QuestionCounts, reference: QuestionCounts, confidence: float
-) -> tuple[float, tuple[float, float]]:
-    """P-value and bounds of Student's t test over the seeds' differences."""
-    differences = np.array(
-        [
-            QuestionCounts(h, c, tested.by_question).rate - reference.rate
-            for h, c in zip(tested.hits, tested.counted, strict=True)
-            if c.sum()
-        ]
+def _over_seeds(tested: Stack, reference: Stack, confidence: float) -> tuple[np.ndarray, Bounds]:
+    """P-values and bounds of Student's t test over the seeds' differences.
+
+    Without a second seed they reject everything, so that the other tests decide.
+    """
+    runs, seeds, questions = tested.hits.shape
+    each = Stack(
+        tested.hits.reshape(runs * seeds, 1, questions),
+        tested.counted.reshape(runs * seeds, 1, questions),
+        np.repeat(tested.by_question, seeds),
     )
-    mean = float(differences.mean())
-    if np.ptp(differences) == 0:
-        return (1.0 if mean == 0 else 0.0), (mean, mean)
-    tested_mean = stats.ttest_1samp(differences, 0.0)
-    bounds = tested_mean.confidence_interval(confidence)
-    return float(tested_mean.pvalue), (float(bounds.low), float(bounds.high))
+    known = each.n.reshape(runs, seeds) > 0
+    differences = np.where(known, each.rate.reshape(runs, seeds) - reference.rate[:, None], np.nan)
+    mean, freedom = np.nanmean(differences, axis=1), known.sum(axis=1) - 1
+    flat = (np.nanmax(differences, axis=1) == np.nanmin(differences, axis=1)) | (freedom < 1)
+    k = np.maximum(freedom, 1)
+    squares = np.nansum((differences - mean[:, None]) ** 2, axis=1)
+    error = np.where(flat, 0.0, np.sqrt(squares / k / (k + 1)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_value = 2 * stats.t.sf(np.abs(mean / np.where(flat, 1.0, error)), k)
+    p_value = np.where(flat, np.where(mean == 0, 1.0, 0.0), p_value)
+    half = stats.t.isf((1 - confidence) / 2, k) * error
+    single = freedom < 1
+    p_value = np.where(single, 0.0, p_value)
+    low, high = np.where(single, np.inf, mean - half), np.where(single, -np.inf, mean + half)
+    return p_value, (low, high)

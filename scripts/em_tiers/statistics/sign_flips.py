@@ -19,48 +19,48 @@ DRAWS = 10_000
 TIE = 1e-12
 
 
-def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Two-sided p-value that the mean of paired differences is zero."""
+def sign_flip(differences: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Two-sided p-values that means of paired differences are zero; shape (..., questions)."""
     differences = np.asarray(differences, float)
-    if not np.any(differences):
-        return 1.0
-    flipped = np.abs(_signs(len(differences), seed) @ differences)
-    as_extreme = int((flipped >= abs(differences.sum()) - TIE).sum())
-    return _p_value(as_extreme, len(differences))
+    flipped = np.abs(differences @ _signs(differences.shape[-1], seed).T)
+    seen = np.abs(differences.sum(axis=-1))
+    as_extreme = (flipped >= seen[..., None] - TIE).sum(axis=-1)
+    p_value = _p_value(as_extreme, differences.shape[-1])
+    return np.where(np.any(differences, axis=-1), p_value, 1.0)
 
 
 def flip_bounds(
     differences: np.ndarray, weights: np.ndarray, level: float = 0.05, seed: int = 0
-) -> tuple[float, float]:
+) -> tuple[np.ndarray, np.ndarray]:
     """The differences that sign flips do not reject at `level`: those with a p-value above it.
 
     Args:
-        differences: each question's part u of the difference, which is their sum.
-        weights: each question's part w, summing to 1.
+        differences: each question's part u of a difference, which is their sum; shape
+            (..., questions).
+        weights: each question's part w, summing to 1, of the same shape.
 
     Returns:
-        Lower and upper bound; infinite where there are too few questions to reject anything.
+        Lower and upper bounds; infinite where there are too few questions to reject anything.
     """
-    flips = _signs(len(differences), seed) < 0
-    sums, shares = flips @ differences, flips @ weights
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inside = np.where(shares > TIE, sums / shares, np.nan)
-        others = np.where(
-            shares < 1 - TIE, (differences.sum() - sums) / (weights.sum() - shares), np.nan
-        )
-    # No question flipped, or all of them: as extreme as what was seen, whatever d is.
-    whole = np.isnan(inside) | np.isnan(others)
-    below = np.where(whole, -np.inf, np.fmin(inside, others))
-    above = np.where(whole, np.inf, np.fmax(inside, others))
-    allowed = _allowed(len(differences), level)
+    signs = _signs(differences.shape[-1], seed).T
+    whole = np.sum(differences, axis=-1)[..., None]
+    all_weights = np.sum(weights, axis=-1)[..., None]
+    sums, shares = (whole - differences @ signs) / 2, (all_weights - weights @ signs) / 2
+    allowed = _allowed(differences.shape[-1], level)
     if allowed < 0:
-        return -np.inf, np.inf
-    low, high = float(np.sort(below)[allowed]), -float(np.sort(-above)[allowed])
+        return np.full(whole.shape[:-1], -np.inf), np.full(whole.shape[:-1], np.inf)
+    # No question flipped, or all of them: as extreme as what was seen, whatever the difference is.
+    trivial = (shares <= TIE) | (shares >= all_weights - TIE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inside, others = sums / shares, (whole - sums) / (all_weights - shares)
+    below = np.where(trivial, -np.inf, np.minimum(inside, others))
+    above = np.where(trivial, -np.inf, -np.maximum(inside, others))
+    low, high = (np.partition(part, allowed, axis=-1)[..., allowed] for part in (below, above))
     # Differences that cancel leave a rest of rounding, which is not a bound beyond zero.
-    return (0.0 if abs(low) < TIE else low), (0.0 if abs(high) < TIE else high)
+    return np.where(np.abs(low) < TIE, 0.0, low), np.where(np.abs(high) < TIE, 0.0, -high)
 
 
-def _p_value(as_extreme: int, questions: int) -> float:
+def _p_value(as_extreme: np.ndarray, questions: int) -> np.ndarray:
     if questions <= EXACT_QUESTIONS:
         return as_extreme / 2**questions
     return (as_extreme + 1) / (DRAWS + 1)
