@@ -23,6 +23,7 @@ from em_tiers.api.refusals import FailedAttempt, Final, message_of, refusal_of, 
 from em_tiers.api.replies import Reply, read_reply
 from em_tiers.errors import UserError
 from em_tiers.retry import seconds_of_retry_after
+from em_tiers.secret_forms import spellings
 
 T = TypeVar("T")
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
@@ -72,6 +73,7 @@ class Endpoint:
         self.model = model
         self.signature = signature or model
         self.key = key
+        self._spellings = spellings(key)
         parts = split_base_url(settings["base_url"])
         self.host = parts.hostname
         self.url = parts._replace(query="", fragment="").geturl()
@@ -198,8 +200,10 @@ class Endpoint:
         return FailedAttempt(_connection_words(cause), words=words, charged=_was_sent(cause))
 
     def without_key(self, text: str) -> str:
-        """`text` without the key, which an endpoint may repeat."""
-        return text.replace(self.key, "[key]") if len(self.key) > 3 else text
+        """`text` without the key, which an endpoint may repeat in one of several spellings."""
+        for spelling in self._spellings:
+            text = text.replace(spelling, "[key]")
+        return text
 
 
 def bounded_http_client(endpoint: Endpoint) -> Any:

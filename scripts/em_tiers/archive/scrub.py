@@ -12,6 +12,7 @@ import polars as pl
 from em_tiers.archive.places import Places
 from em_tiers.archive.zip_file import CHUNK, Entry
 from em_tiers.errors import UserError
+from em_tiers.secret_forms import spellings
 
 SECRET_NAME = re.compile(r"(_KEY|_TOKEN|_SECRET|_PASSWORD)$", re.IGNORECASE)
 SHORTEST = 8
@@ -92,15 +93,15 @@ def check_entries(entries: Iterable[Entry], home: Path, secrets: dict[str, str])
     for entry in filter(_is_written_by_hand, entries):
         if _stream_matches(_blocks(entry), KEY_SHAPE):
             raise UserError(_refusal(entry, "what looks like a key"))
-    forbidden = {value.encode(): f"the value of ${name}" for name, value in secrets.items()}
+    forbidden = {f"the value of ${name}": spellings(value) for name, value in secrets.items()}
     # A home like /root is a word that a model may well say; /home/NAME is not.
     if len(home.parts) > 2:
-        forbidden[str(home).encode()] = "the path of your home folder"
+        forbidden["the path of your home folder"] = [str(home)]
     if not forbidden:
         return
     for entry in entries:
-        for value, what in forbidden.items():
-            if _holds(entry, value):
+        for what, texts in forbidden.items():
+            if _holds(entry, texts):
                 raise UserError(_refusal(entry, what))
 
 
@@ -128,15 +129,16 @@ def _stream_matches(blocks: Iterable[bytes], shape: re.Pattern) -> bool:
     return False
 
 
-def _holds(entry: Entry, value: bytes) -> bool:
+def _holds(entry: Entry, texts: list[str]) -> bool:
     suffix = PurePosixPath(entry.name).suffix
     if suffix == ".safetensors":
         return False
     if suffix == ".parquet":
-        return _table_holds(entry.path, value.decode("utf-8", "surrogateescape"))
+        return _table_holds(entry.path, texts)
+    values = [text.encode("utf-8", "surrogateescape") for text in texts]
     if suffix == ".zip":
-        return _zip_holds(entry, value)
-    return _stream_holds(_blocks(entry), value)
+        return _zip_holds(entry, values)
+    return _stream_holds(_blocks(entry), values)
 
 
 def _blocks(entry: Entry) -> Iterator[bytes]:
@@ -148,33 +150,33 @@ def _blocks(entry: Entry) -> Iterator[bytes]:
             yield block
 
 
-def _stream_holds(blocks: Iterable[bytes], value: bytes) -> bool:
+def _stream_holds(blocks: Iterable[bytes], values: list[bytes]) -> bool:
     tail = b""
     for block in blocks:
-        if value in tail + block:
+        window = tail + block
+        if any(value in window for value in values):
             return True
-        tail = block[-len(value) :]
+        tail = block[-max(map(len, values)) :]
     return False
 
 
-def _zip_holds(entry: Entry, value: bytes) -> bool:
+def _zip_holds(entry: Entry, values: list[bytes]) -> bool:
     with zipfile.ZipFile(entry.path or io.BytesIO(entry.content)) as archive:
         for info in archive.infolist():
             with archive.open(info) as file:
-                if _stream_holds(iter(lambda: file.read(CHUNK), b""), value):
+                if _stream_holds(iter(lambda: file.read(CHUNK), b""), values):
                     return True
     return False
 
 
-def _table_holds(path: Path, value: str) -> bool:
+def _table_holds(path: Path, values: list[str]) -> bool:
     lazy = pl.scan_parquet(path)
     schema = lazy.collect_schema().items()
     texts = [text for name, kind in schema for text in _texts(pl.col(name), kind)]
     if not texts:
         return False
     found = lazy.select(
-        text.str.contains(value, literal=True).any().alias(str(number))
-        for number, text in enumerate(texts)
+        text.str.contains_any(values).any().alias(str(number)) for number, text in enumerate(texts)
     )
     return any(found.collect(engine="streaming").row(0))
 

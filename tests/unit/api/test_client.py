@@ -7,6 +7,7 @@ import resource
 import ssl
 import subprocess
 import traceback
+from base64 import b64encode
 
 import pytest
 from aiohttp import web
@@ -154,6 +155,10 @@ def test_nobody_listens():
     ("answer", "words"),
     [
         (lambda: error(401, f"Incorrect API key provided: {KEY}", "invalid_api_key"), "not accept"),
+        (
+            lambda: error(401, b64encode(f"Bearer {KEY}".encode()).decode()),
+            "[key]: the key is not accepted",
+        ),
         (lambda: error(404, f"The model `{MODEL}` does not exist."), "unknown"),
         (lambda: error(402, "Payment required"), "no credit"),
         (lambda: error(429, "You exceeded your quota", "insufficient_quota"), "no credit"),

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from base64 import b64encode
 from pathlib import Path
 
 import polars as pl
@@ -333,11 +334,12 @@ def test_what_stays_out(finished, packed, tmp_path):
     assert set(with_adapters) - set(names) == {"results/small/adapters/a/x.safetensors"}
 
 
-def test_a_file_with_a_secret_is_named_and_nothing_is_written(finished, monkeypatch):
+@pytest.mark.parametrize("echo", ["k-1234567890", b64encode(b"user:k-1234567890").decode()])
+def test_a_file_with_a_secret_is_named_and_nothing_is_written(finished, monkeypatch, echo):
     monkeypatch.setenv("LOOPBACK_KEY", "k-1234567890")
     log = finished.folder / "results/small/logs/sample.log"
     text = log.read_text()
-    log.write_text(f"{text}Authorization: k-1234567890\n")
+    log.write_text(f"{text}Authorization: {echo}\n")
     try:
         with pytest.raises(UserError, match=r"sample\.log: holds the value of \$LOOPBACK_KEY"):
             finished.archive("secret.zip")
