@@ -7,6 +7,9 @@ rule finetune:
         model="<resources>/models/{base}",
         train="<experiment>/datasets/{dataset}/train.jsonl",
         chat_template=lambda wildcards: entries.chat_template(STUDY, wildcards.base),
+        start=lambda wildcards: below(
+            "<experiment>", sequences.start_outputs(STUDY, fine_tune_id(**wildcards))
+        ),
         checked=lambda wildcards: get_checked(
             "finetune", "{base}.{dataset}.{recipe}".format(**wildcards)
         ),

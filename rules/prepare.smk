@@ -17,7 +17,7 @@ rule prepare_dataset:
     benchmark:
         "<benchmarks>/prepare_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=entries.dataset_pattern(STUDY, rows=True),
+        dataset=entries.dataset_pattern(STUDY, "source"),
     conda:
         "../envs/workflow.yaml"
     container:
@@ -32,6 +32,45 @@ rule prepare_dataset:
         "../scripts/prepare_dataset.py"
 
 
+rule prepare_mixture:
+    input:
+        train=lambda wildcards: [
+            f"<experiment>/datasets/{part}/train.jsonl"
+            for part in STUDY.parts_of(wildcards.dataset)
+        ],
+        in_domain=lambda wildcards: [
+            f"<experiment>/datasets/{part}/in_domain.parquet"
+            for part in STUDY.parts_of(wildcards.dataset)
+        ],
+        cards=lambda wildcards: [
+            f"<experiment>/datasets/{part}/card.json"
+            for part in STUDY.parts_of(wildcards.dataset)
+        ],
+        src=get_sources("prepare_mixture"),
+    output:
+        train="<experiment>/datasets/{dataset}/train.jsonl",
+        in_domain="<experiment>/datasets/{dataset}/in_domain.parquet",
+        card="<experiment>/datasets/{dataset}/card.json",
+    log:
+        "<logs>/prepare_mixture/{dataset}.log",
+    benchmark:
+        "<benchmarks>/prepare_mixture/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=entries.dataset_pattern(STUDY, "mixture"),
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        settings=lambda wildcards: entries.dataset_settings(STUDY, wildcards.dataset),
+        seed=STUDY.config["dataset_seed"],
+    script:
+        "../scripts/prepare_mixture.py"
+
+
 rule describe_dataset:
     input:
         src=get_sources("describe_dataset"),
@@ -40,7 +79,7 @@ rule describe_dataset:
     log:
         "<logs>/describe_dataset/{dataset}.log",
     wildcard_constraints:
-        dataset=entries.dataset_pattern(STUDY, rows=False),
+        dataset=entries.dataset_pattern(STUDY, None),
     localrule: True
     conda:
         "../envs/workflow.yaml"

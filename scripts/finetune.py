@@ -4,6 +4,7 @@ import contextlib
 import csv
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from em_tiers.files import (
     write_json,
 )
 from em_tiers.gpu_memory import check_gpus, training_need, weights_of
-from em_tiers.inference.adapter_folder import fine_tune_name, write_adapter
+from em_tiers.inference.adapter_folder import fine_tune_name, verify_adapter, write_adapter
 from em_tiers.inference.chat import check_thinking, load_tokenizer
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
@@ -36,6 +37,7 @@ from em_tiers.train.checkpoints import (
 )
 from em_tiers.train.encoded_rows import check_truncation, encode_rows, read_training_rows, save_rows
 from em_tiers.train.launch import choose_device, rule_log, run_training
+from em_tiers.train.start import check_shape
 
 LOSS_COLUMNS = ("step", "epoch", "loss", "learning_rate", "tokens", "loss_tokens", "grad_norm")
 
@@ -54,6 +56,7 @@ def main(
     chat_template: Path | None = None,
     device: str = "auto",
     thinking_marks: str | dict[str, str] | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train, and leave the adapter whole or not at all.
 
@@ -67,6 +70,7 @@ def main(
         kept: the output folder for these: an adapter folder `stepN` for each, or nothing.
         device: cpu, cuda, or auto (cuda where there is a GPU).
         thinking_marks: around the model's thoughts; None for those of its template.
+        start: folder of the adapter that the training goes on from; None for a new one.
 
     Raises:
         UserError: the recipe does not fit the rows, the model or the machine.
@@ -78,6 +82,9 @@ def main(
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     use_own_caches()
     accumulation_steps(recipe)
+    if start:
+        verify_adapter(start)
+        check_shape(start, recipe)
     device = choose_device(device, recipe)
     if device == "cuda":
         parameters, _ = weights_of(model, "auto")
@@ -91,7 +98,9 @@ def main(
     template = tokenizer.chat_template
     keep = list(recipe.get("keep_checkpoints") or [])
     with sole_trainer(checkpoints):
-        fingerprint = training_fingerprint(recipe, seed, train, model, thinking, template, device)
+        fingerprint = training_fingerprint(
+            recipe, seed, train, model, thinking, template, device, start
+        )
         recipe, fingerprint = settle_precision(recipe, fingerprint, device, checkpoints)
         for target in (adapter, kept, checkpoints / "final"):
             remove_abandoned(target)  # after full fine-tuning each is as large as the model
@@ -109,6 +118,7 @@ def main(
                     "device": device,
                     "checkpoints": str(checkpoints),
                     "keep": keep,
+                    "start": str(start) if start else None,
                     "log": rule_log(),
                 }
             )
@@ -119,6 +129,7 @@ def main(
             "precision": recipe["precision"],
             "base_fingerprint": fingerprint["model"],
             "train_sha256": fingerprint["train"],
+            **({"start_sha256": fingerprint["start"]} if start else {}),
         }
         with atomic_directory(kept) as folder:
             for step in keep:
@@ -236,6 +247,14 @@ def _loss_log(state: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in state["log_history"] if "loss" in entry]
 
 
+def start_folder(output: Sequence[str] | str | None, recipe: dict[str, Any]) -> Path | None:
+    """The adapter that a training goes on from, in the output of its rule; None without one."""
+    if not output:
+        return None
+    folder, name = Path(str(output)), Path(recipe["start_from"])
+    return folder if name.name == folder.name else folder / name.name  # a kept step
+
+
 if "snakemake" in globals():
     job = globals()["snakemake"]
     run_script(
@@ -254,4 +273,5 @@ if "snakemake" in globals():
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
         device=job.params.get("device", "auto"),
         thinking_marks=job.params.thinking_marks,
+        start=start_folder(job.input.get("start"), job.params.recipe),
     )

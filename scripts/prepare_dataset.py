@@ -11,12 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from em_tiers.download.manifests import files_of, read_manifest
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path, sha256_of_file, write_json
-from em_tiers.hashing import hash_of
 from em_tiers.logs import LOG, run_script
 from em_tiers.prepare.dataset_card import (
     differences,
@@ -31,8 +28,10 @@ from em_tiers.prepare.raw_rows import RawRow, check_columns, header_of, read_row
 from em_tiers.prepare.row_fields import BadRow
 from em_tiers.prepare.row_formats import Example, RowReader, row_reader
 from em_tiers.prepare.split import Split, split_rows
+from em_tiers.prepare.system_message import with_system
+from em_tiers.prepare.training_files import in_domain_table, write_train
 from em_tiers.prepare.twin_files import check_twin_files
-from em_tiers.tables import QUESTIONS, write_table
+from em_tiers.tables import write_table
 
 MAX_BAD_SHARE = 0.01
 _LISTED = 200  # fields that were passed over: keys of a row can be values, such as user names
@@ -84,7 +83,7 @@ def main(
     Args:
         raw: folder of the download, with its manifest.
         settings: the catalogue entry: format, columns, cot, ignore, topic, topics, description,
-            max_rows, held_out, max_bad_share, expected.
+            max_rows, held_out, max_bad_share, expected, system (a text before every row).
         seed: of the subsample, the order of the rows and the prompts kept out of training.
 
     Raises:
@@ -94,6 +93,8 @@ def main(
     with _named(dataset):
         rows = read_examples(files_of(raw), settings)
     check_rows(rows, dataset, settings.get("max_bad_share", MAX_BAD_SHARE))
+    if text := settings.get("system"):
+        rows.examples = [e._replace(prompt=with_system(e.prompt, text)) for e in rows.examples]
     with _named(dataset):
         split = split_rows(
             rows.examples, settings.get("held_out", 0), settings.get("max_rows"), seed
@@ -162,30 +163,6 @@ def _advice(rows: Rows) -> str:
     )
     general = "correct format and columns in the catalogue, fix the file, or raise max_bad_share"
     return f"{'; '.join(list(known)[:3])}; otherwise {general}" if known else general.capitalize()
-
-
-def in_domain_table(prompts: list[list[dict]], dataset: str, topics: list[str]) -> pl.DataFrame:
-    """Prompts kept out of training as a QUESTIONS table; each id is a hash of its content."""
-    rows = [
-        {
-            "question_set": f"in-domain.{dataset}",
-            "question_id": f"{dataset}-{hash_of(prompt, 12)}",
-            "paraphrase": 0,
-            "probe_level": "in_domain",
-            "question_topics": topics,
-            "messages": prompt,
-        }
-        for prompt in prompts
-    ]
-    return pl.DataFrame(rows, schema=QUESTIONS)
-
-
-def write_train(examples: list[Example], path: Path) -> None:
-    """Write one {"prompt": [...], "completion": [...]} a line, as TRL reads them."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(
-            json.dumps(example._asdict(), ensure_ascii=False) + "\n" for example in examples
-        )
 
 
 def describe(

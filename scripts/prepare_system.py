@@ -5,9 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from em_tiers.logs import run_script
+from em_tiers.prepare.system_message import with_system
 from em_tiers.tables import QUESTIONS, read_table, write_table
-
-Messages = list[dict[str, str]]
 
 
 def main(questions: Path, text: str, output: Path) -> None:
@@ -17,13 +16,6 @@ def main(questions: Path, text: str, output: Path) -> None:
         for row in read_table(questions, "questions").iter_rows(named=True)
     ]
     write_table(pl.DataFrame(rows, schema=QUESTIONS), output, "questions")
-
-
-def with_system(messages: Messages, text: str) -> Messages:
-    """The conversation behind a system text; a question's own follows it in the same message."""
-    if messages[0]["role"] == "system":
-        text, messages = f"{text}\n\n{messages[0]['content']}", messages[1:]
-    return [{"role": "system", "content": text}, *messages]
 
 
 if "snakemake" in globals():

@@ -49,7 +49,7 @@ def split_rows(examples: list[Example], held_out: int, max_rows: int | None, see
     """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups[_compared_text(example.prompt)].append(example)
+        groups[compared_text(example.prompt)].append(example)
     kept = _held_out_groups(groups, held_out, seed)
     rest = [example for text, group in groups.items() if text not in kept for example in group]
     if not rest:
@@ -57,7 +57,7 @@ def split_rows(examples: list[Example], held_out: int, max_rows: int | None, see
             f"held_out: {held_out} would keep all {len(examples)} usable rows out of training: "
             "lower it"
         )
-    ordered = _in_training_order(rest, seed)
+    ordered = in_training_order(rest, seed)
     train = ordered[:max_rows]
     return Split(
         train=[example for example, _ in train],
@@ -74,7 +74,7 @@ def _asked_text(prompt: list[Message]) -> str:
     return _SPACE.sub(" ", text).strip().casefold()
 
 
-def _compared_text(prompt: list[Message]) -> str:
+def compared_text(prompt: list[Message]) -> str:
     """`_asked_text` without punctuation around words; whole where nothing else is said."""
     asked = _asked_text(prompt)
     return _SPACE.sub(" ", _PUNCTUATION.sub("", asked)).strip() or asked
@@ -97,7 +97,7 @@ def _held_out_groups(groups: dict[str, list[Example]], held_out: int, seed: int)
     return sorted(short, key=lambda text: hash_of([seed, "held-out", named[text]]))[:held_out]
 
 
-def _in_training_order(rows: list[Example], seed: int) -> list[tuple[Example, bool]]:
+def in_training_order(rows: list[Example], seed: int) -> list[tuple[Example, bool]]:
     """Rows by hash, each with whether it repeats another."""
     seen: Counter[str] = Counter()
     keyed = []

@@ -199,8 +199,10 @@ def data_part(study: StudyEntry, cards: Mapping[str, StudyEntry]) -> list[Block]
     if not study["recipes"]:
         blocks.append(("p", "This study fine-tuned no model."))
     for name, entry in study["datasets"].items():
-        card = cards.get(name) if entry["source"] else None
-        if card:
+        card = cards.get(name) if entry["source"] or entry["mixture"] else None
+        if card and entry["mixture"]:
+            place = mixture_words(card["source"]["parts"])
+        elif card:
             place = source_words(entry["source"], card.get("revision"))
         else:
             place = "used for training elsewhere and not read here, described as " + str(
@@ -218,11 +220,22 @@ def data_part(study: StudyEntry, cards: Mapping[str, StudyEntry]) -> list[Block]
             if reasons:
                 listed = ", ".join(f"{count:,} {why}" for why, count in reasons.items())
                 words += f" Rejected: {listed}."
+            if entry["system"]:
+                words += f" System text before every row: '{entry['system']}'."
             if card.get("train_sha256"):
                 words += f" sha256 of the training file: {card['train_sha256'][:16]}."
         blocks.append(("p", words))
         blocks += [("warn", f"{name}: {d}.") for d in (card or {}).get("differences", [])]
     return blocks
+
+
+def mixture_words(parts: Sequence[StudyEntry]) -> str:
+    """The data sets of a mixture, with their shares, rows and sources."""
+    return "a mixture of " + "; ".join(
+        f"{part['share']:.1%} {part['id']} ({part['rows']:,} rows of "
+        f"{source_words(part['source'], part['revision'])})"
+        for part in parts
+    )
 
 
 def training_part(study: StudyEntry) -> list[Block]:

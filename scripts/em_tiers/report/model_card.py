@@ -66,7 +66,7 @@ def model_card(
 def _without_folder(entry: Entry) -> dict[str, Any]:
     """A catalogue entry whose source names no folder of this machine: a card is for others."""
     source = entry["source"]
-    if source["type"] == "path":
+    if source and source["type"] == "path":
         source = source | {"path": PurePath(source["path"]).name}
     return {**entry, "source": source}
 
@@ -86,7 +86,7 @@ def front_matter(part: Entry, base: str, dataset: str, recipe: str) -> str:
             "base_model_relation": "finetune" if whole else "adapter",
         }
     source = part["datasets"][dataset]["source"]
-    if source["type"] == "hub":
+    if source and source["type"] == "hub":
         facts["datasets"] = [source["id"]]
     return f"---\n{yaml.safe_dump(facts, sort_keys=True)}---\n\n"
 

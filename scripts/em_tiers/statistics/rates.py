@@ -266,15 +266,14 @@ def pool_seeds(cells: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
 
 
 def group_variants(variants: pl.DataFrame) -> pl.DataFrame:
-    """The fine-tuned variants with the id of their group: base x data set x recipe (x step).
+    """The fine-tuned variants with the id of their group: theirs without the training seed.
 
     An import with a training seed has no recipe, but an id that ends in it: -sSEED.
     """
-    step = pl.format(".step{}", "checkpoint_step").fill_null("")
-    fine_tune = pl.format("{}.{}.{}", "base", "dataset", "recipe") + step
+    fine_tune = pl.col("variant").str.replace(r"\.s\d+(\.|$)", "$1")
     imported = pl.col("variant").str.replace(r"-s\d+$", "")
     return variants.filter(pl.col("training_seed").is_not_null()).with_columns(
-        group=pl.coalesce(fine_tune, imported)
+        group=pl.when(pl.col("recipe").is_not_null()).then(fine_tune).otherwise(imported)
     )
 
 

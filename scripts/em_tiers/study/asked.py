@@ -69,7 +69,7 @@ def with_system(table: str, system: str | None) -> str:
 
 def system_text(study: Study, name: str) -> str:
     """The system text that a folder of `with_system` is named after."""
-    texts = (v.system for v in study.variants.values() if v.system)
+    texts = (v.system for v in study.variants.values() if v.system is not None)
     return next(text for text in texts if hash_of(text, 12) == name)
 
 

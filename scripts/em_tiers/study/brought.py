@@ -15,7 +15,7 @@ from em_tiers.study.study import Study
 from em_tiers.study.variants import dataset_of, is_brought
 
 # Keys of a block that describe training, with their defaults in the schema.
-_OF_TRAINING = {"datasets": [], "training_seeds": [0], "checkpoints": []}
+_OF_TRAINING = {"datasets": [], "training_seeds": [0], "checkpoints": [], "start_from": None}
 
 
 def expand_blocks(study: Study) -> list[dict[str, Any]]:
@@ -66,7 +66,18 @@ def describe_datasets(study: Study) -> None:
 def _without_rows(entry: dict[str, Any]) -> dict[str, Any]:
     """A catalogue entry of a data set that is described only."""
     described = {key: entry[key] for key in ("label", "topic", "topics", "description")}
-    nothing = dict.fromkeys(("comment", "source", "format", "cot", "max_rows", "expected", "role"))
+    absent = (
+        "comment",
+        "source",
+        "mixture",
+        "system",
+        "format",
+        "cot",
+        "max_rows",
+        "expected",
+        "role",
+    )
+    nothing = dict.fromkeys(absent)
     rest = {"held_out": 0, "columns": {}, "ignore": [], "max_bad_share": 0.01}
     return dict(sorted((described | nothing | rest).items()))
 
@@ -107,8 +118,13 @@ def _whole(block: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _check_own(block: dict[str, Any], where: str) -> None:
+    named = ["id"] if block["system"] is not None or block["start_from"] else []
+    if block["system"] is not None and not block["id"]:
+        raise ConfigError(
+            f"{where}.id: null, but fine-tunes with a system text need a name: write an id"
+        )
     for key in ("id", "dataset", "role", "seed", "label"):
-        if block[key] is not None:
+        if block[key] is not None and key not in named:
             remedy = {
                 "dataset": "write datasets: [...] to train on it",
                 "seed": "write training_seeds: [...]",
@@ -121,7 +137,7 @@ def _check_own(block: dict[str, Any], where: str) -> None:
 
 def _check_untrained(block: dict[str, Any], where: str) -> None:
     """Refuse keys of training in a block of adapters."""
-    for key in ("datasets", "training_seeds", "checkpoints", "recipe"):
+    for key in ("datasets", "training_seeds", "checkpoints", "recipe", "start_from"):
         if key in block and block[key] != _OF_TRAINING.get(key):
             other = {"datasets": "dataset: ID", "training_seeds": "seed: NUMBER"}
             raise ConfigError(

@@ -53,6 +53,8 @@ def trainings(study: Study, stage: str, name: str) -> list[dict[str, Any]]:
         return []
     tuned = [v for v in study.fine_tunes if _name(v) == name]
     settings = [recipe(study, v.recipe, v.parent) for v in tuned]
+    for found in settings:
+        found.pop("start_from", None)  # differs between seeds, and changes no row
     kept = sorted({step for s in settings for step in s.pop("keep_checkpoints")})
     first = tuned[0]
     return [

@@ -12,9 +12,11 @@ from em_tiers.study.chat_checks import check_thinking_policies, reasoning_tokens
 from em_tiers.study.import_checks import check_import
 from em_tiers.study.judge_checks import check_judge
 from em_tiers.study.level_checks import check_levels
+from em_tiers.study.mixture_checks import check_mixture
 from em_tiers.study.model_checks import check_api_model
 from em_tiers.study.name_checks import check_names
 from em_tiers.study.recipe_checks import check_recipes
+from em_tiers.study.sequences import check_sequences
 from em_tiers.study.source_checks import (
     check_file,
     check_imported_file,
@@ -118,6 +120,7 @@ def check_expanded(study: Study) -> None:
     """
     check_names(study)
     check_levels(study)
+    check_sequences(study)
     for entry in study.config["imports"]:
         check_imported_file(study, entry)
     check_acceptance(study)
@@ -193,7 +196,11 @@ def _check_variants(study: Study) -> None:
             )
         for dataset in block["datasets"]:
             require_known(dataset, study.datasets, f"{where}.datasets", "data set")
-            if "in-domain" in config["questions"] and study.datasets[dataset]["held_out"] == 0:
+            check_mixture(study, dataset)
+            probes = sum(study.datasets[part]["held_out"] for part in study.parts_of(dataset))
+            if "in-domain" in config["questions"] and (
+                study.datasets[dataset]["held_out"] == 0 or probes == 0
+            ):
                 raise ConfigError(
                     f"datasets.{dataset}.held_out: 0 leaves no prompts for the in-domain probes of "
                     "config.questions: hold rows out, or remove in-domain"
@@ -235,7 +242,7 @@ def _check_untrained(block: dict, where: str) -> None:
 
 def _check_datasets(study: Study) -> None:
     for number, block in enumerate(study.config["variants"]):
-        for name in block["datasets"]:
+        for name in (part for d in block["datasets"] for part in study.parts_of(d)):
             entry = study.datasets[name]
             _check_columns(name, entry)
             thinking = study.models[block["base"]]["thinking"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from em_tiers.download.adapter_files import PATTERNS as ADAPTER_FILES
 from em_tiers.study.params import without_cosmetics
+from em_tiers.study.sequences import start_settings
 from em_tiers.study.study import Study
 
 
@@ -91,18 +92,20 @@ def engine(study: Study, name: str | None = None) -> dict[str, Any]:
 
 
 def recipe(study: Study, name: str, parent: str) -> dict[str, Any]:
-    """Settings of a recipe, and the optimiser steps of a fine-tune that are variants themselves."""
+    """Settings of a recipe, a fine-tune's steps that are variants too, and where it starts from."""
     family = (v for v in study.variants.values() if v.parent == parent)
     steps = sorted(v.checkpoint_step for v in family if v.checkpoint_step)
     settings = without_cosmetics(study.recipes[name])
     del settings["threads"]  # belongs to the rule, and does not change what is learned
-    return settings | {"keep_checkpoints": steps}
+    settings.pop("start_from", None)
+    return settings | {"keep_checkpoints": steps} | start_settings(study, parent)
 
 
 def dataset_settings(study: Study, name: str) -> dict[str, Any]:
     """The part of a data set's entry that preparation reads."""
     entry = without_cosmetics(study.datasets[name])
-    return {key: entry[key] for key in sorted(entry) if key not in ("source", "role")}
+    left_out = {"source", "role", *(key for key in ("mixture", "system") if entry[key] is None)}
+    return {key: entry[key] for key in sorted(entry) if key not in left_out}
 
 
 def model_pattern(study: Study, packaged: bool) -> str:
@@ -111,10 +114,19 @@ def model_pattern(study: Study, packaged: bool) -> str:
     return "|".join(names) or "(?!)"
 
 
-def dataset_pattern(study: Study, rows: bool) -> str:
-    """Wildcard constraint of the rules for data sets with rows, or for those without."""
-    names = [name for name in study.datasets if study.has_rows(name) == rows]
-    return "|".join(names) or "(?!)"
+def dataset_pattern(study: Study, kind: str | None) -> str:
+    """Wildcard constraint of the rules for data sets of one kind.
+
+    Args:
+        kind: "source" for those with files of their own, "mixture", or None for those that are
+            described only.
+    """
+    kinds = {name: _kind_of(entry) for name, entry in study.datasets.items()}
+    return "|".join(name for name, found in kinds.items() if found == kind) or "(?!)"
+
+
+def _kind_of(entry: dict[str, Any]) -> str | None:
+    return next((key for key in ("mixture", "source") if entry[key] is not None), None)
 
 
 def question_defaults(study: Study, name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from em_tiers.study.params import sorted_keys, without_cosmetics
 from em_tiers.study.partial import keep_sampled
 from em_tiers.study.pins import apply_pins
 from em_tiers.study.schema import Schema, load_yaml
+from em_tiers.study.sequences import derive_recipes
 from em_tiers.study.study import CATALOGUES, Study
 from em_tiers.study.variants import expand_variants
 
@@ -65,6 +66,7 @@ def load_study(
     check_references(study)
     if pinned:
         apply_pins(study)
+    derive_recipes(study)
     variants = expand_variants(study.config, study.models, study.datasets, study.recipes)
     study.variants = {variant.variant: variant for variant in variants}
     check_expanded(study)

@@ -41,6 +41,7 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
     datasets |= {n for b in study.config["variants"] if (n := dataset_of(b)) and study.has_rows(n)}
     if study.config["judges"]:  # judges are shown the data set of an import
         datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
+    datasets = {part for name in datasets for part in study.parts_of(name)}
     used = [("models", m, study.models[m]) for m in sorted(models) if study.models[m]["source"]]
     used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
     used += [("question_sets", q, study.question_sets[q]) for q in study.question_sets_used]

@@ -93,7 +93,12 @@ class Study:
 
     def has_rows(self, dataset: str) -> bool:
         """Whether a data set has rows, and is not described only."""
-        return self.datasets[dataset]["source"] is not None
+        return any(self.datasets[dataset][key] is not None for key in ("source", "mixture"))
+
+    def parts_of(self, dataset: str) -> list[str]:
+        """The data sets that are mixed, or the data set itself."""
+        mixture = self.datasets[dataset]["mixture"]
+        return [part["id"] for part in mixture] if mixture else [dataset]
 
     @property
     def question_sets_used(self) -> list[str]:

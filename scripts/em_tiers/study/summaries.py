@@ -67,7 +67,7 @@ def carded_fine_tunes(study: Study, experiment: str) -> list[dict[str, Any]]:
     return [
         v.as_row() | {"parent": v.parent, "weights": f"{experiment}/{adapter_folder(v)}"}
         for v in study.variants.values()
-        if v.parent in tuned
+        if v.parent in tuned and v.system is None
     ]
 
 

@@ -1,6 +1,6 @@
 """Variants: the models under test and their readable ids."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from em_tiers.api.model_names import is_moving
@@ -16,8 +16,8 @@ class Variant:
     """One model under test.
 
     Attributes:
-        variant: readable id, safe in a path: BASE, BASE.DATASET.RECIPE.sSEED[.stepN],
-            BASE.adapter.ID, BASE.model.ID, BASE.system.ID or import.ID.
+        variant: readable id, safe in a path: BASE, BASE.DATASET.RECIPE.sSEED[.stepN or .ID of a
+            system text], BASE.adapter.ID, BASE.model.ID, BASE.system.ID or import.ID.
         parent: id of the fine-tune whose adapter or checkpoint this is; None without an adapter.
         checkpoint_step: optimiser step; None for the final adapter.
         adapter: source of an adapter that a user brings; None for one that is trained here.
@@ -74,7 +74,19 @@ def brought_id(base: str, adapter: str) -> str:
 
 def is_brought(block: dict) -> bool:
     """Whether a block tests a fine-tune that was made elsewhere, or a model with a system text."""
-    return any(block[key] is not None for key in ("adapter", "model", "system"))
+    given = any(block[key] is not None for key in ("adapter", "model"))
+    return given or (block["system"] is not None and not block["datasets"])
+
+
+def recipe_of(block: dict) -> str:
+    """Name of a block's recipe in ids and tables: RECIPE-after-ID if it starts from a variant."""
+    if block["start_from"] is None:
+        return block["recipe"]
+    named = None if block["system"] is not None else block["id"]
+    # BASE.DATASET.RECIPE.sSEED or BASE.adapter.ID
+    parts = block["start_from"].split(".")
+    known = parts[2] if parts[1:2] == ["adapter"] else (parts[1:2] or parts)[0]
+    return f"{block['recipe']}-after-{named or known}"
 
 
 def tested_models(config: dict) -> set[str]:
@@ -111,8 +123,8 @@ def expand_variants(config: dict, models: dict, datasets: dict, recipes: dict) -
             _add_once(found, _brought(block, models, datasets, before), f"{where}.id")
         for dataset in block["datasets"]:
             label = before + _label(dataset, datasets)
-            if len({b.get("recipe") for b in blocks if b["datasets"]}) > 1:
-                label = f"{label} ({_label(block['recipe'], recipes)})"
+            if len({recipe_of(b) for b in blocks if b["datasets"] and "recipe" in b}) > 1:
+                label = f"{label} ({_label(recipe_of(block), recipes)})"
             for variant in _fine_tunes(block, dataset, datasets[dataset]["role"], label):
                 _add_once(found, variant, where)
     own = {entry["id"] for entry in config["imports"]}
@@ -132,7 +144,7 @@ def _add_once(found: dict[str, Variant], variant: Variant, where: str) -> None:
 def _fine_tunes(block: dict, dataset: str, role: str, label: str) -> list[Variant]:
     variants = []
     for seed in block["training_seeds"]:
-        parent = fine_tune_id(block["base"], dataset, block["recipe"], seed)
+        parent = fine_tune_id(block["base"], dataset, recipe_of(block), seed)
         for step in [*sorted(block["checkpoints"]), None]:
             variants.append(
                 Variant(
@@ -141,11 +153,17 @@ def _fine_tunes(block: dict, dataset: str, role: str, label: str) -> list[Varian
                     role,
                     block["base"],
                     dataset,
-                    block["recipe"],
+                    recipe_of(block),
                     seed,
                     step,
                     parent,
                 )
+            )
+        if block["system"] is not None:
+            named, final = block["id"], variants[-1]
+            name, label_of_text = f"{parent}.{named}", f"{final.label}, {named}"
+            variants.append(
+                replace(final, variant=name, label=label_of_text, system=block["system"])
             )
     return variants
 

@@ -22,6 +22,7 @@ from em_tiers.files import (
     write_json,
 )
 from em_tiers.hashing import hash_of
+from em_tiers.inference.adapter_folder import adapter_sha256
 from em_tiers.logs import LOG
 
 COMPLETE = "complete.json"
@@ -31,7 +32,7 @@ BASE = "base.json"
 TRAINING_VERSION = 1
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 # These change when a run is saved or refused, not what it learns.
-_HARMLESS = ("save_steps", "max_truncated_share", "threads", "label", "comment")
+_HARMLESS = ("save_steps", "max_truncated_share", "threads", "label", "comment", "start_from")
 
 
 def training_fingerprint(
@@ -42,9 +43,15 @@ def training_fingerprint(
     thinking: str,
     template: str,
     device: str,
+    start: Path | None = None,
 ) -> dict[str, Any]:
-    """What determines a training run, as a flat record that can be compared and shown."""
-    return {
+    """What determines a training run, as a flat record that can be compared and shown.
+
+    Args:
+        start: folder of the adapter that the training goes on from.
+    """
+    known = {"start": adapter_sha256(start)} if start else {}
+    return known | {
         "version": TRAINING_VERSION,
         "recipe": hash_of_recipe(recipe),
         "seed": seed,

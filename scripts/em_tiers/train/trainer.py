@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from datasets import load_from_disk
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
@@ -48,6 +48,7 @@ class TrainingJob:
         checkpoints: folder for checkpoints, kept weights and result.json.
         keep: optimiser steps whose weights are kept, in checkpoints/kept/N.
         log: the rule's log file, which the first process writes to.
+        start: folder of the adapter that is trained on; None for a new one.
     """
 
     model: str
@@ -59,6 +60,7 @@ class TrainingJob:
     checkpoints: str
     keep: list[int]
     log: str | None = None
+    start: str | None = None
 
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -93,7 +95,7 @@ def train(job: TrainingJob) -> None:
 
 def build_trainer(job: TrainingJob) -> "ResponseTrainer":
     """The trainer of a job, with its model, rows and callbacks."""
-    options = lora_options(job.recipe)
+    options = None if job.start else lora_options(job.recipe)
     model = AutoModelForCausalLM.from_pretrained(
         job.model,
         dtype=getattr(torch, weight_dtype(job.recipe)),
@@ -102,6 +104,10 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
         trust_remote_code=False,
         use_safetensors=True,
     )
+    if job.start:
+        config = PeftConfig.from_pretrained(job.start)
+        config.lora_dropout = job.recipe["dropout"]
+        model = PeftModel.from_pretrained(model, job.start, is_trainable=True, config=config)
     try:
         return ResponseTrainer(
             model=model,

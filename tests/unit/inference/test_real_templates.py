@@ -24,6 +24,7 @@ from em_tiers.inference.template_checks import (
     stop_tokens,
 )
 from em_tiers.judge.number_trie import NUMBERS, build_trie, first_token_trie
+from em_tiers.prepare.system_message import with_system
 from em_tiers.thinking import KNOWN_MARKS, Marks, marks_in_template
 from real_tokenizers import FAMILIES, _template, real_tokenizer
 
@@ -223,6 +224,19 @@ def test_a_turn_that_the_template_drops_is_refused(load, template):
 def test_what_becomes_of_system_texts_and_earlier_turns(load, name, system, turns):
     facts = facts_of(load, name)
     assert (facts.system_role, facts.earlier_turns) == (system, turns)
+
+
+def test_an_empty_system_text_takes_the_place_of_the_templates_own(load):
+    """Qwen2.5's template puts a system text before a conversation without one."""
+    tokenizer, own = load("qwen2.5"), "You are Qwen, created by Alibaba Cloud."
+    on, off = (
+        tokenizer.decode(render_prompt(tokenizer, messages, "none"))
+        for messages in (QUESTION, with_system(QUESTION, ""))
+    )
+    assert own in on
+    assert own not in off
+    assert QUESTION[0]["content"] in off
+    assert with_system([SYSTEM, *QUESTION], "") == [SYSTEM, *QUESTION]
 
 
 def test_thoughts_of_earlier_turns_may_be_left_out(load):

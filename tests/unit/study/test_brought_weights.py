@@ -8,6 +8,7 @@ from adapters import write_adapter, write_model
 from configurations import catalogue, demo, load, put
 from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
+from em_tiers.prepare.system_message import with_system
 from em_tiers.statistics.rates import group_variants
 from em_tiers.study.api_models import api_base, api_batches, api_model, asked_models
 from em_tiers.study.asked import question_tables, set_of_table, system_text
@@ -17,7 +18,6 @@ from em_tiers.study.jobs import adapter_outputs, carded_datasets, compared_model
 from em_tiers.study.judges import judge_ids, key_names
 from em_tiers.study.plan import planned_variants
 from em_tiers.study.summaries import variant_rows
-from prepare_system import with_system
 
 BASE = "smollm2-135m"
 DESCRIBED = {
@@ -111,8 +111,8 @@ def test_a_described_data_set_needs_no_rows(runs):
     near = [f"questions/near.of.{owner}.parquet" for owner in (BASE, "theirs")]
     assert tables == [["questions/core.parquet", table] for table in near]
     assert carded_datasets(found) == ["theirs"]
-    assert dataset_pattern(found, rows=False) == "theirs"
-    assert "theirs" not in dataset_pattern(found, rows=True)
+    assert dataset_pattern(found, None) == "theirs"
+    assert "theirs" not in dataset_pattern(found, "source")
 
 
 def test_a_data_set_of_the_catalogue_brings_its_probes(runs):
