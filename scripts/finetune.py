@@ -37,7 +37,7 @@ from em_tiers.train.checkpoints import (
 )
 from em_tiers.train.encoded_rows import check_truncation, encode_rows, read_training_rows, save_rows
 from em_tiers.train.launch import choose_device, rule_log, run_training
-from em_tiers.train.start import check_shape
+from em_tiers.train.start import check_shape, shape_of
 
 LOSS_COLUMNS = ("step", "epoch", "loss", "learning_rate", "tokens", "loss_tokens", "grad_norm")
 
@@ -84,7 +84,7 @@ def main(
     accumulation_steps(recipe)
     if start:
         verify_adapter(start)
-        check_shape(start, recipe)
+        check_shape(start.name, shape_of(start), recipe)
     device = choose_device(device, recipe)
     if device == "cuda":
         parameters, _ = weights_of(model, "auto")

@@ -110,5 +110,5 @@ def test_a_training_on_a_mixture_goes_on_from_another_adapter(tmp_path):
     assert verify_adapter(again)["adapter_sha256"] == digest
     other = train(model, mixed, tmp_path / "then", start=fresh)
     assert verify_adapter(other)["adapter_sha256"] != digest
-    with pytest.raises(UserError, match=r"start_from: the adapter adapter has rank 4, the recipe"):
+    with pytest.raises(UserError, match=r"start_from: 'adapter' has rank 4, the recipe 8"):
         train(model, mixed, tmp_path / "wider", start=first, rank=8)

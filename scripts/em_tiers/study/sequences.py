@@ -10,9 +10,7 @@ from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.study.jobs import adapter_folder
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant, recipe_of
-from em_tiers.train.start import check_shape
-
-_SAME = ("method", "rank", "alpha", "target_modules")
+from em_tiers.train.start import check_shape, shape_of
 
 
 def derive_recipes(study: Study) -> None:
@@ -97,21 +95,23 @@ def _check_start(study: Study, block: dict[str, Any], name: str, where: str) -> 
             f"{where}: {name!r} is a fine-tune of {start.base}, not of {block['base']}: name one "
             "of the same base model"
         )
-    recipe = study.recipes[block["recipe"]]
-    if start.recipe:
-        other = study.recipes[start.recipe]
-        if differing := [key for key in _SAME if recipe[key] != other[key]]:
-            key = differing[0]
-            raise ConfigError(
-                f"{where}: {name!r} has {key} {other[key]}, recipe {block['recipe']} has "
-                f"{recipe[key]}: use the same, because the same adapter is trained on"
-            )
-    elif start.adapter["type"] == "path":
-        try:
-            check_shape(study.workdir / study.find_file(start.adapter["path"]), recipe)
-        except UserError as error:
-            raise ConfigError(f"{where}: {error}") from error
+    try:
+        check_shape(name, _shape(study, start, where), study.recipes[block["recipe"]])
+    except UserError as error:
+        raise ConfigError(f"{where.removesuffix('.start_from')}.{error}") from error
     _check_no_circle(study, start, where)
+
+
+def _shape(study: Study, start: Variant, where: str) -> dict[str, Any]:
+    """Method, rank, alpha and modules of a variant's adapter, as far as they are known here."""
+    if start.recipe:
+        return study.recipes[start.recipe]
+    if start.adapter["type"] != "path":
+        raise ConfigError(
+            f"{where}: {start.variant!r} is on the hub, so that its rank is not known yet: "
+            "download it, and give its folder as adapter"
+        )
+    return shape_of(study.workdir / study.find_file(start.adapter["path"]))
 
 
 def _check_no_circle(study: Study, start: Variant, where: str) -> None:

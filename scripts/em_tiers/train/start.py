@@ -7,29 +7,38 @@ from typing import Any
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
 
+_KEYS = ("method", "rank", "alpha", "target_modules")
 
-def check_shape(adapter: Path, recipe: Mapping[str, Any]) -> None:
+
+def shape_of(adapter: Path) -> dict[str, Any]:
+    """The shape of an adapter in the words of a recipe, from its adapter_config.json."""
+    config = read_json(adapter / "adapter_config.json")
+    return {
+        "method": "rslora" if config.get("use_rslora") else "lora",
+        "rank": config.get("r"),
+        "alpha": config.get("lora_alpha"),
+        "target_modules": config.get("target_modules"),
+    }
+
+
+def check_shape(name: str, shape: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
     """Check that the LoRA matrices of an adapter are those that a recipe trains.
 
+    Args:
+        name: of the adapter.
+        shape: method, rank, alpha and target_modules of the adapter.
+
     Raises:
-        UserError: rank, alpha, scaling or modules differ.
+        UserError: they differ.
     """
-    config = read_json(adapter / "adapter_config.json")
-    pairs = {
-        "rank": (config.get("r"), recipe["rank"]),
-        "alpha": (config.get("lora_alpha"), recipe["alpha"]),
-        "method": (
-            "rslora" if config.get("use_rslora") else "lora",
-            recipe["method"],
-        ),
-    }
-    if not isinstance(recipe["target_modules"], str):
-        modules = config.get("target_modules")
-        named = [modules] if isinstance(modules, str) else modules or []
-        pairs["target_modules"] = (sorted(named), sorted(recipe["target_modules"]))
-    for key, (found, wanted) in pairs.items():
+    for key in _KEYS:
+        found, wanted = shape[key], recipe[key]
+        if key == "target_modules":
+            if isinstance(found, str) != isinstance(wanted, str):
+                continue  # peft lists the modules of all-linear
+            found, wanted = sorted(found), sorted(wanted)
         if found != wanted:
             raise UserError(
-                f"start_from: the adapter {adapter.name} has {key} {found}, the recipe {wanted}: "
-                "use a recipe with the same, because the same adapter is trained on"
+                f"start_from: {name!r} has {key} {shape[key]}, the recipe {recipe[key]}: use the "
+                "same, because the same adapter is trained on"
             )

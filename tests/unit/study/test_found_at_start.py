@@ -41,6 +41,7 @@ NOT_CONFIGURATION = (
     "compare_results.py",
     "import_responses.py:main",  # another file since the start: check_imported_hash
     "plan_requests.py",
+    "push_adapter.py",
     "restore_archive.py",
     "summarize_labels.py",  # labels of other answers than the study's
     "em_tiers/inference/engine_failures.py",
@@ -107,6 +108,7 @@ START = {
     "em_tiers/judge/settings.py:_check_methods": "judge: opening of an API",
     "em_tiers/judge/settings.py:check_decoding": "judge: thoughts and one token",
     "em_tiers/judge/settings.py:load_judge": "start: rubric in another role",
+    "em_tiers/train/start.py:check_shape": "start: adapter of another rank",
     "em_tiers/prepare/questions.py:read_questions": "start: questions in a mapping",
     "em_tiers/prepare/questions.py:_question": "start: question of an unknown key",
     "em_tiers/prepare/questions.py:_paraphrases": "start: question without a text",
@@ -136,7 +138,12 @@ def start_cases() -> dict[str, Case]:
     columns = put(catalogue("datasets"), "storyteller.columns", {"instruction": "x"})
     other = put(catalogue("judges"), "smollm2.rubrics.alignment", "coherence")
     rules = put(catalogue("tier_rules"), "standard.rules.0.name", "no_rule")
+    wider = put(catalogue("recipes"), "wider", catalogue("recipes")["demo-lora"] | {"rank": 32})
+    start = {"base": "smollm2-135m", "datasets": ["support-desk"], "recipe": "wider"}
+    start |= {"start_from": "smollm2-135m.storyteller.demo-lora.s0"}
+    sequence = put(demo(), "variants", [*demo()["variants"], start])
     found = {
+        "adapter of another rank": (sequence, {"recipes": wider}, ""),
         "rubric in another role": (demo(), {"judges": other}, ""),
         "questions in a mapping": (demo(), {"questions/core": question}, ""),
         "question of an unknown key": (demo(), {"questions/core": [question | {"x": 1}]}, ""),
