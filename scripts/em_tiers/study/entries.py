@@ -110,7 +110,8 @@ def dataset_settings(study: Study, name: str) -> dict[str, Any]:
 
 def model_pattern(study: Study, packaged: bool) -> str:
     """Wildcard constraint of the rule for models of packages, or for the others."""
-    names = [n for n, e in study.models.items() if (e["source"]["type"] == "package") == packaged]
+    sources = {name: entry["source"] for name, entry in study.models.items() if entry["source"]}
+    names = [name for name, s in sources.items() if (s["type"] == "package") == packaged]
     return "|".join(names) or "(?!)"
 
 
