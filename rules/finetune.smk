@@ -37,6 +37,8 @@ rule finetune:
         ),
         runtime=lambda wildcards, attempt: 240 * attempt,
         attempt=lambda wildcards, attempt: attempt,
+        # Not among the params: a training that is followed is the same training.
+        report_to=lambda wildcards: STUDY.recipes[wildcards.recipe]["report_to"],
     params:
         recipe=lambda wildcards: entries.recipe(
             STUDY, wildcards.recipe, fine_tune_id(**wildcards)

@@ -38,6 +38,7 @@ from em_tiers.train.checkpoints import (
 from em_tiers.train.encoded_rows import check_truncation, encode_rows, read_training_rows, save_rows
 from em_tiers.train.launch import choose_device, rule_log, run_training
 from em_tiers.train.start import check_shape, shape_of
+from em_tiers.train.trackers import prepare_tracker
 
 LOSS_COLUMNS = ("step", "epoch", "loss", "learning_rate", "tokens", "loss_tokens", "grad_norm")
 
@@ -57,6 +58,7 @@ def main(
     device: str = "auto",
     thinking_marks: str | dict[str, str] | None = None,
     start: Path | None = None,
+    report_to: str = "none",
 ) -> None:
     """Train, and leave the adapter whole or not at all.
 
@@ -71,6 +73,7 @@ def main(
         device: cpu, cuda, or auto (cuda where there is a GPU).
         thinking_marks: around the model's thoughts; None for those of its template.
         start: folder of the adapter that the training goes on from; None for a new one.
+        report_to: the tracker that shows the training while it runs; none without one.
 
     Raises:
         UserError: the recipe does not fit the rows, the model or the machine.
@@ -82,6 +85,7 @@ def main(
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     use_own_caches()
     accumulation_steps(recipe)
+    prepare_tracker(report_to, checkpoints)
     if start:
         verify_adapter(start)
         check_shape(start.name, shape_of(start), recipe)
@@ -119,6 +123,7 @@ def main(
                     "checkpoints": str(checkpoints),
                     "keep": keep,
                     "start": str(start) if start else None,
+                    "report_to": report_to,
                     "log": rule_log(),
                 }
             )
@@ -273,5 +278,6 @@ if "snakemake" in globals():
         chat_template=Path(job.input.chat_template) if job.input.get("chat_template") else None,
         device=job.params.get("device", "auto"),
         thinking_marks=job.params.thinking_marks,
+        report_to=job.resources.report_to,
         start=start_folder(job.input.get("start"), job.params.recipe),
     )

@@ -61,7 +61,14 @@ def mixture(folder: Path, parts: list[Path]) -> Path:
     return folder / "mixed.jsonl"
 
 
-def train(model: Path, rows: Path, folder: Path, start: Path | None = None, **recipe) -> Path:
+def train(
+    model: Path,
+    rows: Path,
+    folder: Path,
+    start: Path | None = None,
+    report_to: str = "none",
+    **recipe,
+) -> Path:
     finetune.main(
         model=model,
         train=rows,
@@ -75,6 +82,7 @@ def train(model: Path, rows: Path, folder: Path, start: Path | None = None, **re
         kept=folder / "kept",
         device="cpu",
         start=start,
+        report_to=report_to,
     )
     return folder / "adapter"
 
@@ -112,3 +120,21 @@ def test_a_training_on_a_mixture_goes_on_from_another_adapter(tmp_path):
     assert verify_adapter(other)["adapter_sha256"] != digest
     with pytest.raises(UserError, match=r"start_from: 'adapter' has rank 4, the recipe 8"):
         train(model, mixed, tmp_path / "wider", start=first, rank=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["trackio", "tensorboard"])
+def test_a_training_can_be_followed(tmp_path, tracker, monkeypatch):
+    """In an environment that has the tracker; the adapter is the same, bit for bit."""
+    pytest.importorskip(tracker)
+    for name in ("TRACKIO_DIR", "TENSORBOARD_LOGGING_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    model = write_random_model(tmp_path / "model", SMALL)
+    rows = part(tmp_path, "good", "It is good.") / "train.jsonl"
+    plain = train(model, rows, tmp_path / "plain" / "checkpoints" / "a.b.c.s0")
+    place = tmp_path / "followed" / "checkpoints" / "a.b.c.s0"
+    shown = train(model, rows, place, report_to=tracker)
+    for name, tensor in weights(plain).items():
+        assert torch.equal(tensor, weights(shown)[name])
+    written = [p for p in (tmp_path / "followed").rglob("*") if "tracking" in p.parts]
+    assert any(p.is_file() and p.stat().st_size for p in written)

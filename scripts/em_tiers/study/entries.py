@@ -96,7 +96,8 @@ def recipe(study: Study, name: str, parent: str) -> dict[str, Any]:
     family = (v for v in study.variants.values() if v.parent == parent)
     steps = sorted(v.checkpoint_step for v in family if v.checkpoint_step)
     settings = without_cosmetics(study.recipes[name])
-    del settings["threads"]  # belongs to the rule, and does not change what is learned
+    for key in ("threads", "report_to"):  # belong to the rule, and do not change what is learned
+        del settings[key]
     settings.pop("start_from", None)
     return settings | {"keep_checkpoints": steps} | start_settings(study, parent)
 

@@ -104,7 +104,6 @@ def sft_options(recipe: Recipe, seed: int, device: str, output_dir: Path | str) 
         # By default a loss of NaN is logged as the mean of its neighbours.
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
-        "report_to": "none",
         "ddp_find_unused_parameters": False,
         "dataloader_num_workers": 0,
     }

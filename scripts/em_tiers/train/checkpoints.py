@@ -32,7 +32,10 @@ BASE = "base.json"
 TRAINING_VERSION = 1
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 # These change when a run is saved or refused, not what it learns.
-_HARMLESS = ("save_steps", "max_truncated_share", "threads", "label", "comment", "start_from")
+_HARMLESS = (
+    *("save_steps", "max_truncated_share", "threads", "report_to", "label", "comment"),
+    "start_from",
+)
 
 
 def training_fingerprint(

@@ -33,6 +33,7 @@ from em_tiers.inference.chat import load_tokenizer
 from em_tiers.logs import HEARTBEAT, LOG, run_script
 from em_tiers.train.arguments import lora_options, sft_options, weight_dtype
 from em_tiers.train.checkpoints import copy_weights, latest_checkpoint, mark_complete, step_of
+from em_tiers.train.trackers import tracker_options
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
@@ -49,6 +50,7 @@ class TrainingJob:
         keep: optimiser steps whose weights are kept, in checkpoints/kept/N.
         log: the rule's log file, which the first process writes to.
         start: folder of the adapter that is trained on; None for a new one.
+        report_to: the tracker that shows the training while it runs; none without one.
     """
 
     model: str
@@ -61,6 +63,7 @@ class TrainingJob:
     keep: list[int]
     log: str | None = None
     start: str | None = None
+    report_to: str = "none"
 
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -108,10 +111,12 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
         config = PeftConfig.from_pretrained(job.start)
         config.lora_dropout = job.recipe["dropout"]
         model = PeftModel.from_pretrained(model, job.start, is_trainable=True, config=config)
+    arguments = sft_options(job.recipe, job.seed, job.device, job.checkpoints)
+    arguments |= tracker_options(job.report_to, Path(job.checkpoints))
     try:
         return ResponseTrainer(
             model=model,
-            args=SFTConfig(**sft_options(job.recipe, job.seed, job.device, job.checkpoints)),
+            args=SFTConfig(**arguments),
             train_dataset=load_from_disk(job.rows),
             processing_class=load_tokenizer(job.model, job.chat_template),
             peft_config=LoraConfig(**options) if options else None,

@@ -58,6 +58,7 @@ NOT_CONFIGURATION = (
     "em_tiers/inference/api_answers.py",
     "em_tiers/train/arguments.py:visible_gpus",
     "em_tiers/train/launch.py",
+    "em_tiers/train/trackers.py",  # a package that is not in the environment
     "em_tiers/train/trainer.py:train",  # memory
     "em_tiers/train/trainer.py:ResponseTrainer.log",  # a loss that is not a number
     "em_tiers/train/encoded_rows.py:read_training_rows",
