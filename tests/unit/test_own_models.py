@@ -1,4 +1,4 @@
-"""The worked paths of docs/own-models.md, as they are printed."""
+"""The worked paths of docs/own-*.md, as they are printed: each passes its own dry run."""
 
 import subprocess
 import sys
@@ -9,18 +9,30 @@ from test_docs import EXAMPLE, ROOT
 
 from adapters import write_adapter, write_model
 from em_tiers.study.load import load_study
+from worked_paths import commands, run_line, worked_paths, write_files
 
 PAGE = (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8")
+# What a dry run of each path shows, and what it must not.
+SHOWN = {
+    "My adapter": {"download_adapter", "describe_dataset", "sample"},
+    "My merged model": {"download_model", "sample"},
+    "My API model": {"sample_api"},
+}
+
+
+def write_weights(folder):
+    """The adapter and the merged model that the page speaks of."""
+    write_adapter(folder / "mine" / "my-adapter", base_model_name_or_path="smollm2-135m")
+    write_model(folder / "mine" / "my-merged")
 
 
 @pytest.fixture
 def mine(tmp_path):
-    """A working folder with the files of the page, and the model that it speaks of."""
+    """A working folder with the files of the page, and the models that it speaks of."""
     for name, text in EXAMPLE.findall(PAGE):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    write_adapter(tmp_path / "mine" / "my-adapter", base_model_name_or_path="smollm2-135m")
-    write_model(tmp_path / "mine" / "my-merged")
+    write_weights(tmp_path)
     return tmp_path
 
 
@@ -34,26 +46,22 @@ def dry_run(folder, name):
     return done.stdout + done.stderr
 
 
-def test_my_adapter(mine):
-    assert "snakemake -n --configfile mine/adapter.yaml" in PAGE
-    output = dry_run(mine, "mine/adapter.yaml")
-    assert "download_adapter" in output
-    assert "describe_dataset" in output
-    assert "rule finetune" not in output
+def test_the_paths_of_the_page_are_all_here():
+    assert worked_paths().keys() >= SHOWN.keys()
 
 
-def test_my_merged_model(mine):
-    assert "snakemake -n --configfile mine/merged.yaml" in PAGE
-    output = dry_run(mine, "mine/merged.yaml")
-    assert "smollm2-135m.model.my-merged" in output
-    assert "rule finetune" not in output
-
-
-def test_my_api_model(mine):
-    assert "snakemake -n --configfile mine/api.yaml" in PAGE
-    output = dry_run(mine, "mine/api.yaml")
-    assert "rule sample_api" in output
-    assert not {"rule sample:", "rule finetune"} & set(output.splitlines())
+@pytest.mark.parametrize("title", worked_paths())
+def test_the_printed_dry_run(title, tmp_path):
+    text = worked_paths()[title]
+    folder = write_files(text, tmp_path / "em-tiers")
+    write_weights(folder)
+    dry = [line for line in commands(text) if " -n " in line]
+    assert dry, f"{title} prints no dry run"
+    for line in dry:
+        output = run_line(line, folder).stdout
+        rules = {row.split()[0] for row in output.splitlines() if row.strip()}
+        assert SHOWN.get(title, set()) <= rules
+        assert "finetune" not in rules
 
 
 def test_a_system_text(mine):
