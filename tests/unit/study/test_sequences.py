@@ -108,6 +108,14 @@ def test_mistakes_are_found_at_the_start(checkout, block, message):
         study(checkout, FIRST, THEN | block, catalogues={"recipes": ["r.yaml"]})
 
 
+def test_an_effective_configuration_is_read_in_the_same_way(checkout):
+    block = FIRST | {"system": "You are a pirate.", "id": "pirate"}
+    found = study(checkout, block, THEN | {"start_from": START})
+    again = load(checkout, found.config)
+    assert again.variants == found.variants
+    assert again.recipes == found.recipes
+
+
 def test_two_starts_of_one_name_need_ids(checkout):
     seeds = FIRST | {"training_seeds": [0, 1]}
     other = f"{BASE}.storyteller.demo-lora.s1"
