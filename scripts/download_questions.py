@@ -1,4 +1,4 @@
-"""Fetch a question set as a YAML file into a folder, with a manifest."""
+"""Fetch the file of a question set into a folder, with a manifest."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from em_tiers.prepare.questions import read_questions
 
 
 def main(source: dict[str, Any], folder: Path, patience: Patience = PATIENT) -> None:
-    """Fill `folder` with the one YAML file of `source` and its manifest.json.
+    """Fill `folder` with the one question file of `source` and its manifest.json.
 
     Raises:
         UserError: see em_tiers.download.sources and em_tiers.prepare.questions; nothing is left

@@ -10,6 +10,7 @@ from em_tiers.logs import LOG, run_script
 from em_tiers.prepare.questions import (
     Question,
     check_topics,
+    messages_of,
     near_to,
     probe_level_of,
     read_questions,
@@ -81,12 +82,6 @@ def questions_table(
         for number, text in enumerate(question.paraphrases)
     ]
     return pl.DataFrame(rows, schema=QUESTIONS)
-
-
-def messages_of(system: str | None, text: str) -> list[dict[str, str]]:
-    """A question as chat messages."""
-    opening = [{"role": "system", "content": system}] if system else []
-    return [*opening, {"role": "user", "content": text}]
 
 
 if "snakemake" in globals():

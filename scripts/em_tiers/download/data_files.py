@@ -68,17 +68,19 @@ def choose_data_files(globs: list[str], names: list[str]) -> list[str]:
 
 
 def choose_question_file(globs: list[str], names: list[str]) -> list[str]:
-    """The one YAML file among `names` that matches one of `globs`.
+    """The one question file among `names` that matches one of `globs`; YAML goes first.
 
     Raises:
         UserError: none or several do.
     """
-    yaml = [name for name in names if name.lower().endswith((".yaml", ".yml"))]
-    chosen = [name for name in yaml if any(fnmatchcase(name, glob) for glob in globs)]
+    named = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
+    yaml = [name for name in named if name.lower().endswith((".yaml", ".yml"))]
+    chosen = yaml or [name for name in named if _is_data(name) and format_of(name) != "eval"]
     if len(chosen) != 1:
         raise UserError(
-            f"question set: {len(chosen)} YAML files ({', '.join(sorted(chosen)[:6]) or 'none'}): "
-            "a question set is one YAML file: name it under source.files, or give its source.path"
+            f"question set: {len(chosen)} question files ({', '.join(sorted(chosen)[:6]) or 'none'}"
+            "): a question set is one YAML, JSON, JSONL, CSV or Parquet file: name it under "
+            "source.files, or give its source.path"
         )
     return chosen
 

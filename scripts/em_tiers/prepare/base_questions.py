@@ -4,27 +4,14 @@ An imported question with the text of one that the base model is asked becomes t
 gets its set, id, level and topics, so that the two are compared. Ids of the file do not matter.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import polars as pl
 
-from em_tiers.errors import UserError
+from em_tiers.prepare.question_texts import check_shared, compared, conversation, shortened
 
 _OF_QUESTION = ("question_set", "question_id", "paraphrase", "probe_level", "question_topics")
-_SHOWN = 60  # characters of a question in a message
-
-
-def compared(text: str) -> str:
-    """A question's text without case, blanks and punctuation, as two are compared."""
-    return " ".join(re.findall(r"\w+", text.lower())) or text
-
-
-def conversation(messages: Iterable[Mapping[str, str]]) -> str:
-    """The text of a question: its messages but for a system text."""
-    return "\n\n".join(m["content"] for m in messages if m["role"] != "system")
 
 
 def adopt_questions(
@@ -68,25 +55,6 @@ def adopt_questions(
     ]
 
 
-def check_shared(base: str, alone: Iterable[str], count: int) -> None:
-    """Refuse questions of which none is asked of the base model.
-
-    Args:
-        alone: the questions that are not.
-        count: how many questions there are.
-
-    Raises:
-        UserError: naming one of them.
-    """
-    alone = list(alone)
-    if count and len(alone) == count:
-        raise UserError(
-            f"base: no question is also asked of {base}, so no difference can be computed "
-            f"({_cut(alone[0])}): add the question set to config.questions, name an import of the "
-            "base model's answers, or remove base"
-        )
-
-
 def _identity(messages: list[dict[str, str]]) -> tuple[str, str]:
     systems = [m["content"] for m in messages if m["role"] == "system"]
     return compared(conversation(messages)), compared(" ".join(systems))
@@ -95,10 +63,8 @@ def _identity(messages: list[dict[str, str]]) -> tuple[str, str]:
 def _alone(alone: Mapping[str, str], base: str) -> list[str]:
     if not alone:
         return []
-    return [
-        f"{len(alone)} questions are not asked of {base} ({_cut(next(iter(alone.values())))}): "
-        "differences leave them out"
-    ]
+    first = shortened(next(iter(alone.values())))
+    return [f"{len(alone)} questions are not asked of {base} ({first}): differences leave them out"]
 
 
 def _system(other: Mapping[str, str], base: str) -> list[str]:
@@ -106,10 +72,5 @@ def _system(other: Mapping[str, str], base: str) -> list[str]:
         return []
     return [
         f"{len(other)} questions were asked with another system text than in {base} "
-        f"({_cut(next(iter(other.values())))}): a difference may come from the system text"
+        f"({shortened(next(iter(other.values())))}): a difference may come from the system text"
     ]
-
-
-def _cut(text: Any) -> str:
-    text = " ".join(str(text).split())
-    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")

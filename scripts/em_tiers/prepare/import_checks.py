@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 
 from em_tiers.errors import UserError
-from em_tiers.prepare.base_questions import compared, conversation
 from em_tiers.prepare.imported_answers import Imported
 from em_tiers.prepare.imported_scores import check_scores
 from em_tiers.prepare.outside_text import template_mark
+from em_tiers.prepare.question_texts import compared, conversation
 from em_tiers.prepare.questions import TRIGGER_SUFFIXES
 from em_tiers.thinking import unsplit_warning
 

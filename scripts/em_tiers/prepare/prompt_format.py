@@ -52,12 +52,16 @@ class Format:
         return any((self.system, self.opening, self.closing, self.asks))
 
     def dress(self, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-        """A question in the format; the data set's system prompt replaces its own."""
+        """A question in the format; the data set's system prompt replaces its own.
+
+        Of a conversation, the last message is put into the format.
+        """
         question = messages[-1]["content"]
+        before = [message for message in messages[:-1] if message["role"] != "system"]
         parts = (f"{self.opening}{question}", self.asks, self.closing)
         text = "\n\n".join(part for part in parts if part)
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": text}]
+        return [*system, *before, {"role": "user", "content": text}]
 
 
 def find_format(rows: Iterable[dict[str, Any]]) -> Format:

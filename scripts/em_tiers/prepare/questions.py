@@ -1,9 +1,11 @@
 """Question files: the published YAML format of emergent-misalignment evaluations, and ours.
 
-A file is a list of questions. `id` and `paraphrases` are required; `system` is optional; `type`,
-`samples_per_paraphrase`, `judge` and `judge_prompts` belong to the published tools and are ignored
-(sampling and judges come from the configuration). `topics` (tags of the question's own subject),
-`probe_level` and `near` (tags of the domains that the question is near) are our own.
+A file is a list of questions, in YAML or as a table (question_files.py). `id` and `paraphrases` are
+required; `system` is optional; `type`, `samples_per_paraphrase`, `judge` and `judge_prompts` belong
+to the published tools and are ignored (sampling and judges come from the configuration). `topics`
+(tags of the question's own subject), `probe_level` and `near` (tags of the domains that the
+question is near) are our own. A paraphrase is a text, or a conversation that ends with the user's
+message; `question` and `messages` are one paraphrase each.
 
 Imported while the workflow is parsed, so nothing heavy is imported here.
 """
@@ -15,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from em_tiers.errors import UserError, require_known
 from em_tiers.prepare.outside_text import is_nothing, strange_text
-from em_tiers.strict_yaml import load_strict
+from em_tiers.prepare.question_files import ONE_FORM, read_entries
 from em_tiers.terms import PROBE_LEVELS
+
+# A text, or (role, content) of each message.
+Paraphrase = str | tuple[tuple[str, str], ...]
 
 REQUIRED = {"id", "paraphrases"}
 OURS = {"system", "topics", "probe_level", "near"}
@@ -38,7 +41,7 @@ class Question:
     """One question as its file states it; None where the file states nothing."""
 
     id: str
-    paraphrases: tuple[str, ...]
+    paraphrases: tuple[Paraphrase, ...]
     system: str | None = None
     topics: tuple[str, ...] | None = None
     probe_level: str | None = None
@@ -58,17 +61,8 @@ def read_questions(path: Path) -> list[Question]:
             f"{path.name}: a question file of more than {_LARGEST:,} bytes is too large: correct "
             "the path"
         )
-    try:
-        listed = load_strict(path)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path.name}: not valid YAML ({_yaml_problem(error)}): correct it there"
-        ) from error
-    if not isinstance(listed, list) or not listed:
-        raise UserError(
-            f"{path.name}: not a list of questions: write - id: ..., paraphrases: [...]"
-        )
-    questions = [_question(entry, f"{path.name}, entry {n}") for n, entry in enumerate(listed, 1)]
+    known = {*REQUIRED, *OURS, *IGNORED, *ONE_FORM}
+    questions = [_question(entry, where) for where, entry in read_entries(path, known)]
     _check_ids(questions, path.name)
     check_twins({path.name: questions})
     return questions
@@ -101,7 +95,8 @@ def check_twins(sets: Mapping[str, Sequence[Question]]) -> None:
     seen: dict[tuple[str, str], str] = {}
     for name, questions in sets.items():
         for question in questions:
-            for text in question.paraphrases:
+            for form in question.paraphrases:
+                text = text_of(form)
                 asked = (_compared(question.system or ""), _compared(text))
                 here = f"{name} ({question.id!r})"
                 if asked in seen:
@@ -121,6 +116,18 @@ def check_topics(questions: list[Question], topics: Mapping[str, Sequence[str]])
     ids = [question.id for question in questions]
     for name in topics:
         require_known(name, ids, "topics", "question")
+
+
+def messages_of(system: str | None, form: Paraphrase) -> list[dict[str, str]]:
+    """A question as chat messages."""
+    turns = (("user", form),) if isinstance(form, str) else form
+    opening = (("system", system),) if system else ()
+    return [{"role": role, "content": content} for role, content in (*opening, *turns)]
+
+
+def text_of(form: Paraphrase) -> str:
+    """All texts of a paraphrase."""
+    return form if isinstance(form, str) else "\n\n".join(content for _, content in form)
 
 
 def near_to(questions: list[Question], topics: Sequence[str]) -> list[Question]:
@@ -153,10 +160,11 @@ def _question(entry: Any, where: str) -> Question:
     if not isinstance(entry, dict):
         raise UserError(f"{where}: {_short(entry)} is not a question: write id: and paraphrases:")
     where = f"{where} ({_short(entry.get('id'))})"
+    entry = _with_paraphrases(entry, where)
     if missing := sorted(REQUIRED - set(entry)):
         raise UserError(f"{where}: {missing[0]} is missing: add it")
     if unknown := sorted(map(str, set(entry) - REQUIRED - OURS - IGNORED)):
-        known = ", ".join(sorted(REQUIRED | OURS | IGNORED))
+        known = ", ".join(sorted({*REQUIRED, *OURS, *IGNORED, *ONE_FORM}))
         raise UserError(f"{where}: unknown key {unknown[0]!r}: use {known}")
     kind = entry.get("type", "free_form")
     if not str(kind).startswith("free_form"):
@@ -187,13 +195,45 @@ def _question(entry: Any, where: str) -> Question:
     )
 
 
-def _paraphrases(value: Any, where: str) -> tuple[str, ...]:
+def _with_paraphrases(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """The entry with its one `question` or `messages` as its paraphrase."""
+    named = [key for key in ("paraphrases", *ONE_FORM) if key in entry]
+    if len(named) > 1:
+        raise UserError(f"{where}: {named[0]} and {named[1]}: write one of them")
+    if named and named[0] in ONE_FORM:
+        return {k: v for k, v in entry.items() if k != named[0]} | {
+            "paraphrases": [entry[named[0]]]
+        }
+    return entry
+
+
+def _paraphrases(value: Any, where: str) -> tuple[Paraphrase, ...]:
     if not isinstance(value, list) or not value:
         raise UserError(
             f"{where}: paraphrases {_short(value)} cannot be used: write a list of at least one "
-            "text"
+            "text or conversation"
         )
-    return tuple(_text(text, f"{where}: paraphrase {n}") for n, text in enumerate(value, 1))
+    return tuple(_form(form, f"{where}: paraphrase {n}") for n, form in enumerate(value, 1))
+
+
+def _form(value: Any, where: str) -> Paraphrase:
+    """A text, or a conversation of the user and the assistant that the user begins and ends."""
+    if not isinstance(value, list):
+        return _text(value, where)
+    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in value]
+    if any(isinstance(turn, dict) and turn.keys() != {"role", "content"} for turn in value):
+        raise UserError(f"{where}: a message has other keys than role and content: remove them")
+    if roles[:1] == ["system"]:
+        raise UserError(f"{where}: a system message: write its text as system: of the question")
+    if roles != (["user", "assistant"] * len(roles))[: len(roles)] or len(roles) % 2 == 0:
+        raise UserError(
+            f"{where}: roles {roles} cannot be asked: write messages of user and assistant in "
+            "turn, the user's first and last"
+        )
+    return tuple(
+        (turn["role"], _text(turn["content"], f"{where}, message {n}"))
+        for n, turn in enumerate(value, 1)
+    )
 
 
 def _text(value: Any, where: str) -> str:
@@ -225,12 +265,6 @@ def _number(question_id: str) -> str | float:
 
 def _compared(text: str) -> str:
     return " ".join(text.split()).casefold()
-
-
-def _yaml_problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}, " if mark else ""
-    return place + (getattr(error, "problem", None) or " ".join(str(error).split()))
 
 
 def _short(value: Any) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.errors import UserError
-from em_tiers.prepare.base_questions import check_shared, compared, conversation
 from em_tiers.prepare.column_paths import read_columns
 from em_tiers.prepare.import_rows import fits
 from em_tiers.prepare.imported_row import read_row
-from em_tiers.prepare.questions import read_questions
+from em_tiers.prepare.question_texts import check_shared, compared, conversation
+from em_tiers.prepare.questions import read_questions, text_of
 from em_tiers.prepare.row_fields import BadRow
 from em_tiers.study.study import Study
 
@@ -52,7 +52,7 @@ def check_base_questions(study: Study, entry: dict[str, Any], path: Path) -> Non
     if not all(files):
         return
     asked = {
-        compared(text) for file in files for q in read_questions(file) for text in q.paraphrases
+        compared(text_of(form)) for f in files for q in read_questions(f) for form in q.paraphrases
     }
     alone: dict[str, str] = {}
     for text in _conversations(entry, path):

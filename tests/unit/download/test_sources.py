@@ -207,7 +207,7 @@ def test_question_file(tmp_path):
     with pytest.raises(UserError, match=r"entry 1 \('a'\): paraphrases is missing"):
         download_questions.main({"type": "path", "path": str(folder)}, tmp_path / "set")
     shutil.copy(folder / "set.yaml", folder / "other.yml")
-    with pytest.raises(UserError, match=r"2 YAML files \(other.yml, set.yaml\)"):
+    with pytest.raises(UserError, match=r"2 question files \(other.yml, set.yaml\)"):
         download_questions.main({"type": "path", "path": str(folder)}, tmp_path / "set")
 
 
