@@ -335,6 +335,20 @@ def _others() -> dict[str, Case]:
             {"engines": engines, "judges": elsewhere},
             "engines.gpu-2.tensor_parallel",
         ),
+        "engine: quantised models under test": (
+            demo(),
+            {"engines": put(catalogue("engines"), "cpu.quantization", "fp8")},
+            "engines.cpu.quantization",
+        ),
+        "judge: quantised on a CPU": (
+            demo(),
+            {
+                "engines": engines
+                | {"gpu-2": engines["gpu-2"] | {"tensor_parallel": 1, "quantization": "fp8"}},
+                "judges": elsewhere,
+            },
+            "needs device cuda",
+        ),
         "judge: reply as long as the context": (demo(), {"judges": wordy}, "max_model_len"),
         "judge: key in plain text": (_asking("api"), plain_http, "https"),
         "judge: texts in plain text": (_asking("api"), in_house, "plain_http: true"),

@@ -25,7 +25,7 @@ _TRAINING_GIB = 8  # activations and logits with micro batches of 2, recomputed
 # Bytes per trained weight: fp32 weight, gradient and the optimiser's two moments.
 _TRAINED_BYTES = 16
 OLDEST_CAPABILITY = 8.0  # computes bfloat16
-_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _HEADER_LIMIT = 100_000_000
 
@@ -76,7 +76,7 @@ def gib_of(parameters_b: float, bytes_per_weight: float = 2) -> float:
 
 
 def dtype_bytes(dtype: str) -> int:
-    """Bytes per weight in an engine's dtype; `auto` is bfloat16 on a GPU."""
+    """Bytes per weight in an engine's dtype or quantization; `auto` is bfloat16 on a GPU."""
     return _BYTES.get(dtype, 2)
 
 

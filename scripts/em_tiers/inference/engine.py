@@ -258,9 +258,10 @@ class LocalEngine:
         self.starts += 1
 
     def _check_gpus(self, folder: Path) -> None:
-        _, size = weights_of(folder, self.settings["dtype"])
+        kind = self.settings["quantization"] or self.settings["dtype"]
+        _, size = weights_of(folder, kind)
         check_gpus(
-            f"{self.model.name} in {self.settings['dtype']}",
+            f"{self.model.name} in {kind}",
             engine_need(size, self.settings),
             "raise the engine's tensor_parallel",
         )

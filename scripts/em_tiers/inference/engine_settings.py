@@ -1,8 +1,8 @@
 """Engine settings of the configuration as environment variables and vLLM arguments: pure functions.
 
 An engine entry of the configuration: device (cpu, cuda), adapters (lora, merge, replace), dtype,
-max_model_len, max_num_seqs, block_size, gpu_memory_utilization (cuda), kv_cache_gib (cpu),
-tensor_parallel (cuda), max_loras, max_lora_rank, enforce_eager, seed.
+quantization (judges only), max_model_len, max_num_seqs, block_size, gpu_memory_utilization (cuda),
+kv_cache_gib (cpu), tensor_parallel (cuda), max_loras, max_lora_rank, enforce_eager, seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "device": "cuda",
     "adapters": "lora",
     "dtype": AUTO,
+    "quantization": None,
     "max_model_len": 4096,
     "max_num_seqs": 256,
     "block_size": None,
@@ -118,6 +119,8 @@ def vllm_arguments(
         "use_tqdm_on_load": False,
         "logprobs_mode": "raw_logprobs",
     }
+    if s["quantization"]:
+        arguments["quantization"] = s["quantization"]
     if s["device"] == "cpu":
         # Without a size the engine claims 92 % of the machine's memory, and refuses to start.
         arguments["kv_cache_memory_bytes"] = int(s["kv_cache_gib"] * 2**30)
@@ -142,7 +145,8 @@ def engine_fingerprint(settings: Mapping[str, Any]) -> str:
         settings: with the dtype that is used in place of `auto`.
     """
     s = complete_settings(settings)
-    return hash_of([vllm_version(), s["dtype"], s["device"], s["adapters"]], 16)
+    quantised = [s["quantization"]] if s["quantization"] else []
+    return hash_of([vllm_version(), s["dtype"], s["device"], s["adapters"], *quantised], 16)
 
 
 def vllm_version() -> str:

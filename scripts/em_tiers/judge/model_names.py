@@ -17,7 +17,8 @@ def local_identity(
     """The complete identity of a local judge: the model, and how its prompts are rendered.
 
     Args:
-        identity: source and revision of the model, from the catalogue.
+        identity: source and revision of the model, from the catalogue, and the quantization of its
+            engine, if any.
         folder: the downloaded model; None before it is there, when only the files of a model from
             a path are missing.
         thinking: none, off or on.
@@ -27,7 +28,9 @@ def local_identity(
     template = Path(chat_template).read_text(encoding="utf-8") if chat_template else None
     known = content_identity(identity, folder) if folder else dict(identity)
     marks = {"thinking_marks": thinking_marks} if thinking_marks else {}
-    return known | {"thinking": thinking, "chat_template": template} | marks
+    # Weights that the engine quantises give other verdicts than those of the files.
+    quantised = {name: identity[name] for name in ("quantization",) if name in identity}
+    return known | {"thinking": thinking, "chat_template": template} | marks | quantised
 
 
 def model_name(identity: Mapping[str, Any]) -> str:

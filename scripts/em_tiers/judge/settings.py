@@ -180,6 +180,8 @@ def _problem_of_decoding(judge: Judge, rubric: Rubric, thinking: str) -> str | N
             f"decoding.reasoning_tokens: {thoughts} cannot be used with {method}, which reads the "
             "first token, here a thought: use sampled or structured, or write 0"
         )
+    if judge.backend == "vllm" and method == "sampled" and decoding.get("seed", 0) is None:
+        return "decoding.seed: null is for endpoints that refuse a seed: write 0"
     if judge.backend == "anthropic" and method == "sampled" and samples > 1:
         return f"decoding.samples: {samples}: Anthropic gives one reply per request: write 1"
     if method == "sampled" and samples > 1 and not temperature:

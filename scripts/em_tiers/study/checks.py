@@ -355,6 +355,12 @@ def _check_engine(study: Study) -> None:
             "thinks) leaves no room for a prompt within max_model_len "
             f"{engine['max_model_len']} of engine {name}: change one of them"
         )
+    if engine["quantization"] and study.config["variants"]:
+        raise ConfigError(
+            f"engines.{name}.quantization: {engine['quantization']!r} is for engines of judges, "
+            "and models under test are served by this one: remove it, or give the judge an engine "
+            "of its own"
+        )
     judges = (study.judges[judge]["engine"] for judge in study.config["judges"])
     for used in dict.fromkeys([name, *filter(None, judges)]):
         engine = study.engines[used]
@@ -363,6 +369,9 @@ def _check_engine(study: Study) -> None:
                 f"engines.{used}.tensor_parallel: {engine['tensor_parallel']} needs device cuda: "
                 "write 1"
             )
+        if engine["device"] == "cpu" and engine["quantization"]:
+            kind = engine["quantization"]
+            raise ConfigError(f"engines.{used}.quantization: {kind!r} needs device cuda: remove it")
 
 
 def _check_labels(study: Study) -> None:

@@ -68,5 +68,8 @@ def _local_judges(study: Study) -> list[str]:
 def _engine_needs(study: Study, what: str, model: str, settings: dict[str, Any]) -> dict[str, Need]:
     if settings["device"] != "cuda":
         return {}
-    size = gib_of(study.models[model]["parameters_b"], dtype_bytes(settings["dtype"]))
+    size = gib_of(
+        study.models[model]["parameters_b"],
+        dtype_bytes(settings["quantization"] or settings["dtype"]),
+    )
     return {what: engine_need(size, settings)}

@@ -82,7 +82,9 @@ def judge_identity(study: Study, judge: str) -> dict[str, Any]:
     """The identity of a judge model, whatever the judge's name and rubrics."""
     entry = study.judges[judge]
     if entry["backend"] == "vllm":
-        return {"backend": "vllm"} | model_identity(study, entry["model"])
+        quantization = judge_engine(study, judge)["quantization"]
+        own = {"quantization": quantization} if quantization else {}
+        return {"backend": "vllm"} | model_identity(study, entry["model"]) | own
     return endpoint_identity(entry)
 
 

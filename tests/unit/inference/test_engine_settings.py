@@ -29,6 +29,15 @@ def test_cpu_arguments():
     assert not {"tensor_parallel_size", "gpu_memory_utilization", "enable_lora"} & set(arguments)
 
 
+def test_weights_are_quantised_where_the_entry_says_so():
+    assert "quantization" not in vllm_arguments(CUDA, "/m", "/m")
+    eight = CUDA | {"quantization": "fp8"}
+    assert vllm_arguments(eight, "/m", "/m")["quantization"] == "fp8"
+    assert engine_fingerprint(eight | {"dtype": "bfloat16"}) != engine_fingerprint(
+        CUDA | {"dtype": "bfloat16"}
+    )
+
+
 def test_cuda_arguments_with_adapters():
     arguments = vllm_arguments(CUDA, "/m", "/m", lora_ranks=[4, 16])
     assert arguments["tensor_parallel_size"] == 2

@@ -4,10 +4,12 @@ import pytest
 import yaml
 
 from adapters import write_model
-from configurations import catalogue, demo, load, put
+from configurations import ROOT, catalogue, demo, load, put
+from em_tiers.download.manifests import write_manifest
 from em_tiers.errors import ConfigError
 from em_tiers.files import write_json
 from em_tiers.hashing import hash_of
+from em_tiers.judge.model_names import local_identity
 from em_tiers.study.entries import chat_template, own_template
 from em_tiers.study.inputs import verdicts
 from em_tiers.study.judges import (
@@ -251,3 +253,35 @@ def test_a_judge_whose_system_text_goes_before_the_question_has_another_template
     (checkout / "results/demo/prompts").mkdir(parents=True)
     (checkout / "results/demo/prompts/smollm2-135m.jinja").write_text("{{ messages }}")
     assert full_identity(study, "smollm2")["chat_template"] == "{{ messages }}"
+
+
+def test_quantised_weights_are_another_judge_and_no_other_engine_is(checkout):
+    study = edit(checkout, judges=("smollm2.engine", "gpu-2"))
+    plain = full_identity(study, "smollm2")
+    study.engines["gpu-2"] |= {"tensor_parallel": 1, "max_num_seqs": 8, "dtype": "float16"}
+    assert full_identity(study, "smollm2") == plain
+    study.engines["gpu-2"]["quantization"] = "fp8"
+    assert full_identity(study, "smollm2") == plain | {"quantization": "fp8"}
+    assert judge_journal(study, "smollm2", "r") != judge_journal(edit(checkout), "smollm2", "r")
+    # In the job too, where a model from a path is known by its files alone.
+    folder = checkout / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    write_manifest(folder, {}, ["weights"])
+    named = local_identity({"path": "model", "quantization": "fp8"}, folder, "none", None)
+    assert named["quantization"] == "fp8"
+
+
+def test_the_reference_judge_is_documented_as_it_is(study):
+    """Two laboratories compare numbers by what this page says."""
+    page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    text = page.partition("### A reference judge")[2].partition("\n## ")[0]
+    entry = catalogue("judges")["qwen2-5-32b"]
+    source = catalogue("models")[entry["model"]]["source"]
+    assert f"`{source['id']}`, revision `{source['revision']}`" in text
+    for role, name in entry["rubrics"].items():
+        assert f"`{role}` version {study.rubrics[name]['version']}" in text
+    method = study.judges["qwen2-5-32b"]["method"]
+    assert f"`method: {{number: {method['number']}, choice: {method['choice']}}}`" in text
+    assert f"`tolerance: {method['tolerance']:g}`" in text
+    assert not method["opening"]
