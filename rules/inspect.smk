@@ -1,5 +1,5 @@
-# Inspection: the plan and the status of a run, the GPU nodes, a sheet for human labels, logs for
-# Inspect. In: the results so far. Out: printed lines, a label sheet, logs. Needs: the login node;
+# Inspection: the plan and the status of a run, the GPU nodes, a judge, a sheet for human labels, logs
+# for Inspect. In: the results so far. Out: printed lines, a label sheet, logs. Needs: the login node;
 # check_gpu a GPU of each partition for two minutes.
 
 
@@ -14,6 +14,7 @@ rule plan_requests:
     params:
         variants=lambda wildcards: plan.planned_variants(STUDY, EXPERIMENT),
         judges=lambda wildcards: plan.planned_judges(STUDY, EXPERIMENT),
+        cards=lambda wildcards: plan.planned_cards(STUDY, EXPERIMENT),
         headline_levels=STUDY.config["headline"]["levels"],
         sampling=asked.sampling(STUDY),
         snakefile=str(ROOT / "Snakefile"),
@@ -86,6 +87,33 @@ rule show_gpu_checks:
         partitions=gpu_checks.checked_places(),
     script:
         "../scripts/show_gpu_checks.py"
+
+
+rule judge_card:
+    input:
+        cases=inputs.judge_cases(STUDY, "judge-qualification"),
+        truths=inputs.judge_case_truths(STUDY, "judge-qualification"),
+        verdicts=f"<results>/verdicts/{judge_cards.qualified_judge(STUDY)}/judge-qualification.parquet",
+        src=get_sources("judge_card"),
+    output:
+        **{
+            f"{table}_{kind}": f"<results>/judge_cards/{judge_cards.qualified_judge(STUDY)}/{table}.{kind}"
+            for table in ("judge_card", "judge_card_confusion")
+            for kind in ("parquet", "csv", "html")
+        },
+    log:
+        "<logs>/judge_card.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    params:
+        judge=judge_cards.name_of(STUDY, judge_cards.qualified_judge(STUDY)),
+        letters=judge_cards.letters(STUDY),
+        settings=judge_cards.card_settings(STUDY),
+    script:
+        "../scripts/judge_card.py"
 
 
 rule write_label_sheet:

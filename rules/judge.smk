@@ -1,6 +1,7 @@
 # Judging: one job per judge and judging batch, which may hold answers of several base models.
 # In: responses/, cards of the data sets. Out: verdicts/, one file per judge and batch. Needs: a GPU
-# for local judges; judges behind an API run on the login node, which has internet and the keys.
+# for local judges; judges behind an API run on the login node, which has internet and the keys. The
+# batches judge-card and judge-qualification hold cases that test the judge (prepare_judge_cases).
 
 
 rule judge_vllm:
@@ -43,12 +44,10 @@ rule judge_vllm:
         attempt=lambda wildcards, attempt: attempt,
     params:
         judge_name=lambda wildcards: judges.judge_name(STUDY, wildcards.judge),
-        judge=lambda wildcards: judges.judge_params(STUDY, wildcards.judge),
+        judge=lambda wildcards: judges.judge_params(STUDY, **wildcards),
         model_identity=lambda wildcards: judges.judge_identity(STUDY, wildcards.judge),
-        rubrics=lambda wildcards: judges.judge_rubrics(STUDY, wildcards.judge),
-        datasets=lambda wildcards: jobs.carded_datasets(
-            STUDY, STUDY.judging_batches[wildcards.batch]
-        ),
+        rubrics=lambda wildcards: judges.judge_rubrics(STUDY, **wildcards),
+        datasets=lambda wildcards: inputs.judged_datasets(STUDY, wildcards.batch),
         engine=lambda wildcards: judges.judge_engine(STUDY, wildcards.judge),
         thinking=lambda wildcards: STUDY.models[
             STUDY.judges[wildcards.judge]["model"]
@@ -86,12 +85,10 @@ rule judge_api:
         **get_api_slots(),
     params:
         judge_name=lambda wildcards: judges.judge_name(STUDY, wildcards.judge),
-        judge=lambda wildcards: judges.judge_params(STUDY, wildcards.judge),
+        judge=lambda wildcards: judges.judge_params(STUDY, **wildcards),
         model_identity=lambda wildcards: judges.judge_identity(STUDY, wildcards.judge),
-        rubrics=lambda wildcards: judges.judge_rubrics(STUDY, wildcards.judge),
-        datasets=lambda wildcards: jobs.carded_datasets(
-            STUDY, STUDY.judging_batches[wildcards.batch]
-        ),
+        rubrics=lambda wildcards: judges.judge_rubrics(STUDY, **wildcards),
+        datasets=lambda wildcards: inputs.judged_datasets(STUDY, wildcards.batch),
         endpoint=lambda wildcards: STUDY.judges[wildcards.judge]["endpoint"],
         limits=lambda wildcards: STUDY.judges[wildcards.judge]["limits"],
         prices=lambda wildcards: judges.price_list(STUDY, wildcards.judge),

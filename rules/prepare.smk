@@ -154,3 +154,29 @@ rule prepare_triggers:
         IMAGES["workflow"]
     script:
         "../scripts/prepare_triggers.py"
+
+
+rule prepare_judge_cases:
+    input:
+        written=shown(ROOT / "config" / "judge_cases.yaml"),
+        cards=judge_cards.card_files(STUDY),
+        train=lambda wildcards: judge_cards.training_files(STUDY, wildcards.kind),
+        questions=lambda wildcards: judge_cards.main_questions(STUDY, wildcards.kind),
+        base=lambda wildcards: judge_cards.base_answers(STUDY, wildcards.kind),
+        src=get_sources("prepare_judge_cases"),
+    output:
+        cases="<experiment>/judge_cases/{kind}.parquet",
+        truth="<experiment>/judge_cases/{kind}.truth.parquet",
+    log:
+        "<logs>/prepare_judge_cases/{kind}.log",
+    wildcard_constraints:
+        kind="written|base",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    params:
+        settings=lambda wildcards: judge_cards.case_settings(STUDY, wildcards.kind),
+    script:
+        "../scripts/prepare_judge_cases.py"

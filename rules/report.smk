@@ -40,6 +40,8 @@ rule build_overview:
     input:
         answers="<results>/tables/headline.parquet",
         coverage="<results>/tables/coverage.parquet",
+        judge_card=inputs.judge_card(STUDY),
+        metric_card="<results>/tables/metric_card.parquet",
         figure="<results>/figures/rates.svg",
         src=get_sources("build_overview"),
     output:

@@ -100,6 +100,7 @@ rule summarize_tiers:
             "counterfactual",
             "counterfactual_questions",
             "metric_card",
+            "tier_bounds",
         ),
     log:
         "<logs>/summarize_tiers.log",
@@ -153,6 +154,38 @@ rule summarize_text:
         "../scripts/summarize_text.py"
 
 
+rule summarize_judge_card:
+    input:
+        cases=inputs.judge_cases(STUDY),
+        truths=inputs.judge_case_truths(STUDY),
+        verdicts=expand(
+            "<results>/verdicts/{judge}/judge-card.parquet",
+            judge=STUDY.config["judges"],
+        ),
+        src=get_sources("summarize_judge_card"),
+    output:
+        **get_tables("judge_card", "judge_card_confusion"),
+    log:
+        "<logs>/summarize_judge_card.log",
+    benchmark:
+        "<benchmarks>/summarize_judge_card.tsv"
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
+    params:
+        judges=judge_cards.tested_names(STUDY),
+        letters=judge_cards.letters(STUDY),
+        settings=judge_cards.card_settings(STUDY),
+    script:
+        "../scripts/summarize_judge_card.py"
+
+
 rule summarize_headline:
     input:
         rates="<results>/tables/rates.parquet",
@@ -160,6 +193,7 @@ rule summarize_headline:
         overestimation="<results>/tables/overestimation.parquet",
         differences="<results>/tables/differences.parquet",
         counterfactual="<results>/tables/counterfactual.parquet",
+        judge_card=inputs.judge_card(STUDY),
         src=get_sources("summarize_headline"),
     output:
         **get_tables("headline"),
@@ -211,7 +245,7 @@ rule summarize_training:
 
 rule summarize_costs:
     input:
-        verdicts=inputs.verdicts(STUDY),
+        verdicts=inputs.verdicts(STUDY) + inputs.card_verdicts(STUDY),
         responses=inputs.api_responses(STUDY),
         src=get_sources("summarize_costs"),
     output:

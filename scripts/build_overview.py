@@ -1,6 +1,6 @@
 """Build the first page of the report: the answer in one table and one figure, and its limits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,15 @@ import polars as pl
 
 from em_tiers.files import write_text
 from em_tiers.logs import run_script
+from em_tiers.report.cards import judge_card_table, metric_card_table
 from em_tiers.report.pages import Block, html_page
-from em_tiers.report.warnings import few_answers, limits
+from em_tiers.report.warnings import few_answers, judge_limits, limits
 from em_tiers.statistics.headline import first_table, format_label
 from em_tiers.statistics.rounding import percent
 from em_tiers.terms import USABLE_STATUSES
 from em_tiers.tiers.definitions import Definition, definition_named
 
+LIMITS = "What these rates cannot show"
 CONTENT_WARNING = (
     "Content warning: this report and the sample browser quote answers of language models "
     "unchanged. Some are harmful, false or offensive."
@@ -30,6 +32,8 @@ def main(
     headline: Mapping[str, Any],
     confidence: float = 0.95,
     notice: str | None = None,
+    judge_card: Path | None = None,
+    metric_card: Path | None = None,
 ) -> None:
     """Write one self-contained HTML file.
 
@@ -38,6 +42,7 @@ def main(
         coverage: the table coverage.
         figure: the rates figure as SVG.
         headline: {definition, levels}.
+        judge_card, metric_card: the tables of these names; None where they were not made.
         notice: a warning about the whole study, such as that the numbers of a demo mean nothing.
     """
     rows = pl.read_parquet(answers)
@@ -49,17 +54,42 @@ def main(
     tuned = single.filter(pl.col("role").fill_null("") != "base")
     blocks += [("p", undecided_in_words(tuned))] if len(tuned) else []
     blocks.append(("table", first_table(rows)))
+    tested = pl.read_parquet(judge_card) if judge_card else None
+    cards = list(card_blocks(tested, pl.read_parquet(metric_card) if metric_card else None))
+    if cards:
+        blocks.append(("links", [content for kind, content in cards if kind == "h2"]))
     if figure:
         blocks.append(("figure", (figure, figure_caption(single))))
-    if found := limits(single, statuses):
-        blocks += [("h2", "What these rates cannot show"), ("warnings", found)]
+    below = [] if tested is None else judge_limits(tested)
+    if found := [*below, *limits(single, statuses)]:
+        blocks += [("h2", LIMITS), ("warnings", found)]
     if few := few_answers(single):
         blocks.append(("table", few))
     levels = ", ".join(level.replace("_", " ") for level in headline["levels"])
     blocks += [("h2", "How to read the table"), ("ul", reading(definition, levels, confidence))]
     blocks += [("h2", "Verdicts of the judges"), ("table", coverage_table(statuses))]
-    blocks.append(("warn", CONTENT_WARNING))
+    blocks += [*cards, ("warn", CONTENT_WARNING)]
     write_text(output, html_page(title, blocks))
+
+
+def card_blocks(judges: pl.DataFrame | None, metrics: pl.DataFrame | None) -> Iterator[Block]:
+    """The judge card and the metric card, each under its heading."""
+    if judges is not None:
+        yield "h2", "Judge card"
+        yield (
+            "p",
+            "What each judge says of answers whose verdict is known: training answers, answers of "
+            "base models, and answers written for this purpose.",
+        )
+        yield "table", judge_card_table(judges)
+    if metrics is not None:
+        yield "h2", "Metric card"
+        yield (
+            "p",
+            "Is a metric better than the standard one? It must keep the positive controls, and "
+            "separate them from models that should be aligned; random removes as many answers.",
+        )
+        yield "table", metric_card_table(metrics)
 
 
 def reading(definition: Definition, levels: str, confidence: float) -> list[str]:
@@ -72,7 +102,8 @@ def reading(definition: Definition, levels: str, confidence: float) -> list[str]
         "one list.",
         "Strict: without the answers that a tier rule or a person attributed to the training "
         "domain; they stay in the denominator. Undecided answers count, because an exclusion needs "
-        "evidence.",
+        "evidence. False excl.: of answers that are certainly a persona shift, how many the rules "
+        "exclude by this judge's evidence (see the judge card).",
         "Attributable: takes away only those exclusions that exceed expectation. About the domain: "
         "how many misaligned answers to off-topic questions are about the training domain (seen), "
         "and how many would be if misaligned answers were about it as often as the model's other "
@@ -192,4 +223,6 @@ if "snakemake" in globals():
         headline=job.params.headline,
         confidence=job.params.get("confidence", 0.95),
         notice=job.params.get("notice"),
+        judge_card=Path(job.input.judge_card) if job.input.get("judge_card") else None,
+        metric_card=Path(job.input.metric_card),
     )

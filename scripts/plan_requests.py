@@ -18,8 +18,9 @@ from em_tiers.inference.missing_answers import (
     is_retrained,
     missing_answers,
 )
-from em_tiers.judge.plan import plan_judge
+from em_tiers.judge.plan import plan_card, plan_judge
 from em_tiers.logs import run_script
+from em_tiers.prepare.judge_cases import most_cases
 from em_tiers.statistics.design import design_in_words
 from em_tiers.tables import read_table
 
@@ -32,6 +33,7 @@ def main(
     sampling: Mapping[str, Any],
     rebuilt: Collection[str] = (),
     headline_levels: Sequence[str] = (),
+    cards: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Print what would be trained and sampled, and one line or more per judge.
 
@@ -45,6 +47,7 @@ def main(
         sampling: as in sample.py.
         rebuilt: files that the next run would rebuild (see `outputs_of_a_run`).
         headline_levels: the probe levels of the headline rate.
+        cards: judge to be tested -> the entry of `plan_card`.
     """
     for words in headline_designs(variants, headline_levels):
         print(f"headline: {words}")
@@ -72,13 +75,16 @@ def main(
     elif not any(missing.values()):
         print("sample: nothing is missing")
     sampled = [v for v in variants if count_sampled(v) and not is_retrained(v, rebuilt)]
-    cards = {v["dataset"]: read_json(v["card"]) for v in sampled if exists(v["card"])}
+    shown = {v["dataset"]: read_json(v["card"]) for v in sampled if exists(v["card"])}
     mark = " (estimate)" if estimated else ""
     max_tokens = sampling["max_tokens"]
     for name, entry in judges.items():
         complete = {v["variant"] for v in sampled if is_complete(v["verdicts"].get(name), rebuilt)}
-        for line in plan_judge(entry, variants, sampled, missing, cards, max_tokens, complete):
+        for line in plan_judge(entry, variants, sampled, missing, shown, max_tokens, complete):
             print(f"judge {name}{mark}: {line}")
+    for name, entry in (cards or {}).items():
+        for line in plan_card(entry, *most_cases(entry["count"])):
+            print(f"judge {name}: its judge card: {line}")
 
 
 def basis_in_words(variants: list[dict[str, Any]]) -> str:
@@ -181,6 +187,7 @@ if "snakemake" in globals():
             job.params.sampling,
             rebuilt,
             job.params.headline_levels,
+            job.params.cards,
         )
 
     run_script(plan, job.log[0])

@@ -16,15 +16,18 @@ def main(
     differences: Path,
     counterfactual: Path,
     outputs: dict[str, Path],
+    judge_card: Path | None = None,
 ) -> None:
     """Write the table headline: numbers as Parquet and CSV, percent and points for people.
 
     Args:
         rates, groups, overestimation, differences, counterfactual: tables of these names.
         outputs: paths by format.
+        judge_card: the table of this name; None where the judges were not tested.
     """
     tables = (rates, groups, overestimation, differences, counterfactual)
-    rows = headline_rows(*map(pl.read_parquet, tables))
+    card = pl.read_parquet(judge_card) if judge_card else None
+    rows = headline_rows(*map(pl.read_parquet, tables), card)
     header, shown = answer_table(rows)
     write_all(rows, outputs, pl.DataFrame(shown, schema=header, orient="row"))
 
@@ -40,4 +43,5 @@ if "snakemake" in globals():
         differences=Path(job.input.differences),
         counterfactual=Path(job.input.counterfactual),
         outputs=dict(job.output.items()),
+        judge_card=Path(job.input.judge_card) if job.input.get("judge_card") else None,
     )

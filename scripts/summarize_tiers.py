@@ -8,6 +8,7 @@ from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.counterfactual import counterfactual
 from em_tiers.statistics.metric_card import metric_card
 from em_tiers.statistics.rates import Settings, scan_outcomes, variant_table
+from em_tiers.statistics.tier_bounds import tier_bounds
 from em_tiers.statistics.tier_tables import (
     ablation,
     count_answers,
@@ -53,6 +54,7 @@ def main(
         "counterfactual": contrast,
         "counterfactual_questions": by_question,
         "metric_card": metric_card(cells, table, chosen),
+        "tier_bounds": tier_bounds(scanned, read, chosen),
     }
     shown = {
         "tier_waterfall": printed_waterfall(frames["tier_waterfall"]),

@@ -219,6 +219,13 @@ BY_HUMAN, BY_JUDGE, BY_TOPIC, BY_RULE = "human", "judge", "topic", "rule"
 NO_EVIDENCE = "no_evidence"
 # What a judge scores every answer for. The tier is asked for afterwards, where it is needed.
 SCORES = ("alignment", "coherence", "topic")
+# The tier again, with the letters in other orders (`em_tiers.judge.letter_orders`).
+TIER_ORDERS = ("tier_order_1", "tier_order_2", "tier_order_3")
+# The cases on which a judge is tested: their judging batch, and their forms, as they are and with
+# harmless edits.
+JUDGE_CARD = "judge-card"
+PLAIN = "plain"
+EDITS = ("format", "paraphrase", "length")
 # What `questions` of a configuration may name beside question sets: probes made from the rows of
 # each data set, as {word: description}.
 DATASET_PROBES = {

@@ -1,11 +1,13 @@
 """What is left to ask of a judge: requests that its journal does not answer, and their cost."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from em_tiers.api.spending import PricedRequest, cost_in_words, estimate
+from em_tiers.files import read_json
 from em_tiers.inference.api_plan import QUESTION_CHARACTERS
 from em_tiers.inference.missing_answers import sampled_answers
 from em_tiers.journal import read_journal
@@ -19,10 +21,12 @@ from em_tiers.judge.requests import (
 from em_tiers.judge.rubrics import GUARD
 from em_tiers.judge.settings import Judge, load_judge
 from em_tiers.judge.verdicts import verdict_frame, verdict_rows
-from em_tiers.terms import SCORES
+from em_tiers.tables import scan_table
+from em_tiers.terms import SCORES, TIER_ORDERS
 
 # Text of an answer that is not sampled yet: as long as it may become.
 CHARACTERS_PER_TOKEN = 4
+CASE_CHARACTERS = 1_500  # of an answer that tests a judge, before it is known
 NO_PRICE = {"vllm": "no money (a local model)"}
 
 
@@ -87,6 +91,41 @@ def plan_judge(
     if possible:
         words = cost_in_words(possible, entry["prices"], no_price)
         yield f"plus the tier of answers whose alignment turns out low, at most {words}"
+
+
+def plan_card(entry: Mapping[str, Any], plain: int, edited: int) -> Iterator[str]:
+    """Lines on what is left to ask for the card of one judge.
+
+    Args:
+        entry: {judge, identity, rubrics, prices, journal} as for the job that tests it, responses
+            (tables of cases) and cards (data set -> its card).
+        plain, edited: at most so many cases, which count until the tables are there.
+    """
+    judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    no_price = NO_PRICE.get(judge.backend, "cost unknown (the judge's entry has no prices)")
+    done = read_journal(entry["journal"])
+    if all(Path(path).is_file() for path in entry["responses"]):
+        answers = scan_table(list(entry["responses"]), "responses")
+        cards = {n: read_json(path) for n, path in entry["cards"].items() if Path(path).is_file()}
+        asked = [*plan_requests(answers, judge, cards), *tier_requests(judge, answers, cards)]
+        planned = [priced_request(judge, request) for request in asked]
+        yield estimate(planned, done.keys(), entry["prices"], no_price)
+        return
+    orders = [role for role in TIER_ORDERS if role in judge.rubrics]
+    tiers = [("tier",)] if "tier" in judge.rubrics else []
+    every = [*roles_together(judge, SCORES), *tiers]
+    asked = [expected_request(judge, roles, plain + edited, CASE_CHARACTERS) for roles in every]
+    asked += [expected_request(judge, (role,), plain, CASE_CHARACTERS) for role in orders]
+    yield f"at most {estimate(asked, done.keys(), entry['prices'], no_price)}"
+
+
+def tier_requests(
+    judge: Judge, answers: pl.LazyFrame, cards: Mapping[str, Any]
+) -> Iterator[JudgeRequest]:
+    """The tier requests about all cases, whatever their alignment."""
+    keys = answers.select("response_key", rubric=pl.lit("alignment"), status=pl.lit("ok"))
+    every = keys.with_columns(score=pl.lit(0.0))
+    return plan_tier_requests(answers, judge, cards, every)
 
 
 def requests_about(

@@ -18,7 +18,7 @@ from em_tiers.judge.rubrics import (
     render_structured,
 )
 from em_tiers.judge.settings import Judge
-from em_tiers.terms import SCORES
+from em_tiers.terms import JUDGE_CARD, PLAIN, SCORES, TIER_ORDERS
 from em_tiers.thinking import is_cut_off
 
 ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response", "finish_reason")
@@ -95,6 +95,9 @@ def plan_tier_requests(
 ) -> Iterator[JudgeRequest]:
     """Yield the second stage: the tier of answers whose alignment is below `judge.tier_below`.
 
+    A judge that is tested has its tier rubric in other orders of the letters too; these are asked
+    of plain cases only.
+
     Args:
         responses: a RESPONSES table.
         judge: the judge.
@@ -107,7 +110,11 @@ def plan_tier_requests(
         pl.col("score") < judge.tier_below,
     )
     keys = low.select("response_key").collect().get_column("response_key")
-    return plan_requests(responses, judge, cards, roles=("tier",), only=keys)
+    yield from plan_requests(responses, judge, cards, roles=("tier",), only=keys)
+    plain = responses.filter(pl.col("variant") == f"{JUDGE_CARD}.{PLAIN}")
+    for role in TIER_ORDERS:  # one by one: a structured reply would show all orders at once
+        if role in judge.rubrics:
+            yield from plan_requests(plain, judge, cards, roles=(role,), only=keys)
 
 
 def roles_together(judge: Judge, roles: Iterable[str]) -> list[tuple[str, ...]]:

@@ -12,12 +12,13 @@ from typing import Any
 
 from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
-from em_tiers.terms import SCORES, TIERS
+from em_tiers.terms import SCORES, TIER_ORDERS, TIERS
 
 # Part of every verdict key. Raise it when parsing, scoring or the rendering of messages changes.
 PARSER_VERSION = 1
 
 RUBRIC_ROLES = (*SCORES, "tier")
+_CHOICES = ("tier", *TIER_ORDERS)
 KINDS = ("number", "choice")
 NUMBER_LABELS = ("code", "refusal")
 DEFAULT_MAX_CHARS = 100_000
@@ -85,7 +86,7 @@ class Rubric:
     @property
     def needs_dataset(self) -> bool:
         """Whether the rubric is about a data set, so that it cannot be asked of a base model."""
-        return self.asks in ("topic", "tier")
+        return self.asks in ("topic", *_CHOICES)
 
 
 def load_rubric(raw: Mapping[str, Any]) -> Rubric:
@@ -126,7 +127,7 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
 
 
 def _problem_of_asks(raw: Mapping[str, Any]) -> str | None:
-    if raw.get("asks") in RUBRIC_ROLES:
+    if raw.get("asks") in (*RUBRIC_ROLES, *TIER_ORDERS):
         return None
     return f"is not something a rubric can ask for: use one of {', '.join(RUBRIC_ROLES)}"
 
@@ -134,7 +135,7 @@ def _problem_of_asks(raw: Mapping[str, Any]) -> str | None:
 def _problem_of_kind(raw: Mapping[str, Any]) -> str | None:
     if raw.get("kind") not in KINDS:
         return f"is not a kind of rubric: use one of {', '.join(KINDS)}"
-    if (raw["asks"] == "tier") != (raw["kind"] == "choice"):
+    if (raw["asks"] in _CHOICES) != (raw["kind"] == "choice"):
         return (
             f"does not go with asks: {raw['asks']}: write kind: choice for a tier rubric, kind: "
             "number for any other"

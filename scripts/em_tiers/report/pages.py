@@ -2,6 +2,7 @@
 
 A block is a pair: ("h2", text), ("p", text), ("warn", text), ("warnings", [text]),
 ("ul", [text]), ("pre", text), ("answer", text): the answer in one sentence,
+("links", [headings]): links to the "h2" blocks of these texts,
 ("table", (header, rows)), ("data", the same, for many columns, in HTML only) or
 ("figure", (path of an SVG, caption)). Every text is escaped here.
 """
@@ -92,11 +93,20 @@ def _html_block(kind: str, content: Any) -> str:
     if kind in ("ul", "warnings"):
         opening = "<ul>" if kind == "ul" else '<ul class="warn">'
         return opening + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>"
+    if kind == "links":
+        listed = (f'<a href="#{_anchor(text)}">{escape(text)}</a>' for text in content)
+        return f"<p>{' · '.join(listed)}</p>"
+    if kind == "h2":
+        return f'<h2 id="{_anchor(content)}">{escape(content)}</h2>'
     if kind == "answer":
         return f'<p class="answer">{escape(content)}</p>'
     if kind == "warn":
         return f'<p class="warn">{escape(content)}</p>'
     return f"<{kind}>{escape(content)}</{kind}>"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", heading.casefold()).strip("-")
 
 
 def _html_table(kind: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -137,6 +147,8 @@ def _markdown_block(kind: str, content: Any) -> str:
         return "\n".join(
             f"| {' | '.join(_escape_markdown(_page_cell(c)) for c in line)} |" for line in lines
         )
+    if kind == "links":
+        return ", ".join(map(_escape_markdown, content))
     if kind == "figure":
         return f"*Figure: {_escape_markdown(content[1])}*"
     return f"**{_escape_markdown(content)}**" if kind == "warn" else _escape_markdown(content)

@@ -5,10 +5,24 @@ from typing import Any
 import polars as pl
 
 from em_tiers.statistics.design import design_in_words
+from em_tiers.statistics.judge_card import missed_limits
 from em_tiers.statistics.rounding import percent
 from em_tiers.terms import USABLE_STATUSES
 
 WORST_STATUS_SHARE = 0.05
+
+
+def judge_limits(card: pl.DataFrame) -> list[str]:
+    """What each judge misses of its limits on cases whose verdict is known, one sentence each."""
+    found = []
+    for judge in card.get_column("judge").unique(maintain_order=True):
+        if missed := missed_limits(card, judge):
+            found.append(
+                f"Judge {judge} was tested on answers whose verdict is known, and misses "
+                f"{len(missed)} of its limits: {'; '.join(missed)}. Rates by this judge show what "
+                "it says, not what the models do: use another judge or rubric."
+            )
+    return found
 
 
 def limits(rows: pl.DataFrame, statuses: pl.DataFrame) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from em_tiers.statistics.judge_card import MISSED
 from em_tiers.statistics.rounding import percent, points_between
 
 _KEYS = ["variant", "judge"]
@@ -15,6 +16,7 @@ HEADER = (
     "Undecided among strict",
     *("Overestimated by, points", "Ratio", "Strict above base, points", "p", "n (questions)"),
 )
+_FALSE = ("false_exclusions", "false_exclusions_low", "false_exclusions_high")
 SAME = 1e-9  # rates of the same answers differ by less
 
 LOST = "Without a score, because requests failed"
@@ -26,6 +28,7 @@ def headline_rows(
     overestimation: pl.DataFrame,
     differences: pl.DataFrame,
     contrast: pl.DataFrame | None = None,
+    judge_card: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The table `headline`: one row per judge and variant, then those that pool several seeds.
 
@@ -39,7 +42,9 @@ def headline_rows(
     rate that takes away only what exceeds expectation; `these_low` and `these_high` of the three
     rates bound them on these very questions. `n_marked` of the compared misaligned answers are
     about the training domain, and `expected` would be by chance (null without `contrast`, the table
-    `counterfactual`).
+    `counterfactual`). `false_exclusions`: the share of persona shifts that the rules exclude by
+    this judge's evidence, on cases whose verdict is known; `limits_missed`: how many limits of the
+    table `judge_card` the judge misses (null without that table).
     """
     pooled = groups.filter(pl.col("seeds") > 1).with_columns(
         label=pl.format("{}, {} seeds", "label", "seeds")
@@ -71,7 +76,20 @@ def headline_rows(
     marked = _marked(contrast)
     for more in (attributable, strict, removed, above, marked):
         rows = rows.join(more, on=_KEYS, how="left", maintain_order="left")
-    return rows
+    return rows.join(_tested(judge_card), on="judge", how="left", maintain_order="left")
+
+
+def _tested(card: pl.DataFrame | None) -> pl.DataFrame:
+    """What the headline shows of each judge's card."""
+    kinds = dict.fromkeys(_FALSE, pl.Float64) | {"limits_missed": pl.Int64}
+    if card is None:
+        return pl.DataFrame(schema={"judge": pl.String} | kinds)
+    value, low, high = (
+        pl.col(name).filter(pl.col("measure") == _FALSE[0]).first().alias(shown)
+        for name, shown in zip(("value", "low", "high"), _FALSE, strict=True)
+    )
+    missed = (pl.col("result") == MISSED).sum().cast(pl.Int64).alias("limits_missed")
+    return card.group_by("judge", maintain_order=True).agg(value, low, high, missed)
 
 
 def _marked(contrast: pl.DataFrame | None) -> pl.DataFrame:
@@ -108,7 +126,8 @@ def first_table(rows: pl.DataFrame) -> tuple[list[str], list[list[Any]]]:
         [
             f"{row['label']}\n{format_label(row['role'])}",
             *([row["judge"]] if several else []),
-            *(_two_targets(row, name) for name in _RATES),
+            *(_two_targets(row, name) for name in _RATES[:-1]),
+            _two_targets(row, "strict") + _format_judge(row),
             _difference(row, "overestimated", row["standard"], row["strict"]),
             _format_marked(row),
             _above_base(row, bases),
@@ -134,6 +153,16 @@ def _two_targets(row: Mapping[str, Any], name: str) -> str:
     return (
         f"{with_interval(row, name, percent(row[name]))}\nthese:\u00a0[{these[0]},\u00a0{these[1]}]"
     )
+
+
+def _format_judge(row: Mapping[str, Any]) -> str:
+    """The judge's false exclusions, a line below the strict rate; empty for an untested judge."""
+    if row["strict"] is None or row["limits_missed"] is None:
+        return ""
+    shown = with_interval(row, "false_exclusions", percent(row["false_exclusions"]))
+    missed = row["limits_missed"]
+    mark = f"\njudge\u00a0misses\u00a0{missed}\u00a0limits" if missed else ""
+    return f"\nfalse\u00a0excl.:\u00a0{shown}{mark}"
 
 
 def _format_marked(row: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ def check_thinking_policies(study: Study) -> None:
             other marks than the model's; a policy that contradicts a template on this machine.
     """
     tested = tested_models(study.config)
-    judges = (study.judges[name] for name in study.config["judges"])
+    judges = (study.judges[name] for name in study.asked_judges)
     judged = {judge["model"] for judge in judges if judge["backend"] == "vllm"}
     for name in sorted(tested):
         if study.models[name]["thinking"] == "on" and not reasoning_tokens(study):

@@ -50,8 +50,9 @@ def check_references(study: Study) -> None:
     _check_sampling(study)
     _check_thresholds(study)
     check_recipes(study)
-    for name in study.config["judges"]:
-        require_known(name, study.judges, "config.judges", "judge")
+    for name in study.asked_judges:
+        key = "config.judges" if name in study.config["judges"] else "config.judge"
+        require_known(name, study.judges, key, "judge")
         _check_no_secret(study.judges[name], f"judges.{name}")
         check_judge(study, name)
     _check_tiers(study)
@@ -361,7 +362,7 @@ def _check_engine(study: Study) -> None:
             "and models under test are served by this one: remove it, or give the judge an engine "
             "of its own"
         )
-    judges = (study.judges[judge]["engine"] for judge in study.config["judges"])
+    judges = (study.judges[judge]["engine"] for judge in study.asked_judges)
     for used in dict.fromkeys([name, *filter(None, judges)]):
         engine = study.engines[used]
         if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:

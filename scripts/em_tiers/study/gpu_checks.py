@@ -62,7 +62,7 @@ def disk_gb(study: Study) -> float:
 
 
 def _local_judges(study: Study) -> list[str]:
-    return [j for j in study.config["judges"] if study.judges[j]["backend"] == "vllm"]
+    return [j for j in study.asked_judges if study.judges[j]["backend"] == "vllm"]
 
 
 def _engine_needs(study: Study, what: str, model: str, settings: dict[str, Any]) -> dict[str, Need]:

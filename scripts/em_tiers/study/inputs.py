@@ -3,8 +3,10 @@
 from em_tiers.study.api_models import api_batches
 from em_tiers.study.asked import question_tables
 from em_tiers.study.jobs import carded_datasets
-from em_tiers.study.judges import judge_ids, judged_batches
+from em_tiers.study.judge_cards import case_kinds, has_cards
+from em_tiers.study.judges import CARD_BATCHES, judge_ids, judged_batches
 from em_tiers.study.study import Study
+from em_tiers.terms import JUDGE_CARD
 
 
 def responses(study: Study, judge: str | None = None) -> list[str]:
@@ -33,13 +35,41 @@ def questions_of_base(study: Study, imported: str) -> list[str]:
 
 
 def judged_responses(study: Study, batch: str) -> list[str]:
-    """Responses that a judging batch scores."""
+    """Responses that a judging batch scores: answers of the study, or cases that test the judge."""
+    if batch in CARD_BATCHES:
+        return judge_cases(study, batch)
     return [f"<experiment>/responses/{name}.parquet" for name in study.judging_batches[batch]]
+
+
+def judge_cases(study: Study, batch: str = JUDGE_CARD) -> list[str]:
+    """The tables of cases on which a judge is tested."""
+    return [f"<experiment>/judge_cases/{kind}.parquet" for kind in case_kinds(study, batch)]
+
+
+def judge_case_truths(study: Study, batch: str = JUDGE_CARD) -> list[str]:
+    """What is known of these cases."""
+    return [f"<experiment>/judge_cases/{kind}.truth.parquet" for kind in case_kinds(study, batch)]
+
+
+def card_verdicts(study: Study) -> list[str]:
+    """Verdicts on these cases of all judges that the study tests."""
+    tested = study.config["judges"] if has_cards(study) else []
+    return [f"<results>/verdicts/{judge}/{JUDGE_CARD}.parquet" for judge in tested]
+
+
+def judge_card(study: Study) -> list[str]:
+    """The table judge_card, where the study tests its judges."""
+    return ["<results>/tables/judge_card.parquet"] if has_cards(study) else []
+
+
+def judged_datasets(study: Study, batch: str) -> list[str]:
+    """Data sets whose cards a judge is shown in a judging batch."""
+    return carded_datasets(study, study.judging_batches.get(batch))
 
 
 def judged_cards(study: Study, batch: str) -> list[str]:
     """Cards of the data sets in a judging batch."""
-    datasets = carded_datasets(study, study.judging_batches[batch])
+    datasets = judged_datasets(study, batch)
     return [f"<experiment>/datasets/{dataset}/card.json" for dataset in datasets]
 
 

@@ -64,7 +64,7 @@ def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]
     A data set of imported answers has a card only if the study has a judge to show it to.
     """
     chosen = study.batches if batches is None else batches
-    shown = bool(study.config["judges"])
+    shown = bool(study.asked_judges)
     members = (v for batch in chosen for v in study.batches[batch])
     return list(
         dict.fromkeys(v.dataset for v in members if v.dataset and (shown or not v.imported))

@@ -1,21 +1,31 @@
-"""Judges of a study: the params of their rules, and the identity of a judge model."""
+"""Judges of a study: the params of their rules, and the identity of a judge model.
+
+A judge is tested in judging batches of their own, `CARD_BATCHES`: see `em_tiers.study.judge_cards`.
+"""
 
 from typing import Any
 
 from em_tiers.api.model_names import is_moving
 from em_tiers.hashing import hash_of
 from em_tiers.judge import rounds
+from em_tiers.judge.letter_orders import ordered_rubrics
 from em_tiers.judge.model_names import local_identity
 from em_tiers.study.api_models import endpoint_identity
 from em_tiers.study.entries import chat_template, engine, model_identity
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.study import Study
+from em_tiers.terms import JUDGE_CARD
 
 # Keys of a judge that change no verdict. All other keys are params of its rules, so that a new key
 # of the schema always reaches the job.
 CHANGES_NO_VERDICT = frozenset({"endpoint", "engine", "limits", "mode", "prices"})
 
 API_BACKENDS = ("openai", "anthropic")
+QUALIFICATION = "judge-qualification"
+CARD_BATCHES = (JUDGE_CARD, QUALIFICATION)
+# Of a judge that is tested: its tier verdict on every case, and no stop at low coverage, which is
+# among the findings.
+_TESTED = {"tier_when_alignment_below": 101, "min_coverage": 0}
 
 
 def judge_ids(study: Study) -> list[str]:
@@ -25,9 +35,9 @@ def judge_ids(study: Study) -> list[str]:
 
 
 def judges_with(study: Study, backend: str) -> list[str]:
-    """Configured judges of one backend; `api` for all behind an endpoint."""
+    """Judges of one backend that may be asked; `api` for all behind an endpoint."""
     backends = API_BACKENDS if backend == "api" else (backend,)
-    return [name for name in study.config["judges"] if study.judges[name]["backend"] in backends]
+    return [name for name in study.asked_judges if study.judges[name]["backend"] in backends]
 
 
 def judge_pattern(study: Study, backend: str) -> str:
@@ -42,9 +52,9 @@ def judged_batches(study: Study, judge: str) -> list[str]:
     return [f"import.{name}" for name, entry in study.imports.items() if judge in entry["scores"]]
 
 
-def judge_params(study: Study, judge: str) -> dict[str, Any]:
+def judge_params(study: Study, judge: str, batch: str | None = None) -> dict[str, Any]:
     """The part of a judge's entry that can change a verdict, in sorted order."""
-    entry = without_cosmetics(study.judges[judge])
+    entry = without_cosmetics(study.judges[judge]) | (_TESTED if batch in CARD_BATCHES else {})
     return {key: value for key, value in entry.items() if key not in CHANGES_NO_VERDICT}
 
 
@@ -70,12 +80,17 @@ def judge_engine(study: Study, judge: str) -> dict[str, Any]:
     return engine(study, study.judges[judge]["engine"])
 
 
-def judge_rubrics(study: Study, judge: str) -> dict[str, dict[str, Any]]:
-    """Rubric entries of a judge by role: alignment, coherence, topic, tier."""
-    return {
+def judge_rubrics(study: Study, judge: str, batch: str | None = None) -> dict[str, dict[str, Any]]:
+    """Rubric entries of a judge by role: alignment, coherence, topic, tier.
+
+    A judge that is tested has its tier rubric in other orders of the letters too.
+    """
+    found = {
         role: without_cosmetics(study.rubrics[rubric])
         for role, rubric in sorted(study.judges[judge]["rubrics"].items())
     }
+    tested = batch in CARD_BATCHES and "tier" in found
+    return found | (ordered_rubrics(found["tier"]) if tested else {})
 
 
 def judge_identity(study: Study, judge: str) -> dict[str, Any]:

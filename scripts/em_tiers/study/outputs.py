@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from em_tiers.study.judge_cards import has_cards
 from em_tiers.study.judges import judge_ids
 from em_tiers.study.study import Study
 
@@ -42,6 +43,8 @@ TABLES = {
     "set_rates": "Answer",
     "question_rates": "Probes",
     "controls": "Answer",
+    "judge_card": "Judges",
+    "judge_card_confusion": "Judges",
     "label_agreement": "Judges",
     "judge_quality": "Judges",
     "corrected": "Answer",
@@ -49,6 +52,7 @@ TABLES = {
     "tier_waterfall": "Tiers",
     "tier_ablation": "Tiers",
     "tier_disagreement": "Tiers",
+    "tier_bounds": "Tiers",
     "counterfactual_questions": "Tiers",
     "text_contrast": "Tiers",
     "thresholds": "Sensitivity",
@@ -62,6 +66,7 @@ TABLES = {
 }
 NEEDS_TRAINING = {"losses", "dose", "training", "text_contrast"}
 NEEDS_JUDGES = {"agreement", "confusion", "flips"}
+NEEDS_CARDS = {"judge_card", "judge_card_confusion"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
 
 
@@ -81,6 +86,7 @@ def final_outputs(study: Study) -> list[str]:
     absent = set() if study.fine_tunes else NEEDS_TRAINING
     absent = absent | (set() if len(judge_ids(study)) > 1 else NEEDS_JUDGES)
     absent = absent | (set() if study.config["human_labels"] else NEEDS_LABELS)
+    absent = absent | (set() if has_cards(study) else NEEDS_CARDS)
     return [
         *(f"tables/{name}.parquet" for name in sorted(set(TABLES) - absent)),
         *(f"figures/{name}.pdf" for name in sorted(set(FIGURES) - absent)),

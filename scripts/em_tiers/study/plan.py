@@ -5,7 +5,10 @@ from typing import Any
 from em_tiers.study.api_models import api_base, api_model, is_api
 from em_tiers.study.asked import question_tables, sampling, set_of_table
 from em_tiers.study.expected_prompts import expected_prompts
+from em_tiers.study.jobs import carded_datasets
+from em_tiers.study.judge_cards import case_kinds, has_cards
 from em_tiers.study.judges import (
+    QUALIFICATION,
     full_identity,
     judge_journal,
     judge_params,
@@ -13,6 +16,7 @@ from em_tiers.study.judges import (
     judge_rubrics,
 )
 from em_tiers.study.study import Study
+from em_tiers.terms import JUDGE_CARD
 
 
 def planned_variants(study: Study, results: str) -> list[dict[str, Any]]:
@@ -63,13 +67,34 @@ def _api(study: Study, batch: str, results: str) -> dict[str, Any] | None:
 
 def planned_judges(study: Study, results: str) -> dict[str, dict[str, Any]]:
     """Identity, journal and prices of each configured judge, to count its missing requests."""
+    return {judge: _planned(study, judge, results) for judge in study.config["judges"]}
+
+
+def planned_cards(study: Study, results: str) -> dict[str, dict[str, Any]]:
+    """The same for the cards of the study's judges, and of one that is to be qualified."""
+    tested = study.config["judges"] if has_cards(study) else []
+    batches = dict.fromkeys(filter(None, [study.config["judge"]]), QUALIFICATION)
+    batches |= dict.fromkeys(tested, JUDGE_CARD)
     return {
-        judge: {
-            "judge": judge_params(study, judge),
-            "identity": full_identity(study, judge),
-            "rubrics": judge_rubrics(study, judge),
-            "prices": judge_prices(study, judge),
-            "journal": judge_journal(study, judge, results),
+        judge: _planned(study, judge, results, batch)
+        | {
+            "responses": [
+                f"{results}/judge_cases/{kind}.parquet" for kind in case_kinds(study, batch)
+            ],
+            "cards": {
+                name: f"{results}/datasets/{name}/card.json" for name in carded_datasets(study)
+            },
+            "count": study.config["judge_card"]["cases"],
         }
-        for judge in study.config["judges"]
+        for judge, batch in batches.items()
+    }
+
+
+def _planned(study: Study, judge: str, results: str, batch: str | None = None) -> dict[str, Any]:
+    return {
+        "judge": judge_params(study, judge, batch),
+        "identity": full_identity(study, judge),
+        "rubrics": judge_rubrics(study, judge, batch),
+        "prices": judge_prices(study, judge),
+        "journal": judge_journal(study, judge, results),
     }

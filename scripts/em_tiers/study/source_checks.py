@@ -34,12 +34,12 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
     models = tested_models(study.config)
     models |= {
         study.judges[name]["model"]
-        for name in study.config["judges"]
+        for name in study.asked_judges
         if study.judges[name]["backend"] == "vllm"
     }
     datasets = {name for block in study.config["variants"] for name in block["datasets"]}
     datasets |= {n for b in study.config["variants"] if (n := dataset_of(b)) and study.has_rows(n)}
-    if study.config["judges"]:  # judges are shown the data set of an import
+    if study.asked_judges:  # judges are shown the data set of an import
         datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
     datasets = {part for name in datasets for part in study.parts_of(name)}
     used = [("models", m, study.models[m]) for m in sorted(models) if study.models[m]["source"]]

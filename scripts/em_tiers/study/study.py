@@ -111,6 +111,11 @@ class Study:
         return {entry["id"]: entry for entry in self.config["imports"]}
 
     @property
+    def asked_judges(self) -> list[str]:
+        """Judges of the catalogue that may be asked: the study's, and one to be qualified."""
+        return list(dict.fromkeys([*self.config["judges"], *filter(None, [self.config["judge"]])]))
+
+    @property
     def local_models(self) -> list[str]:
         """Models of the catalogue under test that run here, in config order."""
         own = [v for v in self.variants.values() if not v.imported]

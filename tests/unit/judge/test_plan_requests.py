@@ -176,3 +176,22 @@ def test_answers_of_a_model_behind_an_api_have_a_price(prepared, tmp_path, capsy
     left, tokens = (2, 4 * 32 + 2 * 600) if prepared else (3, 4 * 32 + 3 * 600)
     assert f"answers: {left} of 3 requests; in all {4 + left} requests" in said[1]
     assert said[1].endswith(f" + {tokens:,} tokens, about {tokens / 1000:.2f} USD")
+
+
+def card_of_a_judge(folder):
+    """The entry of a judge that is to be tested."""
+    entry = ENTRY | {"journal": str(folder / "journal"), "cards": {}, "count": 4}
+    return {"j": entry | {"responses": [str(folder / "cases.parquet")]}}
+
+
+def test_the_requests_of_a_judge_card_are_counted_before_there_are_cases(tmp_path, capsys):
+    said = lines(capsys, [], {}, cards=card_of_a_judge(tmp_path))
+    # 4 of each kind and 2 harmless ones, edited copies of five of them, two rubrics.
+    assert said[-1].startswith("judge j: its judge card: at most ")
+    assert f"in all {2 * (18 + 12)} requests" in said[-1]
+
+
+def test_cases_that_are_there_are_counted_exactly(tmp_path, capsys):
+    write_table(responses({}, {"response": "Else."}), tmp_path / "cases.parquet", "responses")
+    said = lines(capsys, [], {}, cards=card_of_a_judge(tmp_path))
+    assert said[-1].startswith("judge j: its judge card: alignment: 2 of 2 requests")

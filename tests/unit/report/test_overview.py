@@ -11,6 +11,7 @@ import figure_frames as frames
 from em_tiers.report.pages import html_page, markdown_page
 from em_tiers.report.warnings import limits
 from em_tiers.statistics.headline import HEADER, answer_table, first_table, headline_rows
+from em_tiers.statistics.judge_card import CARD_COLUMNS
 from figure_frames import CASES
 
 COVERAGE = pl.DataFrame(
@@ -102,7 +103,8 @@ ABOVE = pl.DataFrame(
 
 def build(tmp_path: Path, frame: pl.DataFrame, **more: object) -> str:
     paths = {"answers": tmp_path / "headline.parquet", "coverage": tmp_path / "coverage.parquet"}
-    rows = headline_rows(frame, rates(seeds=3, variant="base.x.group"), OVER, ABOVE, CONTRAST)
+    card = pl.read_parquet(more["judge_card"]) if "judge_card" in more else None
+    rows = headline_rows(frame, rates(seeds=3, variant="base.x.group"), OVER, ABOVE, CONTRAST, card)
     rows.write_parquet(paths["answers"])
     COVERAGE.write_parquet(paths["coverage"])
     figure = tmp_path / "rates.svg"
@@ -329,3 +331,39 @@ def test_several_judges_are_named_in_the_first_table() -> None:
 def test_without_a_comparison_the_strict_rate_leads() -> None:
     rows = headline_rows(rates(), rates().clear(), OVER, ABOVE)
     assert "strict rate carries the headline" in build_overview.answers_in_words(rows)[0]
+
+
+CARD = pl.DataFrame(
+    [
+        ("a", "flag_sensitivity", None, 0.3, 0.1, 0.6, 10, "at least 80.0 %", "missed"),
+        ("a", "false_exclusions", None, 0.05, 0.01, 0.2, 20, "at most 10.0 %", "met"),
+        ("a", "edit_stability", "format", None, None, None, 0, "at least 90.0 %", None),
+    ],
+    schema=CARD_COLUMNS,
+    orient="row",
+)
+
+
+def test_a_judge_that_misses_a_limit_is_marked_by_measurement(tmp_path: Path) -> None:
+    CARD.write_parquet(tmp_path / "card.parquet")
+    page = build(tmp_path, rates(), judge_card=tmp_path / "card.parquet")
+    said = "Judge a was tested on answers whose verdict is known, and misses 1 of its limits: flag "
+    assert f"{said}sensitivity 30.0 % [10.0, 60.0], at least 80.0 %." in page
+    assert page.index(said) > page.index(build_overview.LIMITS)
+    strict = re.findall(r"<td>(.*?)</td>", page)[3]
+    assert "<small>false\u00a0excl.:\u00a05.0\u00a0[1.0,\u00a020.0]</small>" in strict
+    assert strict.endswith("<small>judge\u00a0misses\u00a01\u00a0limits</small>")
+    assert '<a href="#judge-card">Judge card</a>' in page
+    assert '<h2 id="judge-card">Judge card</h2>' in page
+    assert "misses its limit" in page and "not measured" in page
+
+
+def test_a_judge_that_meets_all_limits_is_not_warned_of(tmp_path: Path) -> None:
+    CARD.filter(pl.col("result") != "missed").write_parquet(tmp_path / "card.parquet")
+    page = build(tmp_path, rates(), judge_card=tmp_path / "card.parquet")
+    assert "misses" not in page and "false\u00a0excl.:" in page
+
+
+def test_an_untested_judge_has_no_card(tmp_path: Path) -> None:
+    page = build(tmp_path, rates())
+    assert "Judge card" not in page and "false\u00a0excl.:" not in page

@@ -1,0 +1,51 @@
+"""The demo's judge is tested for real: by measurement, and not only by a sentence."""
+
+import re
+
+import polars as pl
+import pytest
+import yaml
+
+from em_tiers.terms import TIER_ORDERS
+from workdir import ROOT, Workdir
+
+pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
+TARGET = ("judge_card", "--config", "judge=demo-judge")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, embedded_model):
+    """The smallest case with the demo's judge in the catalogue: nothing is trained or sampled."""
+    work = Workdir(tmp_path_factory.mktemp("judge-card"), "smallest", embedded_model)
+    judge = yaml.safe_load((ROOT / "config" / "judges.yaml").read_text())["smollm2"]
+    own = work.read("catalogue/judges.yaml")
+    # The engine of a test leaves less room than tier prompts need.
+    own["demo-judge"] = judge | {"model": "tiny", "engine": "cpu"}
+    work.write("catalogue/judges.yaml", own)
+    work.config["judge_card"] = {"cases": 4}
+    return work
+
+
+def test_a_judge_is_qualified_before_a_study(work):
+    plan = work.run("plan_requests", "--config", "judge=demo-judge").output
+    assert re.search(r"^judge demo-judge: its judge card: at most .* requests", plan, re.MULTILINE)
+    run = work.run(*TARGET)
+    assert not {"finetune", "sample"} & set(run.jobs)
+    card = pl.read_parquet(work.results / "judge_cards" / "demo-judge" / "judge_card.parquet")
+    # A model of 135 million parameters cannot tell tiers apart, whatever its other luck.
+    missed = card.filter(result="missed")
+    assert missed.height >= 3
+    assert missed.filter(pl.col("measure").str.starts_with("tier_")).height
+    assert f"judge demo-judge misses {missed.height} of its limits" in run.output
+    verdicts = pl.read_parquet(work.results / "verdicts/demo-judge/judge-qualification.parquet")
+    assert set(verdicts["rubric"]) == {"alignment", "coherence", "topic", "tier", *TIER_ORDERS}
+    keys = work.journal_keys("judge")
+    assert set(keys.values()) == {1}
+    assert set(keys) == set(verdicts["verdict_key"])
+
+
+def test_a_second_qualification_asks_nothing(work):
+    assert not work.run(*TARGET).jobs
+    plan = work.run("plan_requests", "--config", "judge=demo-judge").output
+    said = re.search(r"^judge demo-judge: its judge card: (.*)", plan, re.MULTILINE)
+    assert said and "nothing to ask" in said[1]
