@@ -57,9 +57,8 @@ RESULTS = workflow.pathvars.apply("<results>")
 
 wildcard_constraints:
     **dict.fromkeys(outputs.IDS, "[a-z0-9-]+"),
-    judge="[a-z0-9.-]+",
+    **dict.fromkeys(("batch", "judge"), "[a-z0-9.-]+"),
     seed="[0-9]+",
-    batch="[a-z0-9.-]+",
 
 
 def shown(path):
