@@ -15,7 +15,7 @@ the definition's own denominator:
   labelled it. Without any such probability or label the soft rate is null.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -87,35 +87,42 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
     )
 
 
-def cell_arrays(frame: pl.DataFrame) -> Callable[[str], np.ndarray]:
-    """A function that gives a column of the cells as an array (seeds x questions)."""
-    questions = frame.get_column("question").rank("dense").to_numpy().astype(int) - 1
-    seeds = np.zeros(len(frame), int)
-    if "seed_row" in frame.columns:
-        seeds = frame.get_column("seed_row").rank("dense").to_numpy().astype(int) - 1
-    shape = (seeds.max() + 1, questions.max() + 1)
+class CellArrays:
+    """The counts of one unit, such as a variant and judge, as arrays (seeds x questions).
 
-    def array(name: str) -> np.ndarray:
-        values = np.zeros(shape)
-        values[seeds, questions] = frame.get_column(name).to_numpy()
-        return values
+    Calling it with the name of a column gives that column's array. Its frame has a column
+    `seed_row` where it holds several training seeds.
+    """
 
-    return array
+    def __init__(self, frame: pl.DataFrame) -> None:
+        names = [name for name, kind in frame.schema.items() if kind == pl.Float64]
+        questions = np.unique(frame["question"].to_numpy(), return_inverse=True)[1]
+        seeds = np.zeros(len(frame), int)
+        if "seed_row" in frame.columns:
+            seeds = np.unique(frame["seed_row"].to_numpy(), return_inverse=True)[1]
+        self._values = np.zeros((len(names), seeds.max() + 1, questions.max() + 1))
+        self._values[:, seeds, questions] = frame.select(names).to_numpy().T
+        self._places = {name: place for place, name in enumerate(names)}
+
+    def __call__(self, name: str) -> np.ndarray:
+        return self._values[self._places[name]]
 
 
-def marks_of(frame: pl.DataFrame, definition: str) -> tuple[np.ndarray, ...]:
+def cell_arrays(cells: pl.DataFrame | CellArrays) -> CellArrays:
+    """The arrays of a unit's cells, which are computed once if they are given as arrays."""
+    return cells if isinstance(cells, CellArrays) else CellArrays(cells)
+
+
+def marks_of(cells: pl.DataFrame | CellArrays, definition: str) -> tuple[np.ndarray, ...]:
     """The arrays of COMPARED over the questions that the definition counts."""
-    array = cell_arrays(frame)
+    array = cell_arrays(cells)
     kept = array(f"counted_{definition}") >= DEFINITIONS[definition].min_answers
     return tuple(array(f"{kind}_{definition}") * kept for kind in COMPARED)
 
 
-def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], QuestionCounts]:
-    """The arrays (seeds x questions) of each definition and metric.
-
-    `frame` has a column `seed_row` where it holds several training seeds.
-    """
-    array = cell_arrays(frame)
+def cells_of(cells: pl.DataFrame | CellArrays) -> dict[tuple[str, str], QuestionCounts]:
+    """The arrays (seeds x questions) of each definition and metric."""
+    array = cell_arrays(cells)
     found = {}
     judged = array("scored").sum(axis=1, keepdims=True) > 0  # a training seed without any verdict
     for name, definition in DEFINITIONS.items():
@@ -135,17 +142,18 @@ def cells_of(frame: pl.DataFrame) -> dict[tuple[str, str], QuestionCounts]:
     return found
 
 
-def counts_beside(cells: pl.DataFrame, definition: str, metric: str) -> dict[str, int]:
+def counts_beside(cells: pl.DataFrame | CellArrays, definition: str, metric: str) -> dict[str, int]:
     """Counts over the questions that a rate counts.
 
     n_undecided and without_evidence: the undecided answers among those that the metric counts, and
     those without evidence; n_evidence: the misaligned answers that have evidence, and so could be
     excluded, the same for each metric.
     """
-    kept = cells.filter(pl.col(f"counted_{definition}") >= DEFINITIONS[definition].min_answers)
+    array = cell_arrays(cells)
+    kept = array(f"counted_{definition}") >= DEFINITIONS[definition].min_answers
 
     def total(name: str) -> int:
-        return round(kept.get_column(f"{name}_{definition}").sum())
+        return round(array(f"{name}_{definition}")[kept].sum())
 
     counted_as = "standard" if metric in ("standard", ATTRIBUTABLE) else "strict"
     return {

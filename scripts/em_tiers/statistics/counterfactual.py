@@ -17,7 +17,7 @@ from em_tiers.statistics.attribution import (
     share_of,
     tables_of,
 )
-from em_tiers.statistics.cells import ATTRIBUTABLE, cells_of, marks_of
+from em_tiers.statistics.cells import ATTRIBUTABLE, cell_arrays, cells_of, marks_of
 from em_tiers.statistics.intervals import intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
@@ -107,17 +107,18 @@ def _row(
     part: pl.DataFrame, base: pl.DataFrame | None, settings: Settings
 ) -> dict[str, Any] | None:
     definition = settings.headline
-    marks = marks_of(part, definition)
+    arrays = cell_arrays(part)
+    marks = marks_of(arrays, definition)
     compared, marked, flagged, both = marks
     if not compared.any():
         return None
     cells = tables_of(*marks)
     odds, risk = (ratio(*cells, settings.confidence) for ratio in (odds_ratio, risk_ratio))
-    rates = cells_of(part)
+    rates = cells_of(arrays)
     whole, found = intervals(
         [rates[definition, metric] for metric in ("standard", ATTRIBUTABLE)], settings.confidence
     )
-    low, high = widened(found.low, found.high, part, definition, settings.confidence)
+    low, high = widened(found.low, found.high, arrays, definition, settings.confidence)
     return {
         "definition": definition,
         "n_flagged": round(flagged.sum()),
@@ -133,8 +134,8 @@ def _row(
         "standard": rates[definition, "standard"].rate,
         "strict": rates[definition, "strict"].rate,
         "attributable": found.rate,
-        "attributable_low": low,
-        "attributable_high": min(high, whole.high),
+        "attributable_low": float(low),
+        "attributable_high": min(float(high), whole.high),
         "questions": int(np.count_nonzero(compared.sum(axis=0))),
     }
 

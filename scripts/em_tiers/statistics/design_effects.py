@@ -29,7 +29,7 @@ training run and says nothing about others.
 All numbers were chosen by simulation (tests/benchmarks/coverage_simulation.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -105,22 +105,24 @@ class Stack:
         return assumed_share(self.hits.sum(axis=1), self.counted.sum(axis=1))
 
 
-def stacks(listed: Sequence[QuestionCounts]) -> list[tuple[np.ndarray, Stack]]:
-    """The counts by their shapes, each with its places in the list."""
+def stacks(
+    listed: Sequence[QuestionCounts], at_once: int = 4096
+) -> Iterator[tuple[np.ndarray, Stack]]:
+    """The counts by their shapes, at most `at_once` together, each with its places in the list."""
     places: dict[tuple[int, ...], list[int]] = {}
     for place, counts in enumerate(listed):
         places.setdefault(counts.hits.shape, []).append(place)
-    return [
-        (
-            np.array(found),
-            Stack(
-                np.array([listed[i].hits for i in found]),
-                np.array([listed[i].counted for i in found]),
-                np.array([listed[i].by_question for i in found]),
-            ),
-        )
-        for found in places.values()
-    ]
+    for of_shape in places.values():
+        for start in range(0, len(of_shape), at_once):
+            found = of_shape[start : start + at_once]
+            yield (
+                np.array(found),
+                Stack(
+                    np.array([listed[i].hits for i in found]),
+                    np.array([listed[i].counted for i in found]),
+                    np.array([listed[i].by_question for i in found]),
+                ),
+            )
 
 
 def design_effects(stack: Stack) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

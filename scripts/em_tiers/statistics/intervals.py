@@ -40,6 +40,7 @@ from em_tiers.statistics.question_counts import QuestionCounts
 
 LEADING = 5
 MOST = 5.0
+AT_ONCE = 1024  # rates whose arrays are in memory together
 METHOD = "korn_graubard"
 
 
@@ -67,9 +68,24 @@ def interval(counts: QuestionCounts, confidence: float = 0.95) -> Interval:
 
 
 def intervals(listed: Sequence[QuestionCounts], confidence: float = 0.95) -> list[Interval]:
-    """The interval of each rate; those of one shape are computed together, for speed."""
+    """The interval of each rate; those of one shape are computed together, for speed.
+
+    Equal counts, as of one definition at several probe levels, are computed once.
+    """
+    kinds: dict[tuple, int] = {}
+    kind_of = [kinds.setdefault(_identity(counts), len(kinds)) for counts in listed]
+    first = {kind: place for place, kind in reversed(list(enumerate(kind_of)))}
+    distinct = _intervals([listed[first[kind]] for kind in range(len(kinds))], confidence)
+    return [distinct[kind] for kind in kind_of]
+
+
+def _identity(counts: QuestionCounts) -> tuple:
+    return counts.hits.shape, counts.hits.tobytes(), counts.counted.tobytes(), counts.by_question
+
+
+def _intervals(listed: Sequence[QuestionCounts], confidence: float) -> list[Interval]:
     found: list[Interval | None] = [None] * len(listed)
-    for places, stack in stacks(listed):
+    for places, stack in stacks(listed, AT_ONCE):
         effects = design_effects(stack)
         low, high = _bounds(stack, effects, confidence)
         _widen(stack, low, high, confidence)

@@ -72,7 +72,8 @@ def _free(role: str | None) -> bool:
 def _counts(frame: pl.DataFrame, definition: str) -> tuple[dict[str, QuestionCounts], bool]:
     """One model's counts by metric, by question, and whether it has evidence on any tier."""
     frame = frame.sort("question")
-    found = {metric: cells_of(frame)[definition, metric] for metric in METRICS}
+    counts = cells_of(frame)
+    found = {metric: counts[definition, metric] for metric in METRICS}
     evidence = (
         frame[f"standard_{definition}"].sum() - frame[f"strict_no_evidence_{definition}"].sum()
     )

@@ -32,7 +32,7 @@ from scipy import stats
 
 from em_tiers.statistics.design_effects import Stack, stacks
 from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals
-from em_tiers.statistics.sign_flips import flip_bounds, sign_flip
+from em_tiers.statistics.sign_flips import flip_test
 from em_tiers.statistics.these_questions import effective_answers
 
 MOST_CORRELATED = 0.8
@@ -78,22 +78,28 @@ def paired_differences(
             shapes = tuple(counts.hits.shape for counts in kept)
             groups.setdefault(shapes, []).append((place, kept))
     for group in groups.values():
+        sides = zip(*(kept for _, kept in group), strict=True)
+        rates = list(zip(*(intervals(list(side), confidence) for side in sides), strict=True))
         for start in range(0, len(group), AT_ONCE):
-            places, kept = zip(*group[start : start + AT_ONCE], strict=True)
-            for place, one in zip(places, _of_one_shape(kept, confidence, seed), strict=True):
+            chunk = slice(start, start + AT_ONCE)
+            places, kept = zip(*group[chunk], strict=True)
+            for place, one in zip(
+                places, _of_one_shape(kept, rates[chunk], confidence, seed), strict=True
+            ):
                 found[place] = one
     return found
 
 
 def _of_one_shape(
-    pairs: Sequence[tuple[QuestionCounts, QuestionCounts]], confidence: float, seed: int
+    pairs: Sequence[tuple[QuestionCounts, QuestionCounts]],
+    rates: Sequence[tuple[Interval, Interval]],
+    confidence: float,
+    seed: int,
 ) -> list[Paired]:
-    sides = [list(side) for side in zip(*pairs, strict=True)]
-    rates = [intervals(side, confidence) for side in sides]
-    tested, reference = (stacks(side)[0][1] for side in sides)
+    tested, reference = (next(stacks(side))[1] for side in zip(*pairs, strict=True))
     parts, weights = _parts(tested) - _parts(reference), tested.weights.sum(axis=1)
     found = [
-        (sign_flip(parts, seed), flip_bounds(parts, weights, 1 - confidence, seed)),
+        flip_test(parts, weights, 1 - confidence, seed),
         _score_test(tested, reference, confidence),
     ]
     several = tested.seeds > 1
@@ -103,17 +109,17 @@ def _of_one_shape(
     low = np.min([bounds[0] for _, bounds in found], axis=0)
     high = np.max([bounds[1] for _, bounds in found], axis=0)
     correlation = correlation_of(_question_rates(tested), _question_rates(reference))
-    wide = _mover(*(_with_bounds(side) for side in rates), correlation)
+    wide = _mover(*(_with_bounds(side) for side in zip(*rates, strict=True)), correlation)
     difference = tested.rate - reference.rate
     low, high = _with_mover(difference, low, high, wide)
     return [
         Paired(
-            rates[0][i].rate - rates[1][i].rate,
+            rates[i][0].rate - rates[i][1].rate,
             max(float(low[i]), -1.0),
             min(float(high[i]), 1.0),
             float(p_value[i]),
             _method(bool(several[i])),
-            (rates[0][i], rates[1][i]),
+            rates[i],
         )
         for i in range(len(pairs))
     ]

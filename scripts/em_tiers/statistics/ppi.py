@@ -159,7 +159,7 @@ def _labels_bounds(rate: float, labels: Labels, confidence: float) -> tuple[floa
     n, naive = len(labels.human), rate * (1 - rate) / len(labels.human)
     counted = np.bincount(labels.question, labels.share * n)
     hits = np.bincount(labels.question, labels.share * n * labels.human)
-    [(_, stack)] = stacks([QuestionCounts(hits, counted)])
+    _, stack = next(stacks([QuestionCounts(hits, counted)]))
     effect, freedom, assumed = (part[0] for part in design_effects(stack))
     if naive > 0:
         independent = ((labels.share * (labels.human - rate)) ** 2).sum() / naive

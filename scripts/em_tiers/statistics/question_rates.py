@@ -88,56 +88,53 @@ def set_rates(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """
     sets = cells.with_columns(question_set=pl.col("question").str.split("/").list.first())
     headline = sets.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
-    rows: list[dict[str, Any]] = []
     sets = sets.sort("judge", "variant", "question_set", maintain_order=True)
+    own, names, listed = [], [], []
     for frame in (headline.with_columns(question_set=pl.lit(HEADLINE)), sets):
         keys = ["judge", "variant", "question_set"]
         for (judge, variant, name), part in frame.group_by(keys, maintain_order=True):
-            own = {"variant": variant, "judge": judge, "question_set": name}
-            rows += [own | row for row in _set_rows(part, settings)]
-    return pl.DataFrame(rows, schema=SET_RATE_COLUMNS)
-
-
-def _set_rows(part: pl.DataFrame, settings: Settings) -> list[dict[str, Any]]:
-    names = part.get_column("question").unique().sort().to_list()
-    found = cells_of(part)
-    listed = [found[settings.headline, metric] for metric in METRICS]
+            own.append({"variant": variant, "judge": judge, "question_set": name})
+            names.append(part.get_column("question").unique().sort().to_list())
+            found = cells_of(part)
+            listed += [found[settings.headline, metric] for metric in METRICS]
     bounds = intervals(listed, settings.confidence)
     low, high = these_bounds(listed, settings.confidence)
     rows = []
-    for place, (metric, counts) in enumerate(zip(METRICS, listed, strict=True)):
-        if not counts.n:
-            continue
-        without = leave_one_out(counts)
-        most = int(np.nanargmax(np.abs(without - counts.rate))) if len(without) else None
-        rows.append(
-            {
-                "definition": settings.headline,
-                "metric": metric,
-                "rate": counts.rate,
+    for place, counts in enumerate(listed):
+        unit, metric = divmod(place, len(METRICS))
+        whole = place - metric  # the standard rate, of which the others are a part
+        if counts.n:
+            limits = {
                 "low": bounds[place].low,
-                "high": min(bounds[place].high, bounds[0].high),  # parts of the standard rate
+                "high": min(bounds[place].high, bounds[whole].high),
                 "these_low": low[place],
-                "these_high": min(high[place], high[0]),
-                "without_one_low": float(np.nanmin(without)) if len(without) else None,
-                "without_one_high": float(np.nanmax(without)) if len(without) else None,
-                "most": None if most is None else names[most],
-                "n": counts.n,
-                "questions": counts.questions,
+                "these_high": min(high[place], high[whole]),
             }
-        )
-    return rows
+            named = own[unit] | {"definition": settings.headline, "metric": METRICS[metric]}
+            rows.append(named | limits | _set_row(counts, names[unit]))
+    return pl.DataFrame(rows, schema=SET_RATE_COLUMNS)
+
+
+def _set_row(counts: QuestionCounts, names: list[str]) -> dict[str, Any]:
+    without = leave_one_out(counts)
+    most = int(np.nanargmax(np.abs(without - counts.rate))) if len(without) else None
+    return {
+        "rate": counts.rate,
+        "without_one_low": float(np.nanmin(without)) if len(without) else None,
+        "without_one_high": float(np.nanmax(without)) if len(without) else None,
+        "most": None if most is None else names[most],
+        "n": counts.n,
+        "questions": counts.questions,
+    }
 
 
 def leave_one_out(counts: QuestionCounts) -> np.ndarray:
     """The rate without each question; NaN for one without answers, empty for a single question."""
     if counts.questions < 2:
         return np.array([])
-    asked = counts.counted.sum(axis=0) > 0
-    rates = np.full(len(asked), np.nan)
-    for place in np.flatnonzero(asked):
-        kept = np.arange(len(asked)) != place
-        rates[place] = QuestionCounts(
-            counts.hits[:, kept], counts.counted[:, kept], counts.by_question
-        ).rate
-    return rates
+    parts, whole = counts.hits, counts.counted
+    if counts.by_question:
+        parts, whole = counts.rates, (counts.counted > 0).astype(float)
+    of_question, weight = parts.sum(axis=0), whole.sum(axis=0)
+    without = (of_question.sum() - of_question) / (weight.sum() - weight)
+    return np.where(weight > 0, without, np.nan)

@@ -15,7 +15,13 @@ import numpy as np
 import polars as pl
 
 from em_tiers.statistics.attributable import widened
-from em_tiers.statistics.cells import ATTRIBUTABLE, METRICS, cells_of, counts_beside
+from em_tiers.statistics.cells import (
+    ATTRIBUTABLE,
+    METRICS,
+    cell_arrays,
+    cells_of,
+    counts_beside,
+)
 from em_tiers.statistics.intervals import (
     Interval,
     answers_needed,
@@ -111,12 +117,13 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     keys, listed, beside, marked = [], [], [], {}
     for key, part in cells.group_by(list(unit), maintain_order=True):
         unscored, lost = part["answers"].sum() - part["scored"].sum(), part["api_errors"].sum()
-        for (definition, metric), counts in cells_of(part).items():
-            if metric == ATTRIBUTABLE and part[f"attributed_{definition}"].sum():
-                marked[len(keys)] = part, definition
+        arrays = cell_arrays(part)
+        for (definition, metric), counts in cells_of(arrays).items():
+            if metric == ATTRIBUTABLE and arrays(f"attributed_{definition}").any():
+                marked[len(keys)] = arrays, definition
             keys.append((*key, definition, metric))
             listed.append(counts)
-            more = counts_beside(part, definition, metric)
+            more = counts_beside(arrays, definition, metric)
             beside.append(more | {"n_unscored": int(unscored), "api_errors": int(lost)})
     frame = pl.DataFrame(
         keys,
@@ -127,10 +134,12 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
     low, high = np.array([one.low for one in found]), np.array([one.high for one in found])
     these_low, these_high = these_bounds(listed, settings.confidence)
     for place, of in marked.items():
-        for below, above in ((low, high), (these_low, these_high)):
-            below[place], above[place] = widened(
-                below[place], above[place], *of, settings.confidence
-            )
+        below, above = (
+            np.array([low[place], these_low[place]]),
+            np.array([high[place], these_high[place]]),
+        )
+        below, above = widened(below, above, *of, settings.confidence)
+        (low[place], these_low[place]), (high[place], these_high[place]) = below, above
     naive = [wilson(one.rate, one.n, settings.confidence) if one.n else (0.0, 1.0) for one in found]
     seen = pl.DataFrame(
         {

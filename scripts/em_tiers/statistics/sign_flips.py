@@ -19,20 +19,10 @@ DRAWS = 10_000
 TIE = 1e-12
 
 
-def sign_flip(differences: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Two-sided p-values that means of paired differences are zero; shape (..., questions)."""
-    differences = np.asarray(differences, float)
-    flipped = np.abs(differences @ _signs(differences.shape[-1], seed).T)
-    seen = np.abs(differences.sum(axis=-1))
-    as_extreme = (flipped >= seen[..., None] - TIE).sum(axis=-1)
-    p_value = _p_value(as_extreme, differences.shape[-1])
-    return np.where(np.any(differences, axis=-1), p_value, 1.0)
-
-
-def flip_bounds(
+def flip_test(
     differences: np.ndarray, weights: np.ndarray, level: float = 0.05, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """The differences that sign flips do not reject at `level`: those with a p-value above it.
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """P-values that differences are zero, and the bounds of those not rejected at `level`.
 
     Args:
         differences: each question's part u of a difference, which is their sum; shape
@@ -40,24 +30,40 @@ def flip_bounds(
         weights: each question's part w, summing to 1, of the same shape.
 
     Returns:
-        Lower and upper bounds; infinite where there are too few questions to reject anything.
+        Two-sided p-values; lower and upper bounds, infinite where there are too few questions to
+        reject anything.
     """
+    differences = np.asarray(differences, float)
     signs = _signs(differences.shape[-1], seed).T
-    whole = np.sum(differences, axis=-1)[..., None]
-    all_weights = np.sum(weights, axis=-1)[..., None]
-    sums, shares = (whole - differences @ signs) / 2, (all_weights - weights @ signs) / 2
+    flipped, whole = differences @ signs, differences.sum(axis=-1)[..., None]
+    as_extreme = (np.abs(flipped) >= np.abs(whole) - TIE).sum(axis=-1)
+    p_value = _p_value(as_extreme, differences.shape[-1])
+    p_value = np.where(np.any(differences, axis=-1), p_value, 1.0)
     allowed = _allowed(differences.shape[-1], level)
     if allowed < 0:
-        return np.full(whole.shape[:-1], -np.inf), np.full(whole.shape[:-1], np.inf)
+        return p_value, (np.full(p_value.shape, -np.inf), np.full(p_value.shape, np.inf))
+    all_weights = np.sum(weights, axis=-1)[..., None]
+    if weights.ndim > 1 and (weights == weights[:1]).all():  # one list of questions
+        weights, all_weights = weights[:1], all_weights[:1]
+    shares = (all_weights - weights @ signs) / 2
     # No question flipped, or all of them: as extreme as what was seen, whatever the difference is.
     trivial = (shares <= TIE) | (shares >= all_weights - TIE)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inside, others = sums / shares, (whole - sums) / (all_weights - shares)
-    below = np.where(trivial, -np.inf, np.minimum(inside, others))
-    above = np.where(trivial, -np.inf, -np.maximum(inside, others))
-    low, high = (np.partition(part, allowed, axis=-1)[..., allowed] for part in (below, above))
+    inside = np.where(trivial, 0.0, 1 / np.where(trivial, 1.0, shares))
+    others = np.where(trivial, 0.0, 1 / np.where(trivial, 1.0, all_weights - shares))
+    mean = whole / all_weights
+    # The sum of the flipped less what their share of the difference is: the mean of the flipped
+    # differs from the whole by one part of it, that of the others by the other, oppositely.
+    excess = (whole - flipped) / 2 - mean * shares
+    below, above = (
+        np.minimum(excess * inside, -excess * others),
+        np.maximum(excess * inside, -excess * others),
+    )
+    infinite = np.where(trivial, -np.inf, 0.0)
+    low = np.partition(below + infinite, allowed, axis=-1)[..., allowed]
+    high = np.partition(infinite - above, allowed, axis=-1)[..., allowed]
+    bounds = (mean[..., 0] + low, mean[..., 0] - high)
     # Differences that cancel leave a rest of rounding, which is not a bound beyond zero.
-    return np.where(np.abs(low) < TIE, 0.0, low), np.where(np.abs(high) < TIE, 0.0, -high)
+    return p_value, tuple(np.where(np.abs(bound) < TIE, 0.0, bound) for bound in bounds)
 
 
 def _p_value(as_extreme: np.ndarray, questions: int) -> np.ndarray:

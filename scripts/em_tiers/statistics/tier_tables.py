@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from em_tiers.statistics.cells import cells_of, counts_beside
+from em_tiers.statistics.cells import cell_arrays, cells_of, counts_beside
 from em_tiers.statistics.evidence import no_evidence
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
@@ -332,9 +332,10 @@ def printed_overestimation(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _overestimation_row(cells: pl.DataFrame, settings: Settings) -> dict[str, float | None]:
-    found = cells_of(cells)
+    arrays = cell_arrays(cells)
+    found = cells_of(arrays)
     standard, strict = (found[settings.headline, metric] for metric in ("standard", "strict"))
-    counts = counts_beside(cells, settings.headline, "strict")
+    counts = counts_beside(arrays, settings.headline, "strict")
     row = {
         "standard": standard.rate,
         "strict": strict.rate,

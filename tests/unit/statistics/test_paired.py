@@ -8,7 +8,15 @@ import pytest
 from benchmarks.coverage_simulation import Case, draw
 from em_tiers.statistics.intervals import Interval, QuestionCounts, wilson
 from em_tiers.statistics.paired import correlation_of, mover, paired_difference
-from em_tiers.statistics.sign_flips import flip_bounds, sign_flip
+from em_tiers.statistics.sign_flips import flip_test
+
+
+def sign_flip(differences, seed=0):
+    return flip_test(differences, np.full(np.shape(differences), 1.0), seed=seed)[0]
+
+
+def flip_bounds(differences, weights, level):
+    return flip_test(differences, weights, level)[1]
 
 
 def proportion(hits, n):
