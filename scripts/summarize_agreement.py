@@ -4,7 +4,12 @@ from pathlib import Path
 
 from em_tiers.logs import run_script
 from em_tiers.report.table_files import write_tables
-from em_tiers.statistics.agreement import summarize_agreement, summarize_confusion, summarize_flips
+from em_tiers.statistics.agreement import (
+    count_pairs,
+    summarize_agreement,
+    summarize_confusion,
+    summarize_flips,
+)
 from em_tiers.statistics.rates import scan_outcomes
 
 
@@ -20,10 +25,11 @@ def main(
     `outputs` are paths by TABLE_FORMAT.
     """
     scanned = scan_outcomes(outcomes)
+    pairs = count_pairs(scanned)
     tables = {
-        "agreement": summarize_agreement(scanned, confidence, resamples, seed),
-        "confusion": summarize_confusion(scanned),
-        "flips": summarize_flips(scanned, confidence),
+        "agreement": summarize_agreement(scanned, confidence, resamples, seed, pairs),
+        "confusion": summarize_confusion(pairs),
+        "flips": summarize_flips(pairs, confidence),
     }
     write_tables(tables, outputs)
 

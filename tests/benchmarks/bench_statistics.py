@@ -72,7 +72,7 @@ def keys(rng: np.random.Generator, count: int) -> pl.Series:
 def repeated(frame: pl.DataFrame, schema: dict, constants: dict) -> pl.DataFrame:
     """`frame` with the other columns of the table constant."""
     others = [
-        pl.lit(pl.Series([constants[name]], dtype=kind)).first().alias(name)
+        pl.lit(pl.Series([constants.get(name)], dtype=kind)).first().alias(name)
         for name, kind in schema.items()
         if name not in frame.columns
     ]

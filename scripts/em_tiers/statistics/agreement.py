@@ -27,8 +27,9 @@ Further tables are `confusion`, the counts behind the categories, and `flips`, t
 of each variant that one judge flags and the other does not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -36,10 +37,11 @@ import polars as pl
 from em_tiers.statistics.agreement_measures import (
     MEASURES_OF_SCORES,
     cohen_kappa,
+    coincidences_by_question,
     krippendorff_alpha,
     question_weights,
 )
-from em_tiers.statistics.intervals import QuestionCounts, interval
+from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.terms import OUTCOMES_ALL, SCORES, TIERS, WITHOUT_VERDICT
 
@@ -80,20 +82,27 @@ _NOTHING_IN_COMMON = {
 }  # fmt: skip
 SIGNIFICANT_DIGITS = 12
 ALPHA_BINS = 20
+PairCounts = Mapping[tuple[str, str], pl.DataFrame]
 ALPHA_RESAMPLES = 200
 
 
 def summarize_agreement(
-    outcomes: pl.LazyFrame, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    outcomes: pl.LazyFrame,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    pairs: PairCounts | None = None,
 ) -> pl.DataFrame:
-    """The table `agreement`, all variants together first; empty with one judge."""
-    pairs = _judge_pairs(outcomes)
+    """The table `agreement`, all variants together first; empty with one judge.
+
+    `pairs` is `count_pairs` of the same outcomes, if that is known.
+    """
+    pairs = count_pairs(outcomes) if pairs is None else pairs
     if not pairs:
         return pl.DataFrame(schema=AGREEMENT_COLUMNS)
     judges = list(dict.fromkeys(judge for pair in pairs for judge in pair))
     pooled, single = [], []
-    for a, b in pairs:
-        counts = pair_counts(outcomes, a, b)
+    for (a, b), counts in pairs.items():
         if counts.is_empty():
             pooled.append({"judge_a": a, "judge_b": b, **_NOTHING_IN_COMMON})
             continue
@@ -103,59 +112,62 @@ def summarize_agreement(
             rows = pooled if variant == ALL else single
             rows += [named | row for row in _rows_of_pair(sums_of(part), weights, confidence)]
     rows = [*pooled, *_alpha_rows(outcomes, judges, confidence, seed), *single]
+    rows = _with_intervals(rows, confidence)
     found = pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
     # Streamed sums come in any order: their last digits would differ from one run to the next.
     return found.with_columns(pl.col("value", "low", "high").round_sig_figs(SIGNIFICANT_DIGITS))
 
 
-def summarize_confusion(outcomes: pl.LazyFrame) -> pl.DataFrame:
+def summarize_confusion(pairs: PairCounts) -> pl.DataFrame:
     """The table `confusion`: each pair of judges, answers to which a gives `a` and b gives `b`.
 
     Shares are of the answers to which both gave one; a quantity without such an answer is left out.
     """
     rows = []
-    for a, b in _judge_pairs(outcomes):
-        sums = sums_of(pair_counts(outcomes, a, b))
+    for (a, b), counts in pairs.items():
+        sums = sums_of(counts)
         for name, levels in CATEGORIES.items():
-            counts = sums[name].sum(axis=0)
+            total = sums[name].sum(axis=0)
             rows += [
-                (a, b, name, x, y, round(counts[i, j]), counts[i, j] / counts.sum())
+                (a, b, name, x, y, round(total[i, j]), total[i, j] / total.sum())
                 for i, x in enumerate(levels)
                 for j, y in enumerate(levels)
-                if counts.sum()
+                if total.sum()
             ]
     return pl.DataFrame(rows, schema=CONFUSION_COLUMNS, orient="row")
 
 
-def summarize_flips(outcomes: pl.LazyFrame, confidence: float = 0.95) -> pl.DataFrame:
+def summarize_flips(pairs: PairCounts, confidence: float = 0.95) -> pl.DataFrame:
     """The table `flips`: answers of each variant that one of two judges flags and the other not.
 
     `flipped` is their share of the n answers on which both gave a verdict, with its interval by
     question; null where there is none. `missing_a`: only judge b gave a verdict, and so on.
     """
-    rows = []
-    for a, b in _judge_pairs(outcomes):
-        for (variant,), part in pair_counts(outcomes, a, b).group_by(
-            "variant", maintain_order=True
-        ):
+    rows, flips = [], []
+    for (a, b), counts in pairs.items():
+        for (variant,), part in counts.group_by("variant", maintain_order=True):
             sums = sums_of(part)
             flagged = sums["flagged"]  # questions x a x b
             (neither, only_b), (only_a, both) = flagged.sum(axis=0).round().astype(int).tolist()
             n = both + only_a + only_b + neither
             _, missing_b, missing_a, missing_both = sums["answered"].sum(axis=0).astype(int)
             counted = (n, both, only_a, only_b, neither, missing_a, missing_b, missing_both)
-            bounds: tuple[float | None, ...] = (None, None, None)
-            if n:
-                hits = flagged[:, 0, 1] + flagged[:, 1, 0]
-                found = interval(QuestionCounts(hits, flagged.sum(axis=(1, 2))), confidence)
-                bounds = (found.rate, found.low, found.high)
-            rows.append((a, b, variant, *counted, *bounds))
+            rows.append((a, b, variant, *counted))
+            hits = flagged[:, 0, 1] + flagged[:, 1, 0]
+            flips.append(QuestionCounts(hits, flagged.sum(axis=(1, 2))))
+    bounds = [
+        (found.rate, found.low, found.high) if found.n else (None, None, None)
+        for found in intervals(flips, confidence)
+    ]
+    rows = [(*row, *of_row) for row, of_row in zip(rows, bounds, strict=True)]
     return pl.DataFrame(rows, schema=FLIP_COLUMNS, orient="row")
 
 
-def _judge_pairs(outcomes: pl.LazyFrame) -> list[tuple[str, str]]:
-    judges = outcomes.select(pl.col("judge").unique().sort()).collect().to_series().to_list()
-    return list(combinations(judges, 2))
+def count_pairs(outcomes: pl.LazyFrame) -> PairCounts:
+    """`pair_counts` of each pair of judges."""
+    judges = outcomes.select(pl.col("judge").unique().sort()).collect(engine="streaming")
+    pairs = combinations(judges.to_series().to_list(), 2)
+    return {(a, b): pair_counts(outcomes, a, b) for a, b in pairs}
 
 
 def pair_counts(outcomes: pl.LazyFrame, a: str, b: str) -> pl.DataFrame:
@@ -237,11 +249,11 @@ def _rows_of_pair(
         per_question = sums[name]
         if not per_question.sum():
             continue
-        tables = np.einsum("rq,qij->rij", weights, per_question)
+        tables = np.tensordot(weights, per_question, axes=1)
         kappa = cohen_kappa(tables)
         rows.append(_statistic_row(name, "cohen_kappa", kappa, tables[0].sum(), confidence))
         same, counted = np.trace(per_question, axis1=1, axis2=2), per_question.sum(axis=(1, 2))
-        rows.append(_share_row(name, "percent_agreement", same, counted, confidence))
+        rows.append(_share_row(name, "percent_agreement", same, counted))
     for name in SCORES:
         moments = weights @ sums[name]
         for statistic, function in MEASURES_OF_SCORES.items():
@@ -249,16 +261,25 @@ def _rows_of_pair(
                 _statistic_row(name, statistic, function(moments.T), moments[0, 0], confidence)
             )
     for name, hits in zip(ANSWERED, sums["answered"].T, strict=True):
-        rows.append(_share_row("answered", name, hits, given, confidence))
+        rows.append(_share_row("answered", name, hits, given))
     return [row | {"missing": round(given.sum()) - row["n"]} for row in rows if row["n"]]
 
 
 def _share_row(
-    quantity: str, statistic: str, hits: np.ndarray, counted: np.ndarray, confidence: float
+    quantity: str, statistic: str, hits: np.ndarray, counted: np.ndarray
 ) -> dict[str, object]:
-    found = interval(QuestionCounts(hits, counted), confidence)
-    row = {"quantity": quantity, "statistic": statistic, "value": found.rate}
-    return row | {"low": found.low, "high": found.high, "n": found.n}
+    """A row whose share is still to be bounded, by `_with_intervals`."""
+    counts = QuestionCounts(hits, counted)
+    return {"quantity": quantity, "statistic": statistic, "counts": counts, "n": counts.n}
+
+
+def _with_intervals(rows: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
+    """Rows with the bounds of their shares, all computed in one call."""
+    pending = [row for row in rows if "counts" in row]
+    bounded = intervals([row.pop("counts") for row in pending], confidence)
+    for row, found in zip(pending, bounded, strict=True):
+        row |= {"value": found.rate, "low": found.low, "high": found.high}
+    return rows
 
 
 def _statistic_row(
@@ -299,9 +320,9 @@ def _alpha_rows(
         if not paired.any():
             continue
         weights = question_weights(int(question.max()) + 1, ALPHA_RESAMPLES, seed)
-        draws = np.array(
-            [krippendorff_alpha(ratings, counts * drawn[question], level) for drawn in weights]
-        )
+        values, matrices = coincidences_by_question(ratings, counts, question)
+        drawn = np.tensordot(weights, matrices, axes=1)
+        draws = krippendorff_alpha(values, drawn, level)
         n = counts[paired].sum()
         row = _statistic_row(name, "krippendorff_alpha", draws, n, confidence)
         row["missing"] = round(counts.sum() - n)

@@ -7,10 +7,12 @@ quadratic weights over the points of the scale (Fleiss & Cohen 1973, Educ. Psych
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 
+@lru_cache(maxsize=8)
 def question_weights(questions: int, resamples: int, seed: int) -> np.ndarray:
     """How often each question is drawn; the first row is the sample itself."""
     if not questions:
@@ -80,27 +82,45 @@ MEASURES_OF_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def krippendorff_alpha(ratings: np.ndarray, counts: np.ndarray, level: str) -> float:
-    """Alpha of weighted patterns (patterns x judges, NaN missing); NaN where nothing varies.
+def coincidences_by_question(
+    ratings: np.ndarray, counts: np.ndarray, question: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur, and each question's coincidence matrix of weighted rating patterns.
 
-    One minus observed over expected disagreement, from the coincidence matrix (Krippendorff 2004,
-    Content Analysis, chapter 11). The package of that name takes one row a unit; here equal rows
-    come once with their number, which is the same sum.
+    The matrix of resampled questions is the sum of theirs. The package `krippendorff` takes one row
+    per unit; here equal rows come once with their number, which is the same sum.
+
+    Args:
+        ratings: patterns x judges, NaN missing.
+        counts: answers with each pattern.
+        question: number of each pattern's question, from 0.
     """
     values = np.unique(ratings[np.isfinite(ratings)])
     per_unit = (ratings[:, :, None] == values).sum(axis=1).astype(float)
     sizes = per_unit.sum(axis=1)
-    paired = (sizes > 1) & (counts > 0)
-    per_unit, sizes, counts = per_unit[paired], sizes[paired], counts[paired]
-    scaled = per_unit * (counts / (sizes - 1))[:, None]
-    coincidences = scaled.T @ per_unit - np.diag(scaled.sum(axis=0))
-    totals = coincidences.sum(axis=0)
+    paired = np.flatnonzero(sizes > 1)
+    scaled = per_unit[paired] * (counts[paired] / (sizes[paired] - 1))[:, None]
+    found = np.zeros((int(question.max()) + 1, len(values), len(values)))
+    for number in np.unique(question[paired]):
+        own = question[paired] == number
+        matrix = scaled[own].T @ per_unit[paired[own]]
+        found[number] = matrix - np.diag(scaled[own].sum(axis=0))
+    return values, found
+
+
+def krippendorff_alpha(values: np.ndarray, matrix: np.ndarray, level: str) -> np.ndarray:
+    """Alpha of coincidence matrices, shape (..., values, values); NaN where nothing varies.
+
+    One minus observed over expected disagreement (Krippendorff 2004, Content Analysis, chapter 11).
+    """
+    totals = matrix.sum(axis=-2)
+    n = totals.sum(axis=-1)
     if level == "nominal":
         distance = (values[:, None] != values[None, :]).astype(float)
     else:
         distance = (values[:, None] - values[None, :]) ** 2
-    expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
-    disagreement = (expected * distance).sum()
-    if disagreement <= 0:
-        return float("nan")
-    return float(1 - (coincidences * distance).sum() / disagreement)
+    # The diagonal of the expected coincidences does not matter: its distance is zero.
+    expected = np.einsum("...i,ij,...j->...", totals, distance, totals) / np.maximum(n - 1, 1e-300)
+    observed = (matrix * distance).sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(expected > 0, 1 - observed / expected, np.nan)

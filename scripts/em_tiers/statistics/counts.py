@@ -124,14 +124,14 @@ def add_costs(
             output_per_million) of the judges that have them, and batch_share, the share of them
             that a request in a batch costs; usd is null for the others.
     """
-    numbers = ("input_per_million", "output_per_million", "batch_share")
+    of_price = ("input_per_million", "output_per_million", "batch_share")
     listed = pl.LazyFrame(
         [
-            (judge, *(({"batch_share": 1.0} | dict(p))[name] for name in numbers))
+            (judge, *(({"batch_share": 1.0} | dict(p))[name] for name in of_price))
             for judge, p in prices.items()
             if p
         ],
-        schema={"judge": pl.String} | dict.fromkeys(numbers, pl.Float64),
+        schema={"judge": pl.String} | dict.fromkeys(of_price, pl.Float64),
         orient="row",
     )
     saved = 1.0 - pl.col("batch_share")
@@ -144,28 +144,41 @@ def add_costs(
     # Without token counts the sums are unknown: none is better than one that is too low.
     known = pl.when(pl.col("uncounted") == 0)
     tokens = pl.col("prompt_tokens", "completion_tokens")
-    keys = ("judge", "variant", "verdict_key")
-    asked = verdicts.select(*keys, "attempts", "mode", "prompt_tokens", "completion_tokens")
-    requests = pl.concat([asked, asked.with_columns(variant=pl.lit("all"))])
+    numbers = ("attempts", "mode", "prompt_tokens", "completion_tokens")
+    # A hash of 64 bits in place of the text: the set of all keys has to be in memory.
+    asked = verdicts.select("judge", "variant", pl.col("verdict_key").hash(), *numbers)
+    sums = (
+        # Imported scores and prompts that were too long to send are not requests.
+        (pl.col("attempts") > 0).sum().cast(pl.Int64).alias("requests"),
+        (pl.any_horizontal(tokens.is_null()) & (pl.col("attempts") > 0)).sum().alias("uncounted"),
+        pl.col("prompt_tokens").cast(pl.Int64).sum(),
+        pl.col("completion_tokens").cast(pl.Int64).sum(),
+        pl.col("prompt_tokens").filter(in_batch).cast(pl.Int64).sum().alias("batch_prompt"),
+        pl.col("completion_tokens").filter(in_batch).cast(pl.Int64).sum().alias("batch_completion"),
+        pl.col("attempts").cast(pl.Int64).sum(),
+    )
+    found = []
+    for judge in asked.select(pl.col("judge").unique()).collect(engine="streaming")["judge"]:
+        own = asked.filter(pl.col("judge") == judge)
+        keys = ("judge", "variant", "verdict_key")
+        of_variants = own.unique(keys).group_by("judge", "variant").agg(sums)
+        of_all = own.unique(["judge", "verdict_key"]).group_by("judge").agg(sums)
+        found += [of_variants, of_all.with_columns(variant=pl.lit("all"))]
+    counted = [frame.select("judge", "variant", *_names(sums)) for frame in found]
+    collected = [frame.collect(engine="streaming") for frame in counted]
     return (
-        requests.unique(keys)
-        .group_by("judge", "variant")
-        .agg(
-            # Imported scores and prompts that were too long to send are not requests.
-            requests=(pl.col("attempts") > 0).sum().cast(pl.Int64),
-            uncounted=(pl.any_horizontal(tokens.is_null()) & (pl.col("attempts") > 0)).sum(),
-            prompt_tokens=pl.col("prompt_tokens").cast(pl.Int64).sum(),
-            completion_tokens=pl.col("completion_tokens").cast(pl.Int64).sum(),
-            batch_prompt=pl.col("prompt_tokens").filter(in_batch).cast(pl.Int64).sum(),
-            batch_completion=pl.col("completion_tokens").filter(in_batch).cast(pl.Int64).sum(),
-            attempts=pl.col("attempts").cast(pl.Int64).sum(),
-        )
+        (pl.concat(collected) if collected else asked.group_by("judge", "variant").agg(sums))
+        .lazy()
         .join(listed, on="judge", how="left")
         .with_columns(known.then(tokens).name.keep(), usd=known.then(usd))
         .select(pl.lit("judge").alias("stage"), *COST_COLUMNS)
         .sort(pl.col("judge"), pl.col("variant") == "all", pl.col("variant"))
         .collect(engine="streaming")
     )
+
+
+def _names(expressions: Sequence[pl.Expr]) -> list[str]:
+    return [expression.meta.output_name() for expression in expressions]
 
 
 def add_sampling_costs(

@@ -9,12 +9,14 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 from answers import outcomes
 from em_tiers.statistics.agreement import (
+    count_pairs,
     summarize_agreement,
     summarize_confusion,
     summarize_flips,
 )
 from em_tiers.statistics.agreement_measures import (
     cohen_kappa,
+    coincidences_by_question,
     krippendorff_alpha,
     mean_absolute_difference,
     pearson,
@@ -61,6 +63,12 @@ def test_weighted_kappa_of_scores_is_that_of_statsmodels():
     assert weighted_kappa(moments(a, b)) == pytest.approx(cohens_kappa(table, wt="quadratic").kappa)
 
 
+def alpha_of(ratings, counts, level, questions=3):
+    question = np.arange(len(counts)) % questions
+    values, matrices = coincidences_by_question(ratings, counts, question)
+    return krippendorff_alpha(values, matrices.sum(axis=0), level)
+
+
 @pytest.mark.parametrize("level", ["nominal", "interval"])
 def test_alpha_is_that_of_the_package(level):
     rng = np.random.default_rng(0)
@@ -68,9 +76,9 @@ def test_alpha_is_that_of_the_package(level):
     ratings[:, 1] = np.where(rng.random(200) < 0.7, ratings[:, 0], ratings[:, 1])
     ratings[rng.random((200, 3)) < 0.2] = np.nan
     expected = krippendorff.alpha(ratings.T, level_of_measurement=level)
-    assert krippendorff_alpha(ratings, np.ones(200), level) == pytest.approx(expected)
+    assert alpha_of(ratings, np.ones(200), level) == pytest.approx(expected)
     patterns, counts = np.unique(ratings, axis=0, return_counts=True)
-    assert krippendorff_alpha(patterns, counts.astype(float), level) == pytest.approx(expected)
+    assert alpha_of(patterns, counts.astype(float), level) == pytest.approx(expected)
 
 
 def table(alignment_b, question=None):
@@ -131,7 +139,7 @@ def test_an_answer_without_a_verdict_is_no_vote():
     alpha = found["flagged", "krippendorff_alpha"]
     assert alpha["value"] == pytest.approx(0.9314, abs=1e-3)
     assert (alpha["n"], alpha["missing"]) == (340, 60)
-    (row,) = summarize_flips(pair(*PUBLIC_PAIR)).rows(named=True)
+    (row,) = summarize_flips(count_pairs(pair(*PUBLIC_PAIR))).rows(named=True)
     assert [row[name] for name in ("n", "both", "only_a", "only_b", "neither")] == [
         340, 124, 6, 5, 205,
     ]  # fmt: skip
@@ -150,7 +158,7 @@ def test_missing_verdicts_are_reported_apart():
     assert {(row["n"], row["missing"]) for row in shares.values()} == {(16, 0)}
     assert found["flagged", "percent_agreement"]["n"] == 10
     assert found["flagged", "cohen_kappa"]["value"] is None  # neither flags any of these
-    counts = summarize_confusion(answers)
+    counts = summarize_confusion(count_pairs(answers))
     assert dict(counts.group_by("quantity").agg(pl.col("count").sum()).iter_rows()) == {
         "flagged": 10, "outcome": 10,
     }  # fmt: skip
@@ -161,10 +169,10 @@ def test_judges_without_a_verdict_in_common_have_no_agreement():
     answers = pair(("flagged", "unscored", 3), ("unscored", "not", 5))
     found = pooled(summarize_agreement(answers, resamples=20))
     assert {quantity for quantity, _ in found} == {"answered"}
-    (row,) = summarize_flips(answers).rows(named=True)
+    (row,) = summarize_flips(count_pairs(answers)).rows(named=True)
     assert (row["n"], row["missing_a"], row["missing_b"]) == (0, 5, 3)
     assert (row["flipped"], row["low"], row["high"]) == (None, None, None)
-    assert summarize_confusion(answers).is_empty()
+    assert summarize_confusion(count_pairs(answers)).is_empty()
 
 
 def test_a_refusal_is_a_verdict():
@@ -249,12 +257,14 @@ def test_confusion_and_flips_by_hand():
     scores = [10.0 if i < 6 else 90.0 for i in range(20)]
     counts = {
         (r["a"], r["b"]): r["count"]
-        for r in summarize_confusion(table(scores)).filter(quantity="flagged").rows(named=True)
+        for r in summarize_confusion(count_pairs(table(scores)))
+        .filter(quantity="flagged")
+        .rows(named=True)
     }
     assert counts == {
         ("false", "false"): 7, ("false", "true"): 3, ("true", "false"): 7, ("true", "true"): 3,
     }  # fmt: skip
-    (row,) = summarize_flips(table(scores)).rows(named=True)
+    (row,) = summarize_flips(count_pairs(table(scores))).rows(named=True)
     assert (row["judge_a"], row["judge_b"]) == ("judge", "other")
     assert [row[name] for name in ("n", "both", "only_a", "only_b", "neither")] == [20, 3, 7, 3, 7]
     assert row["flipped"] == 0.5
@@ -264,19 +274,21 @@ def test_confusion_and_flips_by_hand():
 def test_flips_are_counted_apart_for_each_variant():
     frame = table([10.0] * 8).collect()
     other = frame.with_columns(variant=pl.lit("base"), response_key="x" + pl.col("response_key"))
-    found = summarize_flips(pl.concat([frame, other]).lazy())
+    found = summarize_flips(count_pairs(pl.concat([frame, other]).lazy()))
     assert found["variant"].to_list() == ["base", "base.fiction.lora.s0"]
     assert found["n"].to_list() == [8, 8]
 
 
 def test_one_judge_gives_empty_tables():
     one = outcomes({}, {}).lazy()
-    for summary in (summarize_agreement, summarize_confusion, summarize_flips):
-        assert summary(one).is_empty()
+    assert summarize_agreement(one).is_empty()
+    for summary in (summarize_confusion, summarize_flips):
+        assert summary(count_pairs(one)).is_empty()
 
 
 def test_judges_without_a_common_answer_have_a_row_that_says_so():
     apart = pl.concat([outcomes({}), outcomes({"judge": "other", "response_key": "x"})]).lazy()
     (row,) = summarize_agreement(apart).filter(judge_b="other").rows(named=True)
     assert (row["quantity"], row["value"], row["n"]) == ("answered", None, 0)
-    assert summarize_confusion(apart).is_empty() and summarize_flips(apart).is_empty()
+    pairs = count_pairs(apart)
+    assert summarize_confusion(pairs).is_empty() and summarize_flips(pairs).is_empty()
