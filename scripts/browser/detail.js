@@ -85,42 +85,42 @@
     return typeof value === "number" ? String(Number(value.toFixed(digits))) : "–";
   }
 
-  function verdictRow(verdict) {
+  // A verdict is a list, see _verdicts_by_judge in browser_data.py.
+  function verdictRow([rubric, found, state, mass, likely, rawText, reasoning]) {
     const row = make("tr");
-    const said = verdict.label ? emTiers.term("outcome", verdict.label).label : number(verdict.score);
-    const status = verdict.status === "ok" ? "" : ` (${emTiers.term("status", verdict.status).label})`;
+    const said = typeof found === "string" ? emTiers.term("outcome", found).label : number(found);
+    const status = state ? ` (${emTiers.term("status", state).label})` : "";
     const raw = make("td");
-    raw.append(emTiers.block(verdict.raw_text || ""));
-    if (verdict.reasoning) raw.append(folded("its reasoning", emTiers.block(verdict.reasoning)));
+    raw.append(emTiers.block(rawText || ""));
+    if (reasoning) raw.append(folded("its reasoning", emTiers.block(reasoning)));
     const sure = [];
-    if (verdict.numeric_mass !== null && verdict.numeric_mass !== undefined)
-      sure.push(`numbers ${number(100 * verdict.numeric_mass)} %`);
-    const likely = [...(verdict.probabilities || [])].sort((a, b) => b.probability - a.probability);
-    for (const { label, probability } of likely.slice(0, 4))
-      sure.push(`${emTiers.term("outcome", label).label} ${number(100 * probability)} %`);
+    if (typeof mass === "number") sure.push(`numbers ${number(100 * mass)} %`);
+    for (let i = 0; i < (likely || []).length; i += 2)
+      sure.push(`${emTiers.term("outcome", likely[i]).label} ${number(100 * likely[i + 1])} %`);
     row.append(
-      make("th", "", emTiers.words(verdict.rubric)), make("td", "said", said + status),
+      make("th", "", emTiers.words(rubric)), make("td", "said", said + status),
       make("td", "sure", sure.join("\n")), raw
     );
     row.firstChild.scope = "row";
     return row;
   }
 
-  function judgeBox(name, found) {
+  function judgeBox(name, why, verdicts) {
+    const [outcome, assignedBy, rule, reason, human] = why || [];
     const box = make("section", "judge");
     const title = make("h3", "", emTiers.plain(name));
-    if (found.outcome) title.append(" ", emTiers.badge(found.outcome));
+    if (outcome) title.append(" ", emTiers.badge(outcome));
     box.append(title);
-    if (found.outcome) {
-      const by = found.rule ? `${found.assigned_by}: ${found.rule}` : found.assigned_by;
-      box.append(make("p", "reason", emTiers.plain(`${by}. ${found.reason || ""}`)));
-      if (found.human) box.append(make("p", "reason", `human label: ${emTiers.term("outcome", found.human).label}`));
+    if (outcome) {
+      const by = rule ? `${assignedBy}: ${rule}` : assignedBy;
+      box.append(make("p", "reason", emTiers.plain(`${by}. ${reason || ""}`)));
+      if (human) box.append(make("p", "reason", `human label: ${emTiers.term("outcome", human).label}`));
     }
-    if (!found.verdicts.length) return box;
+    if (!verdicts.length) return box;
     const table = make("table");
     const head = make("tr");
     for (const column of ["asked", "said", "how sure", "raw text"]) head.append(make("th", "", column));
-    table.append(head, ...found.verdicts.map(verdictRow));
+    table.append(head, ...verdicts.map(verdictRow));
     const scroller = make("div", "scroller");
     scroller.append(table);
     box.append(scroller);
@@ -143,8 +143,10 @@
     if (open !== row) return; // another answer was opened meanwhile
     const [prompt, ...rest] = text.rows[index];
     const judges = make("div", "secret");
-    for (const name of meta.judges)
-      if (beside[index][name]) judges.append(judgeBox(name, beside[index][name]));
+    for (const name of meta.judges) {
+      const [why, verdicts] = beside.rows[index][name] || [];
+      if (verdicts) judges.append(judgeBox(name, beside.why[why], verdicts));
+    }
     pane.replaceChildren(
       heading(row), conversation([text.prompts[prompt], ...rest], emTiers.sought), labelBox(), judges
     );

@@ -33,6 +33,7 @@ INDEX_ROWS = 20_000  # answers in one file of light columns
 PART_ROWS = 400  # answers in one file of texts, at most
 PART_CHARACTERS = 1_000_000  # and about this many characters
 START = 160  # characters of an answer that the list shows
+LIKELIEST = 4  # labels of a verdict whose probabilities the page shows
 NO_OUTCOME = 255  # a judge that has no outcome for an answer
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
@@ -215,7 +216,7 @@ def _read_verdicts(paths: Sequence[Path], answers: pl.DataFrame) -> pl.DataFrame
         .join(keys, on="response_key", how="semi")
         .select(
             *("response_key", "judge", "rubric", "status", "score", "label", "probabilities"),
-            *("numeric_mass", "raw_text", "reasoning", "served_model"),
+            *("numeric_mass", "raw_text", "reasoning"),
         )
         .with_columns(pl.col("score", "numeric_mass").fill_nan(None))
         .collect(engine="streaming")
@@ -236,7 +237,7 @@ def _write_variant(
         keys = rows.select("response_key").with_row_index("row")
         number = len(kept.parts)
         write_text(folder / f"text-{number}.js", script_of(f"text-{number}", _text_part(rows)))
-        beside = _verdicts_by_judge(keys, judged, verdicts, judges)
+        beside = _verdicts_by_judge(keys, judged, verdicts)
         write_text(folder / f"verdicts-{number}.js", script_of(f"verdicts-{number}", beside))
         kept.parts.append(kept.shown)
         kept.shown += length
@@ -271,25 +272,44 @@ def _text_part(rows: pl.DataFrame) -> dict[str, list]:
 
 
 def _verdicts_by_judge(
-    keys: pl.DataFrame, judged: pl.DataFrame, verdicts: pl.DataFrame, judges: list[str]
-) -> list[dict[str, Any]]:
-    """For each answer of a part, judge -> outcome, rule, reason and verdicts."""
-    found: list[dict[str, Any]] = [{} for _ in range(len(keys))]
+    keys: pl.DataFrame, judged: pl.DataFrame, verdicts: pl.DataFrame
+) -> dict[str, list]:
+    """What the judges of a part's answers decided, in little space.
+
+    `why` lists each distinct [outcome, assigned_by, rule, reason, human label] once. Each of
+    `rows`, one per answer, maps a judge to [place in `why` or null, verdicts], a verdict being
+    [rubric, score or label, status unless ok, mass of numbers, LIKELIEST labels and probabilities,
+    raw text, reasoning] without nulls at the end.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in range(len(keys))]
+    why: dict[tuple, int] = {}
     # Sorted, so that the same tables give the same bytes.
     mine = keys.join(judged, on="response_key").sort("row", "judge")
-    for row in mine.iter_rows(named=True):
-        found[row["row"]][row["judge"]] = {
-            **{name: row[name] for name in ("outcome", "assigned_by", "rule", "reason")},
-            "human": row["human_tier"],
-            "verdicts": [],
-        }
+    columns = ("row", "judge", "outcome", "assigned_by", "rule", "reason", "human_tier")
+    for row, judge, *reasons in mine.select(columns).iter_rows():
+        rows[row][judge] = [why.setdefault(tuple(reasons), len(why)), []]
     asked = keys.join(verdicts, on="response_key").sort("row", "judge", "rubric")
-    for row in asked.iter_rows(named=True):
-        place = found[row["row"]].setdefault(row["judge"], {"verdicts": []})
-        place["verdicts"].append(
-            {k: v for k, v in row.items() if k not in ("row", "response_key", "judge")}
-        )
-    return found
+    for found in asked.iter_rows(named=True):
+        rows[found["row"]].setdefault(found["judge"], [None, []])[1].append(_verdict(found))
+    return {"why": [list(reasons) for reasons in why], "rows": rows}
+
+
+def _verdict(found: Mapping[str, Any]) -> list[Any]:
+    """One verdict as the page reads it; see `_verdicts_by_judge`."""
+    likely = sorted(found["probabilities"] or [], key=lambda one: -one["probability"])[:LIKELIEST]
+    score, mass = found["score"], found["numeric_mass"]
+    listed = [
+        found["rubric"],
+        found["label"] or (None if score is None else round(score, 2)),
+        None if found["status"] == "ok" else found["status"],
+        None if mass is None else round(mass, 4),
+        [value for one in likely for value in (one["label"], round(one["probability"], 3))] or None,
+        found["raw_text"] or None,
+        found["reasoning"] or None,
+    ]
+    while listed[-1] is None:
+        listed.pop()
+    return listed
 
 
 def _index_columns(

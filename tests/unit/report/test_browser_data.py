@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import build_browser
-from browser_tables import JUDGES, VARIANTS, large_study, small_study
+from browser_tables import (
+    JUDGES,
+    VARIANTS,
+    large_study,
+    outcome,
+    response,
+    small_study,
+    verdict,
+    write_study,
+)
 from em_tiers.report.browser_data import PART_CHARACTERS, PART_ROWS, script_of, split_parts
 from em_tiers.report.figure_style import OUTCOME_APPEARANCES
 from em_tiers.terms import ALIGNED, TIERS, VERDICT_STATUSES
@@ -68,8 +77,30 @@ def test_every_answer_stands_once_beside_its_texts_and_verdicts(page: Path) -> N
     # Questions q1, q0, q2 in turn: three prompts for six answers.
     assert len(texts["prompts"]) == 3
     beside = read(page, "verdicts-0")
-    assert beside[0]["judge-b"]["outcome"] == "domain_overfitting"
-    assert beside[0]["judge-a"]["verdicts"][0]["raw_text"] == "raw of judge-a"
+    place, verdicts = beside["rows"][0]["judge-b"]
+    assert beside["why"][place][0] == "domain_overfitting"
+    assert verdicts == [["alignment", 10.0, None, 0.97, None, "raw of judge-b"]]
+
+
+def test_an_answer_takes_little_space_beside_its_text(tmp_path: Path) -> None:
+    # Two judges x four rubrics with 101 probabilities each: once 35 KB per answer.
+    answers = [response(i, "An answer of few words.", "base") for i in range(300)]
+    likely = [{"label": str(n), "probability": 1 / (n + 1.7)} for n in range(101)]
+    judged, verdicts = [], []
+    for row in answers:
+        for judge in JUDGES:
+            judged.append(outcome(row, judge, "persona_shift", 12.345))
+            for rubric in ("alignment", "coherence", "tier", "topic"):
+                own = verdict(row, judge, "12", 12.3456789) | {"rubric": rubric}
+                own |= {"verdict_key": f"{own['verdict_key']}-{rubric}", "probabilities": likely}
+                verdicts.append(own)
+    found = write_study(tmp_path / "tables", answers, judged, verdicts)
+    build_browser.main(**found, variants=VARIANTS, folder=tmp_path / "page")
+    files = (tmp_path / "page" / "data").glob("[iv]*.js")  # index and verdicts
+    assert sum(file.stat().st_size for file in files) / len(answers) < 1000
+    [first, *_] = read(tmp_path / "page", "verdicts-0")["rows"][0]["judge-a"][1]
+    assert first[:4] == ["alignment", 12.35, None, 0.97]
+    assert first[4] == ["0", 0.588, "1", 0.37, "2", 0.27, "3", 0.213]
 
 
 def test_scores_and_outcomes_stand_by_judge(page: Path) -> None:
@@ -139,8 +170,8 @@ def test_the_page_has_no_inline_script_and_names_no_outside_address() -> None:
 def test_the_page_has_the_vocabulary_of_the_figures(page: Path) -> None:
     meta = read(page, "meta")
     assert list(meta["terms"]["outcome"]) == list(OUTCOME_APPEARANCES)
-    for outcome, appearance in OUTCOME_APPEARANCES.items():
-        term = meta["terms"]["outcome"][outcome]
+    for name, appearance in OUTCOME_APPEARANCES.items():
+        term = meta["terms"]["outcome"][name]
         assert (term["label"], term["colour"]) == (appearance.label, appearance.colour)
         assert term["sign"] and term["meaning"]
     assert meta["choices"] == [*TIERS, ALIGNED]
