@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import open_archive
@@ -30,6 +29,7 @@ from em_tiers.statistics.differences import holm
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.statistics.paired import paired_difference
 from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.quantiles import student_tail, student_upper
 from em_tiers.statistics.rates import Settings, scan_outcomes
 from em_tiers.study.load import CATALOGUES, load_study
 from em_tiers.study.schema import load_yaml
@@ -323,9 +323,9 @@ def paired_t(
     if np.sum(rates[0] != rates[1]) < MIN_CHANGED_QUESTIONS or np.ptp(spread) < 1e-9:
         return None
     questions = len(spread)
-    quantile = stats.t.ppf(0.5 + confidence / 2, questions - 1)
+    quantile = student_upper(0.5 - confidence / 2, questions - 1)
     error = spread.std(ddof=1) / np.sqrt(questions)
     difference = after.rate - before.rate
-    p_value = float(2 * stats.t.sf(abs(difference) / error, questions - 1))
+    p_value = float(2 * student_tail(abs(difference) / error, questions - 1))
     low, high = (difference + sign * quantile * error for sign in (-1, 1))
     return max(low, -1.0), min(high, 1.0), p_value

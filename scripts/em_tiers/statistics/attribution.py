@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
+from em_tiers.statistics.quantiles import student_upper
 from em_tiers.tables import HAS_VERDICT
 from em_tiers.tiers.definitions import Definition
 
@@ -134,7 +134,7 @@ def _log_bounds(parts, cells: tuple[np.ndarray, ...], confidence: float) -> tupl
     influence = (above / above.sum() - below / below.sum()).sum(axis=0)
     questions = int(np.count_nonzero((above + below).sum(axis=0)))
     between = questions / max(questions - 1, 1) * float((influence**2).sum())
-    quantile = stats.t.isf((1 - confidence) / 2, max(questions - 1, 1))
+    quantile = student_upper((1 - confidence) / 2, max(questions - 1, 1))
     half = quantile * np.sqrt(max(between, float(variance)))
     centre = np.log(above.sum() / below.sum())
     with np.errstate(over="ignore"):

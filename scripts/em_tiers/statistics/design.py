@@ -13,9 +13,9 @@ by `TYPICAL_ICC`: published models have 0.05 to 0.2. Sign flips cannot give p < 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from em_tiers.statistics.intervals import QuestionCounts, interval
+from em_tiers.statistics.quantiles import normal_upper
 from em_tiers.statistics.these_questions import these_bounds
 
 POWER = 0.8
@@ -40,7 +40,7 @@ def detectable_lift(sizes: Sequence[int], confidence: float = 0.95) -> float | N
     n = float(np.sum(sizes))
     samples = float(np.square(sizes).sum()) / n  # the mean over answers
     effect = 1 + (samples - 1) * TYPICAL_ICC
-    z = stats.norm.isf((1 - confidence) / 2) + stats.norm.ppf(POWER)
+    z = normal_upper((1 - confidence) / 2) + normal_upper(1 - POWER)
     scaled = z**2 * effect / n
     return scaled / (1 + scaled)
 

@@ -33,9 +33,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from em_tiers.statistics.design_effects import Stack, design_effects, stacks
+from em_tiers.statistics.quantiles import beta_lower, beta_upper, normal_upper, student_upper
 from em_tiers.statistics.question_counts import QuestionCounts
 
 LEADING = 5
@@ -144,19 +144,19 @@ def korn_graubard(
     `assumed` is the share of the design effect that was not estimated.
     """
     tail = (1 - confidence) / 2
-    ratio = stats.t.isf(tail, np.maximum(np.asarray(n) - 1, 1)) / stats.t.isf(tail, freedom)
+    ratio = student_upper(tail, np.maximum(np.asarray(n) - 1, 1)) / student_upper(tail, freedom)
     shrink = np.minimum(ratio, 1) ** (2 * (1 - np.asarray(assumed)))
     effective = np.clip(n / effect * shrink, 1, np.maximum(n, 1))
     hits = rate * effective
     with np.errstate(invalid="ignore"):
-        low = np.where(hits > 0, stats.beta.ppf(tail, hits, effective - hits + 1), 0.0)
-        high = np.where(hits < effective, stats.beta.isf(tail, hits + 1, effective - hits), 1.0)
+        low = np.where(hits > 0, beta_lower(tail, hits, effective - hits + 1), 0.0)
+        high = np.where(hits < effective, beta_upper(tail, hits + 1, effective - hits), 1.0)
     return low, high
 
 
 def wilson(rate: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson (1927) score interval of n independent answers, which ignores clusters."""
-    z = stats.norm.isf((1 - confidence) / 2)
+    z = normal_upper((1 - confidence) / 2)
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
     # Without an event the two terms of the lower bound cancel but for rounding.
@@ -170,6 +170,6 @@ def answers_needed(found: Interval, half_width: float, confidence: float = 0.95)
     below `half_width` is taken to be `half_width`.
     """
     p = min(max(found.rate, half_width), 0.5) if found.rate <= 0.5 else found.rate
-    z = stats.norm.isf((1 - confidence) / 2)
+    z = normal_upper((1 - confidence) / 2)
     spread = max(p * (1 - p), half_width * (1 - half_width))
     return int(np.ceil(found.design_effect * z**2 * spread / half_width**2))

@@ -28,10 +28,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from em_tiers.statistics.design_effects import Stack, stacks
 from em_tiers.statistics.intervals import METHOD, Interval, QuestionCounts, intervals
+from em_tiers.statistics.quantiles import normal_tail, normal_upper, student_tail, student_upper
 from em_tiers.statistics.sign_flips import flip_test
 from em_tiers.statistics.these_questions import effective_answers
 
@@ -205,8 +205,8 @@ def _score_test(tested: Stack, reference: Stack, confidence: float) -> tuple[np.
         beyond = excludes_zero(middle)
         least, most = np.where(beyond, middle, least), np.where(beyond, most, middle)
     z = np.where(steepest, STEEPEST, least)
-    p_value = np.where(tested.rate == reference.rate, 1.0, 2 * stats.norm.sf(z))
-    return p_value, bounds(stats.norm.isf((1 - confidence) / 2))
+    p_value = np.where(tested.rate == reference.rate, 1.0, 2 * normal_tail(z))
+    return p_value, bounds(normal_upper((1 - confidence) / 2))
 
 
 def _wilson_at(rate: np.ndarray, n: np.ndarray, z: np.ndarray | float) -> Bounds:
@@ -235,9 +235,9 @@ def _over_seeds(tested: Stack, reference: Stack, confidence: float) -> tuple[np.
     squares = np.nansum((differences - mean[:, None]) ** 2, axis=1)
     error = np.where(flat, 0.0, np.sqrt(squares / k / (k + 1)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_value = 2 * stats.t.sf(np.abs(mean / np.where(flat, 1.0, error)), k)
+        p_value = 2 * student_tail(np.abs(mean / np.where(flat, 1.0, error)), k)
     p_value = np.where(flat, np.where(mean == 0, 1.0, 0.0), p_value)
-    half = stats.t.isf((1 - confidence) / 2, k) * error
+    half = student_upper((1 - confidence) / 2, k) * error
     single = freedom < 1
     p_value = np.where(single, 0.0, p_value)
     low, high = np.where(single, np.inf, mean - half), np.where(single, -np.inf, mean + half)

@@ -22,9 +22,9 @@ simulation (tests/benchmarks/coverage_simulation.py).
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from em_tiers.statistics.design_effects import Stack, seed_effects, stacks
+from em_tiers.statistics.quantiles import beta_lower, beta_upper
 from em_tiers.statistics.question_counts import QuestionCounts
 
 SMOOTHING = 0.5
@@ -68,6 +68,6 @@ def beta_bounds(
     tail, hits = (1 - confidence) / 2, np.asarray(rate) * n
     missed = np.maximum(n - hits, 0)
     with np.errstate(invalid="ignore"):
-        low = np.where(hits > 0, stats.beta.ppf(tail, hits + EDGE, missed + 1 - EDGE), 0.0)
-        high = np.where(missed > 0, stats.beta.isf(tail, hits + 1 - EDGE, missed + EDGE), 1.0)
+        low = np.where(hits > 0, beta_lower(tail, hits + EDGE, missed + 1 - EDGE), 0.0)
+        high = np.where(missed > 0, beta_upper(tail, hits + 1 - EDGE, missed + EDGE), 1.0)
     return np.minimum(low, rate), np.maximum(high, rate)
