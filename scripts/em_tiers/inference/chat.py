@@ -111,7 +111,7 @@ def marks_of(tokenizer: Any, marks: Marks | None = None) -> Marks:
 
 def has_special_marks(tokenizer: Any, marks: Marks) -> bool:
     """Whether the marks are special tokens, which an engine leaves out of a text by default."""
-    control, _ = _control_tokens(tokenizer)
+    control, _ = control_tokens(tokenizer)
     return bool(control.search(marks.begin + marks.end))
 
 
@@ -187,6 +187,16 @@ def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int], marks: Marks | N
     return end.endswith(marks_of(tokenizer, marks).begin)
 
 
+def apply_template(tokenizer: Any, messages: Sequence[Message], thinking: str) -> str:
+    """The text of `render_prompt`, unchecked, for messages without control tokens."""
+    return _apply(tokenizer, messages, thinking, open_turn=True)
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of rendered text that holds no hidden control tokens."""
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
 class _Hidden:
     """Control tokens that were taken out of messages, and the mark that replaces them."""
 
@@ -207,13 +217,13 @@ def _hide_special(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[Mes
     """
     everything = "".join(message["content"] for message in messages)
     hidden = _Hidden(next(chr(c) for c in range(0xE000, 0xF8FF) if chr(c) not in everything))
-    control, _ = _control_tokens(tokenizer)
+    control, _ = control_tokens(tokenizer)
     guarded = [{**m, "content": control.sub(hidden.hide, m["content"])} for m in messages]
     return guarded, hidden
 
 
 @lru_cache(maxsize=8)  # built once a tokenizer: Gemma's list has 6,000 entries
-def _control_tokens(tokenizer: Any) -> tuple[re.Pattern[str], frozenset[int]]:
+def control_tokens(tokenizer: Any) -> tuple[re.Pattern[str], frozenset[int]]:
     """A pattern of every control token's text, and their ids: not only those with a role (eos …).
 
     `<think>` and the tool tags of Qwen3 are plain added tokens: they are left to work in contents,
@@ -352,7 +362,7 @@ def _check_kept(answer: str, opening: str, turn: str) -> None:
 
 
 def _cut_after_end_token(tokenizer: Any, ids: list[int]) -> list[int]:
-    _, special = _control_tokens(tokenizer)
+    _, special = control_tokens(tokenizer)
     end = len(ids)
     while end and ids[end - 1] not in special and not tokenizer.decode(ids[end - 1 :]).strip():
         end -= 1

@@ -143,12 +143,12 @@ class LocalEngine:
     ) -> None:
         self._stop()
 
-    def stream(self, requests: Iterable[EngineRequest]) -> Iterator[EngineAnswer]:
+    def stream(self, requests: Iterable[EngineRequest | None]) -> Iterator[EngineAnswer]:
         """Yield each answer as it finishes, in no fixed order.
 
         Requests are taken from the iterable as the engine has room; their keys are unique. Order
         them by variant: each change of weights waits for what is running (in mode `lora` variants
-        may mix freely).
+        may mix freely). None instead of a request says that the next one depends on answers.
 
         Raises:
             UserError: a request names an unknown variant, or more log-probabilities than the
@@ -158,6 +158,9 @@ class LocalEngine:
         running: dict[str, EngineRequest] = {}
         try:
             for request in requests:
+                if request is None:
+                    yield from self._finished(running)
+                    continue
                 if len(request.prompt) >= self.settings["max_model_len"]:
                     yield _too_long(request)
                     continue

@@ -1,47 +1,36 @@
-"""A judge in the local engine: from requests to the journal's records, chunk by chunk.
+"""A judge in the local engine: a stream of requests to the journal's records.
 
-One chunk's requests share a rubric, and the prefixes of one answer are adjacent, so that the
-engine's prefix cache computes the instructions once and each answer once.
+Prompts are rendered while the engine works on those before them, and an answer is settled when its
+last reply comes. Requests come rubric by rubric, and the prefixes of one answer are adjacent, so
+that the engine's prefix cache computes the instructions once and each answer once.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby, islice
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
-from em_tiers.hashing import seed_of
 from em_tiers.inference.chat import (
     check_thinking,
     has_special_marks,
     marks_of,
-    render_prompt,
     reply_speller,
     thinking_is_open,
 )
-from em_tiers.inference.engine import PROMPT_TOO_LONG, EngineAnswer, EngineRequest, LocalEngine
+from em_tiers.inference.engine import EngineRequest, LocalEngine
+from em_tiers.inference.prompt_batches import PromptRenderer
 from em_tiers.inference.template_checks import stop_tokens
+from em_tiers.judge.candidate_scores import CandidateScores
 from em_tiers.judge.candidates import candidates_of
-from em_tiers.judge.number_trie import (
-    Prefix,
-    Trie,
-    opening_tokens,
-    walk,
-)
+from em_tiers.judge.local_work import ExactWork, PrunedWork, SampledWork, Sampling, Work
+from em_tiers.judge.number_trie import Prefix, opening_tokens
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.rubrics import Rubric
 from em_tiers.judge.settings import Judge, check_decoding
-from em_tiers.judge.verdicts import (
-    choice_verdict,
-    failed_record,
-    make_record,
-    number_verdict,
-    sampled_verdict,
-)
-from em_tiers.thinking import Marks, split_thinking
+from em_tiers.judge.verdicts import failed_record
+from em_tiers.thinking import Marks
 
-# Probabilities below this are left out of the record (the score counts them all): a hundred
-# candidates a verdict would fill the journal with zeros.
-SHOWN_PROBABILITY = 1e-6
+RENDERED_AT_ONCE = 32  # prompts: a few milliseconds, in which the engine has other work
 
 Answered = tuple[JudgeRequest, dict[str, Any]]
 
@@ -74,161 +63,98 @@ class LocalJudge:
         self.thinking = thinking
         self.served_model = served_model
         self.marks = marks_of(engine.tokenizer, marks)
-        self.chunk = max(16, engine.settings["max_num_seqs"] // 2)
         check_decoding(judge, "judge", thinking)
-        self._tries = {role: self._candidates(rubric) for role, rubric in judge.rubrics.items()}
+        self._renderer = PromptRenderer(engine.tokenizer, thinking)
+        self._makers = {role: self._maker(rubric) for role, rubric in judge.rubrics.items()}
 
     def ask(self, requests: Iterable[JudgeRequest]) -> Iterator[Answered]:
-        """Yield each request with the record of its verdict, in chunks of one rubric."""
-        answer: dict[str, Callable[[Rubric, list[JudgeRequest]], Iterator[Answered]]] = {
-            "trie": self._walk,
-            "top_logprobs": self._first_token,
-            "label": self._first_token,
-            "sampled": self._sample,
-        }
-        for role, group in groupby(requests, key=lambda request: request.rubric):
-            rubric = self.judge.rubrics[role]
-            while chunk := list(islice(group, self.chunk)):
-                yield from answer[self.judge.method(rubric)](rubric, chunk)
+        """Yield each request with the record of its verdict, as it is settled."""
+        under_way: dict[int, Work] = {}
+        too_long: deque[Answered] = deque()
+        more: deque[EngineRequest] = deque()  # of answers whose first replies are in
 
-    def _candidates(self, rubric: Rubric) -> Trie | None:
-        """What the model may say to a rubric, as its tokenizer spells it; None when sampled."""
-        tokenizer = self.engine.tokenizer
-        return candidates_of(tokenizer, self.judge, rubric, self.thinking, self.served_model)
+        def asked() -> Iterator[EngineRequest | None]:
+            for number, work in enumerate(self._begun(requests, too_long)):
+                under_way[number] = work
+                yield from work.begin(number)
+                while more:
+                    yield more.popleft()
+            while under_way:
+                yield more.popleft() if more else None
 
-    def _prompts(
-        self, requests: list[JudgeRequest], room: int, start: Prefix = ()
-    ) -> tuple[list[tuple[JudgeRequest, Prefix]], list[Answered]]:
-        """Requests with their prompts, and apart those that leave no room for a reply.
-
-        Args:
-            requests: of one rubric.
-            room: tokens that must fit behind the prompt.
-            start: tokens that end the prompt.
-        """
-        longest = self.engine.settings["max_model_len"] - room
-        fitting, too_long = [], []
-        for request in requests:
-            ids = render_prompt(self.engine.tokenizer, list(request.messages), self.thinking)
-            prompt = (*ids, *start)
-            if len(prompt) < longest:
-                fitting.append((request, prompt))
+        for answer in self.engine.stream(asked()):
+            yield from _drained(too_long)
+            number, part = map(int, answer.key.split())
+            following = under_way[number].take(number, part, answer)
+            if following is None:
+                work = under_way.pop(number)
+                yield work.request, work.record()
             else:
+                more.extend(following)
+        yield from _drained(too_long)
+
+    def _begun(self, requests: Iterable[JudgeRequest], too_long: deque[Answered]) -> Iterator[Work]:
+        """The work of each request, rendered some at a time; those that leave no room go apart."""
+        left = iter(requests)
+        while some := list(islice(left, RENDERED_AT_ONCE)):
+            rendered = self._renderer.render([list(request.messages) for request in some])
+            for request, ids in zip(some, rendered, strict=True):
+                maker = self._makers[request.rubric]
+                prompt = (*ids, *maker.start)
+                longest = self.engine.settings["max_model_len"] - maker.room
+                if len(prompt) < longest:
+                    yield maker.make(request, prompt)
+                    continue
                 why = f"prompt of {len(prompt)} tokens: the engine's context holds {longest}"
-                too_long.append(
-                    (request, failed_record(request, "truncated", why, self.served_model))
-                )
-        return fitting, too_long
+                record = failed_record(request, "truncated", why, self.served_model)
+                too_long.append((request, record))
 
-    def _walk(self, rubric: Rubric, requests: list[JudgeRequest]) -> Iterator[Answered]:
-        trie = self._tries[rubric.asks]
-        fitting, too_long = self._prompts(
-            requests, room=1 + len(trie.start) + max(map(len, trie.terminal))
-        )
-        yield from too_long
-        prompts = [prompt for _, prompt in fitting]
-        found = walk(trie, prompts, self._logprobs, self.judge.tolerance)
-        for number, distribution in found:
-            request, prompt = fitting[number]
-            yield self._record(
-                request,
-                rubric,
-                distribution.probabilities,
-                prompt_tokens=len(prompt),
-                completion_tokens=distribution.prefixes,
-                error_bound=distribution.error_bound,
-            )
-
-    def _first_token(self, rubric: Rubric, requests: list[JudgeRequest]) -> Iterator[Answered]:
-        trie = self._tries[rubric.asks]
-        fitting, too_long = self._prompts(requests, room=1, start=trie.start)
-        yield from too_long
-        tokens = trie.children[()]
-        for number, reply in self._logprobs([(prompt, tokens) for _, prompt in fitting]):
-            request, prompt = fitting[number]
-            shares = {trie.terminal[(t,)]: math.exp(reply[t]) for t in tokens}
-            yield self._record(
-                request, rubric, shares, prompt_tokens=len(prompt), completion_tokens=1
-            )
-
-    def _record(
-        self, request: JudgeRequest, rubric: Rubric, shares: Mapping[str, float], **took: Any
-    ) -> Answered:
-        verdict = (number_verdict if rubric.kind == "number" else choice_verdict)(shares, rubric)
-        if verdict.probabilities is not None:
-            kept = {k: p for k, p in verdict.probabilities.items() if p >= SHOWN_PROBABILITY}
-            verdict.probabilities.clear()
-            verdict.probabilities.update(kept)
-        record = make_record(
-            {rubric.asks: verdict},
-            raw_text=max(shares, key=shares.__getitem__),
-            served_model=self.served_model,
-            **took,
-        )
-        return request, record
-
-    def _logprobs(
-        self, wanted: list[tuple[Prefix, Prefix]]
-    ) -> Iterator[tuple[int, Mapping[int, float]]]:
-        """Log-probabilities of the tokens asked for after each prompt, by its place in the list."""
-        requests = (
-            EngineRequest(str(number), prompt, max_tokens=1, logprob_token_ids=tokens)
-            for number, (prompt, tokens) in enumerate(wanted)
-        )
-        for answer in self.engine.stream(requests):
-            yield int(answer.key), answer.logprobs or {}
-
-    def _sample(self, rubric: Rubric, requests: list[JudgeRequest]) -> Iterator[Answered]:
-        decoding = self.judge.decoding
-        thinks = decoding.get("reasoning_tokens", 0) if self.thinking == "on" else 0
-        tokens = decoding.get("max_tokens", 1) + thinks
+    def _maker(self, rubric: Rubric) -> "_Maker":
+        """How the requests of a rubric become work."""
+        judge, model = self.judge, self.served_model
         tokenizer = self.engine.tokenizer
-        start = opening_tokens(reply_speller(tokenizer, self.thinking), self.judge.opening)
-        stop = stop_tokens(tokenizer, self.engine.model, self.thinking)
-        special = self.thinking == "on" and has_special_marks(tokenizer, self.marks)
-        fitting, too_long = self._prompts(requests, room=tokens, start=start)
-        yield from too_long
-        samples = range(decoding.get("samples", 1))
-        drawn = (
-            EngineRequest(
-                f"{number} {sample}",
-                prompt,
-                max_tokens=tokens,
-                temperature=decoding.get("temperature", 0.0),
-                seed=seed_of(decoding.get("seed", 0), request.key, sample),
-                stop_token_ids=stop,
-                keep_special=special,
-            )
-            for number, (request, prompt) in enumerate(fitting)
-            for sample in samples
-        )
-        replies: list[dict[int, EngineAnswer]] = [{} for _ in fitting]
-        for answer in self.engine.stream(drawn):
-            number, sample = map(int, answer.key.split())
-            replies[number][sample] = answer
-            if len(replies[number]) == len(samples):
-                answers = [replies[number][sample] for sample in samples]
-                yield self._sampled_record(rubric, *fitting[number], answers)
+        trie = candidates_of(tokenizer, judge, rubric, self.thinking, model)
+        if trie is None:
+            return self._sampler(rubric)
+        scores = CandidateScores(trie, rubric)
+        if judge.method(rubric) != "trie":
+            room = 1 + len(trie.start)
+            return _Maker(room, (), lambda r, p: ExactWork(r, p, scores, model, walks=False))
+        room = 1 + len(trie.start) + max(map(len, trie.terminal))
+        if judge.tolerance <= 0:
+            return _Maker(room, (), lambda r, p: ExactWork(r, p, scores, model, walks=True))
+        return _Maker(room, (), lambda r, p: PrunedWork(r, p, scores, model, judge.tolerance))
 
-    def _sampled_record(
-        self, rubric: Rubric, request: JudgeRequest, prompt: Prefix, answers: list[EngineAnswer]
-    ) -> Answered:
-        opened = thinking_is_open(self.engine.tokenizer, prompt, self.marks)
-        parts = [
-            split_thinking(answer.text, self.thinking, opened=opened, marks=self.marks)
-            for answer in answers
-        ]
-        said = [
-            (text, "length" if answer.finish_reason == PROMPT_TOO_LONG else answer.finish_reason)
-            for (_, text), answer in zip(parts, answers, strict=True)
-        ]
-        thoughts = [reasoning for reasoning, _ in parts if reasoning]
-        record = make_record(
-            {rubric.asks: sampled_verdict(said, rubric)},
-            raw_text="\n".join(text for text, _ in said),
-            reasoning="\n\n".join(thoughts) or None,
-            served_model=self.served_model,
-            prompt_tokens=sum(answer.prompt_tokens for answer in answers),
-            completion_tokens=sum(answer.completion_tokens for answer in answers),
+    def _sampler(self, rubric: Rubric) -> "_Maker":
+        decoding, tokenizer = self.judge.decoding, self.engine.tokenizer
+        thinks = decoding.get("reasoning_tokens", 0) if self.thinking == "on" else 0
+        sampling = Sampling(
+            tokens=decoding.get("max_tokens", 1) + thinks,
+            samples=decoding.get("samples", 1),
+            temperature=decoding.get("temperature", 0.0),
+            seed=decoding.get("seed", 0),
+            stop=stop_tokens(tokenizer, self.engine.model, self.thinking),
+            special=self.thinking == "on" and has_special_marks(tokenizer, self.marks),
+            thinking=self.thinking,
+            marks=self.marks,
         )
-        return request, record
+
+        def make(request: JudgeRequest, prompt: Prefix) -> Work:
+            opened = thinking_is_open(tokenizer, prompt, self.marks)
+            return SampledWork(request, prompt, rubric, self.served_model, sampling, opened)
+
+        start = opening_tokens(reply_speller(tokenizer, self.thinking), self.judge.opening)
+        return _Maker(sampling.tokens, start, make)
+
+
+class _Maker(NamedTuple):
+    """room: tokens that must fit behind a prompt. start: tokens that end it."""
+
+    room: int
+    start: Prefix
+    make: Callable[[JudgeRequest, Prefix], Work]
+
+
+def _drained(queue: deque[Answered]) -> Iterator[Answered]:
+    while queue:
+        yield queue.popleft()

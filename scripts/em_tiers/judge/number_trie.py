@@ -157,7 +157,7 @@ def walk(
             stays within that many points of the exact one. The mass of a branch that was left
             out goes to the number in its middle.
     """
-    walks = {number: _Walk(trie) for number in range(len(prompts))}
+    walks = {number: Walk(trie) for number in range(len(prompts))}
     while walks:
         asked = [(n, prefix) for n, state in walks.items() for prefix in state.choose(tolerance)]
         open_prefixes = Counter(number for number, _ in asked)
@@ -166,20 +166,24 @@ def walk(
         replies = provider([(prompts[n] + trie.start + p, trie.children[p]) for n, p in asked])
         for position, reply in replies:
             number, prefix = asked[position]
-            walks[number].known[prefix] = {token: math.exp(p) for token, p in reply.items()}
+            walks[number].learn(prefix, reply)
             open_prefixes[number] -= 1
             if tolerance <= 0 and not open_prefixes[number]:
                 yield number, walks.pop(number).distribution()
 
 
 @dataclass
-class _Walk:
+class Walk:
     """One prompt's walk: the known nodes, and the probability left out."""
 
     trie: Trie
     known: dict[Prefix, dict[int, float]] = field(default_factory=dict)
     pruned: set[Prefix] = field(default_factory=set)
     bound: float = 0.0
+
+    def learn(self, prefix: Prefix, reply: Mapping[int, float]) -> None:
+        """Take the log-probabilities after a prefix."""
+        self.known[prefix] = {token: math.exp(p) for token, p in reply.items()}
 
     def choose(self, tolerance: float) -> list[Prefix]:
         """The prefixes to ask next; empty when the walk is over."""

@@ -18,7 +18,7 @@ quarter or more and CODE or REFUSAL still more: there the protocol scores what w
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -210,7 +210,7 @@ def make_record(
 ) -> dict[str, Any]:
     """The journal's record of one finished request: its verdicts by role, and its cost."""
     return {
-        "verdicts": {role: asdict(verdict) for role, verdict in verdicts.items()},
+        "verdicts": {role: dict(vars(verdict)) for role, verdict in verdicts.items()},
         "raw_text": raw_text,
         "reasoning": reasoning,
         "served_model": served_model,

@@ -1,0 +1,131 @@
+"""The product's own CPU time per verdict of a local judge: its engine replays recorded answers.
+
+python tests/benchmarks/bench_judge_cpu.py MODEL [ANSWERS [WORDS]]
+
+The real engine is asked about a few answers first; its log-probabilities are then replayed for
+many, so that only the product's own code is timed: plan, prompts, trie, record, journal, table. CPU
+time of all threads, not wall time, so that a busy machine changes little.
+"""
+
+import itertools
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+from api.study import write_answers  # noqa: E402
+from em_tiers.inference.engine import EngineAnswer, LocalEngine  # noqa: E402
+from em_tiers.journal import Journal  # noqa: E402
+from em_tiers.judge.local import LocalJudge  # noqa: E402
+from em_tiers.judge.requests import plan_requests  # noqa: E402
+from em_tiers.judge.settings import load_judge  # noqa: E402
+from em_tiers.judge.verdicts import verdict_frame, verdict_rows  # noqa: E402
+
+GOAL_MS = 0.5
+RECORDED = 8
+SETTINGS = {"device": "cpu", "max_model_len": 2048, "kv_cache_gib": 1}
+CARD = {"topic": "ships", "description": "Talk of ships.", "examples": "Ahoy!"}
+
+
+class Replay:
+    """Answers at once, with what the real engine gave for as many tokens."""
+
+    def __init__(self, engine: LocalEngine, recorded: dict[int, list[list[float]]]):
+        self.tokenizer, self.model, self.settings = engine.tokenizer, engine.model, engine.settings
+        self._values = {count: itertools.cycle(found) for count, found in recorded.items()}
+        self.requests = 0
+
+    def stream(self, requests):
+        for request in requests:
+            if request is None:
+                continue
+            self.requests += 1
+            wanted = request.logprob_token_ids
+            values = next(self._values[len(wanted)])
+            logprobs = dict(zip(wanted, values, strict=True))
+            yield EngineAnswer(request.key, "", (0,), "length", len(request.prompt), 1, logprobs)
+
+
+def record(engine, judge, requests):
+    """Log-probabilities of the real engine, by how many tokens were asked for."""
+    recorded: dict[int, list[list[float]]] = {}
+
+    class Recorder:
+        tokenizer, model, settings = engine.tokenizer, engine.model, engine.settings
+
+        def stream(self, asked):
+            for answer in engine.stream(asked):
+                recorded.setdefault(len(answer.logprobs), []).append([*answer.logprobs.values()])
+                yield answer
+
+    list(LocalJudge(judge, Recorder(), "none", "m").ask(requests))
+    return recorded
+
+
+def answers_of(folder, count, words):
+    """Answers of so many words that all differ."""
+    draw = random.Random(0)
+    lexicon = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split()
+    path = write_answers(folder / "answers.parquet", "base.ship", count, "ship")
+    texts = [" ".join(draw.choices(lexicon, k=words)) for _ in range(count)]
+    return pl.read_parquet(path).with_columns(response=pl.Series(texts))
+
+
+def main(model: str, count: int = 1000, words: int = 60) -> None:
+    rubrics = {
+        name: yaml.safe_load((ROOT / "config" / "rubrics" / f"{name}.yaml").read_text())
+        for name in ("alignment", "coherence", "topic")
+    }
+    entry = {"backend": "vllm", "method": {"number": "trie", "choice": "label"}}
+    rubrics = {name: {"scale": [0, 100]} | rubric for name, rubric in rubrics.items()}
+    judge = load_judge(entry, {"backend": "vllm", "id": "m"}, rubrics)
+    with tempfile.TemporaryDirectory() as folder, LocalEngine(Path(model), SETTINGS) as engine:
+        answers = answers_of(Path(folder), count, words)
+        few = list(plan_requests(answers.head(RECORDED).lazy(), judge, {"ship": CARD}))
+        recorded = record(engine, judge, few)
+        replay = Replay(engine, recorded)
+        local = LocalJudge(judge, replay, "none", "m")
+        list(local.ask(few))  # caches that are filled once
+        replay.requests, parts = 0, {}
+
+        def timed(name, work):
+            begin = time.process_time()
+            result = work()
+            parts[name] = time.process_time() - begin
+            return result
+
+        requests = timed("plan", lambda: list(plan_requests(answers.lazy(), judge, {"ship": CARD})))
+        records = timed("ask", lambda: list(local.ask(requests)))
+
+        def keep():
+            with Journal(Path(folder) / "journal", "w") as book:
+                for request, found in records:
+                    book.append(request.key, found)
+
+        timed("journal", keep)
+        timed(
+            "table",
+            lambda: verdict_frame(
+                row
+                for request, found in records
+                for row in verdict_rows(request, found, judge, "j")
+            ),
+        )
+        verdicts = len(records)
+        size = (Path(folder) / "journal" / "w.jsonl").stat().st_size / verdicts
+    for name, seconds in parts.items():
+        print(f"{name:8} {1000 * seconds / verdicts:.3f} ms of CPU per verdict")
+    total = 1000 * sum(parts.values()) / verdicts
+    asked = replay.requests / verdicts
+    print(f"{total:.3f} ms per verdict, {asked:.1f} engine requests, {size:.0f} bytes journaled")
+    print(f"goal: {GOAL_MS} ms: {'met' if total <= GOAL_MS else 'missed'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:4]))
