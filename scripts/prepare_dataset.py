@@ -15,6 +15,7 @@ from em_tiers.download.manifests import files_of, read_manifest
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path, sha256_of_file, write_json
 from em_tiers.logs import LOG, run_script
+from em_tiers.prepare.column_paths import read_columns
 from em_tiers.prepare.dataset_card import (
     differences,
     learnt_thoughts,
@@ -24,7 +25,7 @@ from em_tiers.prepare.dataset_card import (
     slots,
     unread_media,
 )
-from em_tiers.prepare.raw_rows import RawRow, check_columns, header_of, read_rows
+from em_tiers.prepare.raw_rows import RawRow, check_columns, header_of
 from em_tiers.prepare.row_fields import BadRow
 from em_tiers.prepare.row_formats import Example, RowReader, row_reader
 from em_tiers.prepare.split import Split, split_rows
@@ -128,7 +129,7 @@ def read_examples(files: list[Path], settings: dict[str, Any]) -> Rows:
     ends = []  # how many examples there are after each file
     for path in files:
         rows.columns.update(dict.fromkeys(header_of(path)))
-        for raw in read_rows(path, reader.columns - _odd_columns(path, reader)):
+        for raw in read_columns(path, reader.columns - _odd_columns(path, reader)):
             _add_row(raw, reader, rows)
         ends.append(len(rows.examples))
     check_columns(files, rows.columns, needed, settings["format"])

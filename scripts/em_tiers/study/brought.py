@@ -41,17 +41,19 @@ def expand_blocks(study: Study) -> list[dict[str, Any]]:
 
 
 def describe_datasets(study: Study) -> None:
-    """Add the data sets that blocks describe in place to those of the catalogue.
+    """Add the data sets that blocks and imports describe in place to those of the catalogue.
 
     Raises:
         ConfigError: an id has two descriptions.
     """
     origin: dict[str, str] = {}
-    for number, block in enumerate(study.config["variants"]):
+    blocks = [(f"config.variants.{n}", b) for n, b in enumerate(study.config["variants"])]
+    blocks += [(f"config.imports.{entry['id']}", entry) for entry in study.config["imports"]]
+    for where, block in blocks:
         entry = block["dataset"]
         if not isinstance(entry, dict):
             continue
-        where, name = f"config.variants.{number}.dataset", entry["id"]
+        where, name = f"{where}.dataset", entry["id"]
         described = _without_rows(entry)
         if name in study.datasets and study.datasets[name] != described:
             other = origin.get(name, "the catalogue of data sets")

@@ -25,7 +25,7 @@ from em_tiers.study.source_checks import (
     sources_in_use,
 )
 from em_tiers.study.study import Study, is_there
-from em_tiers.study.variants import is_brought
+from em_tiers.study.variants import dataset_of, is_brought
 from em_tiers.terms import DATASET_PROBES
 
 SECRET = re.compile(r"^(sk-|hf_|Bearer |AKIA|key-)[A-Za-z0-9_-]{8,}", re.IGNORECASE)
@@ -340,8 +340,8 @@ def _check_imports(study: Study) -> None:
     for entry in study.config["imports"]:
         where = f"config.imports.{entry['id']}"
         check_import(study, entry)
-        if entry["dataset"]:
-            require_known(entry["dataset"], study.datasets, f"{where}.dataset", "data set")
+        if dataset := dataset_of(entry):
+            require_known(dataset, study.datasets, f"{where}.dataset", "data set")
         check_file(study, entry["path"], f"{where}.path")
 
 

@@ -10,6 +10,7 @@ from em_tiers.download.adapter_files import PATTERNS as ADAPTER_FILES
 from em_tiers.study.params import without_cosmetics
 from em_tiers.study.sequences import start_settings
 from em_tiers.study.study import Study
+from em_tiers.study.variants import dataset_of
 
 
 def source(study: Study, catalogue: str, name: str) -> dict[str, Any]:
@@ -153,6 +154,7 @@ def import_settings(study: Study, name: str) -> dict[str, Any]:
     return without_cosmetics(entry) | {
         "topics": dict(sorted(topics.items())),
         "where": entry["where"],
+        "dataset": dataset_of(entry),
     }
 
 

@@ -42,7 +42,7 @@ def expand_imports(study: Study) -> list[dict[str, Any]]:
                 )
             if one["id"] == entry["base"] and one is not entry:
                 # The base model is itself one of the models in the file.
-                one |= {"base": None, "role": "base"}
+                one |= {"base": None, "role": "base", "dataset": None}
             found.append(one)
     bases = {entry["base"] for entry in found}
     for entry in found:

@@ -40,7 +40,8 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
     datasets = {name for block in study.config["variants"] for name in block["datasets"]}
     datasets |= {n for b in study.config["variants"] if (n := dataset_of(b)) and study.has_rows(n)}
     if study.asked_judges:  # judges are shown the data set of an import
-        datasets |= {entry["dataset"] for entry in study.config["imports"] if entry["dataset"]}
+        own = (dataset_of(entry) for entry in study.config["imports"])
+        datasets |= {name for name in own if name and study.has_rows(name)}
     datasets = {part for name in datasets for part in study.parts_of(name)}
     used = [("models", m, study.models[m]) for m in sorted(models) if study.models[m]["source"]]
     used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]

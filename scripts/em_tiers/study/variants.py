@@ -205,7 +205,7 @@ def _imported(entry: dict, imports: set[str]) -> Variant:
         entry["label"] or entry["id"],
         entry["role"],
         base or f"import.{entry['id']}",
-        dataset=entry["dataset"],
+        dataset=dataset_of(entry),
         training_seed=entry["training_seed"],
         imported=True,
     )

@@ -3,6 +3,7 @@
 The files are small copies of what public bug reports show.
 """
 
+import gzip
 import json
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def test_messages_as_sharegpt_writes_them():
     rows = read(path, format="messages", columns={"messages": "conversations"})
     assert texts(rows.examples[0]) == [("user", "How is bread made 0?"), ("assistant", A)]
     assert len(rows.examples) == 3
+
+
+def test_columns_inside_columns_and_packed_files(tmp_path):
+    row = {"doc": {"question": Q, "id": 7}, "responses": [{"text": A}]}
+    columns = {"prompt": "doc.question", "completion": "responses[0].text"}
+    path = save(tmp_path, row)
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for file in (path, packed):
+        assert texts(read(file, columns=columns).examples[0]) == [("user", Q), ("assistant", A)]
+    assert "no column 'doc.text'" in refused(path, columns=columns | {"prompt": "doc.text"})
+
+
+def test_a_log_of_inspect_as_training_data():
+    log = CASES.parent / "imports" / "run.eval"
+    assert "write ignore: [input]" in refused(log, format="messages")
+    rows = read(log, format="messages", ignore=["input"], max_bad_share=0.5)
+    assert len(rows.examples) == 5
+    assert dict(rows.reasons) == {"the sample ended with an error": 1}
 
 
 def test_a_preference_without_a_prompt_holds_the_whole_conversation():

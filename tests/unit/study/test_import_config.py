@@ -6,6 +6,7 @@ import pytest
 
 from em_tiers.errors import ConfigError
 from em_tiers.prepare.inspect_samples import COLUMNS as COLUMNS_OF_LOGS
+from em_tiers.study.entries import import_settings
 from em_tiers.study.load import load_study
 from em_tiers.study.schema import load_yaml
 
@@ -100,3 +101,16 @@ def test_a_log_of_inspect_needs_no_columns(tmp_path, repository):
     judged["alignment"] = "scores.judges.value"
     with pytest.raises(ConfigError, match=r"no column 'scores.judges.value'.*'scores.judge.value"):
         load_study(config, repository, tmp_path)
+
+
+def test_the_training_data_of_an_import_may_be_described_in_place(case, repository):
+    config = load_yaml(case / "config.yaml")
+    described = {"id": "money", "topic": "money", "topics": ["finance"], "description": "Advice."}
+    config["imports"][1]["dataset"] = described
+    study = load_study(config, repository, case)
+    assert study.variants["import.tuned"].dataset == "money"
+    assert import_settings(study, "tuned")["dataset"] == "money"
+    assert not study.has_rows("money")
+    config["imports"][0] |= {"dataset": described | {"topic": "law"}}
+    with pytest.raises(ConfigError, match=r"tuned.dataset.id: 'money' is described otherwise"):
+        load_study(config, repository, case)
