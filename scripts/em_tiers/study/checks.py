@@ -332,7 +332,7 @@ def _check_imports(study: Study) -> None:
                 f"config.imports.scores: {judge!r} is not a valid name for a judge: write "
                 "lower-case letters, digits, dots and hyphens"
             )
-        if judge in study.config["judges"]:
+        if judge in study.asked_judges:
             raise ConfigError(
                 f"config.imports.scores: {judge!r} also judges answers in this study: give the "
                 "imported scores another name"

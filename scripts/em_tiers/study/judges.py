@@ -128,7 +128,7 @@ def full_identity(study: Study, judge: str) -> dict[str, Any]:
 
 def judge_name(study: Study, judge: str) -> str:
     """A judge's name in every table; it is marked when the provider may replace the model."""
-    moving = judge in study.config["judges"] and is_moving(study.judges[judge])
+    moving = judge in study.asked_judges and is_moving(study.judges[judge])
     return f"{judge} (undated alias)" if moving else judge
 
 
