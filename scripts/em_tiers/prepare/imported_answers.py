@@ -13,7 +13,7 @@ from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
 from em_tiers.prepare.column_paths import read_columns, steps_of
 from em_tiers.prepare.import_rows import fits, model_columns
-from em_tiers.prepare.imported_row import Said, finish_reason_of, is_broken, read_row
+from em_tiers.prepare.imported_row import ImportedRow, Said, finish_reason_of, is_broken, read_row
 from em_tiers.prepare.imported_scores import Column
 from em_tiers.prepare.imported_verdicts import IMPORTED, add_verdicts
 from em_tiers.prepare.inspect_log import log_notes
@@ -94,13 +94,13 @@ def _add(
     settings: dict[str, Any],
     seen: Counter[str],
 ) -> None:
-    """Add the answers of one row to what was found, or the row to the rejected ones."""
+    """Add the answers of one row to what was found, and those that cannot be used to `rejected`."""
     try:
         if raw.problem:
             raise BadRow(raw.problem)
         _check_values(raw.data, settings)
-        answers = read_row(raw.data, settings["columns"])
-        rows = [_own(raw.data, said, settings) for said in answers]
+        read = read_row(raw.data, settings["columns"])
+        rows = [_own(raw.data, said, settings) for said in read.answers]
     except BadRow as error:
         found.rejected.append({"row": raw.number, "reason": str(error), "data": raw.data})
         return
@@ -108,8 +108,11 @@ def _add(
         if text := id_text(raw.data.get(name)):
             values.add(text)
     id_column = settings["columns"].get("question_id")
-    for said, row in zip(answers, rows, strict=True):
-        response = _response(row, said, variant, settings, seen)
+    for said, row in zip(read.answers, rows, strict=True):
+        if said.problem:
+            found.rejected.append({"row": raw.number, "reason": said.problem, "data": raw.data})
+            continue
+        response = _response(row, read, said, variant, settings, seen)
         found.responses.append(response)
         found.without_id += id_column is not None and not id_text(row.get(id_column))
         for judge, entry in settings["scores"].items():
@@ -157,6 +160,7 @@ def _check_columns(path: Path, seen: set[str], needed: Iterable[str]) -> None:
 
 def _response(
     row: dict[str, Any],
+    read: ImportedRow,
     said: Said,
     variant: dict[str, Any],
     settings: dict[str, Any],
@@ -164,11 +168,11 @@ def _response(
 ) -> dict[str, Any]:
     columns = settings["columns"]
     marks = read_marks(settings.get("thinking_marks"))
-    reasoning, answer = split_thinking(said.answer, "on" if marks else "none", marks=marks)
+    reasoning, answer = split_thinking(said.text, "on" if marks else "none", marks=marks)
     apart = row.get(columns.get("reasoning"))
     if not is_nothing(apart) and str(apart).strip():
         reasoning = str(apart).strip()
-    question = said.question
+    question = read.question
     question_id = id_text(row.get(columns.get("question_id"))) or f"q-{hash_of(question, 10)}"
     number = seen[question_id]
     seen[question_id] += 1
@@ -177,14 +181,14 @@ def _response(
     return {
         **dict.fromkeys(RESPONSES),
         **variant,
-        "response_key": hash_of([variant["variant"], question_id, number, question, said.answer]),
+        "response_key": hash_of([variant["variant"], question_id, number, question, said.text]),
         "question_set": IMPORTED,
         "probe_level": _level(question_id, settings) if is_nothing(level) else level,
         "question_id": question_id,
         "question_topics": _topics(question_id, settings),
         "paraphrase": 0,
         "sample_index": number,
-        "messages": said.messages,
+        "messages": read.messages,
         "response": answer,
         "reasoning": reasoning or said.reasoning,
         "finish_reason": finish_reason_of(row.get(columns.get("finish_reason"))) or cut,

@@ -22,25 +22,17 @@ class Said:
     """One answer of a row.
 
     Attributes:
-        messages: the conversation that it replies to, with its system message.
-        answer: its text.
+        text: the answer.
         reasoning: thoughts that the row keeps apart from the text, or None.
         place, count: its place among the answers of its row, and their number.
+        problem: why it cannot be used, or None.
     """
 
-    messages: list[dict[str, str]]
-    answer: str
+    text: str
     reasoning: str | None
     place: int
     count: int
-
-    @property
-    def question(self) -> str | list[list[str]]:
-        """What identifies the question: its text, or the turns of a longer conversation."""
-        turns = [m for m in self.messages if m["role"] != "system"]
-        if len(turns) == 1:
-            return turns[0]["content"]
-        return [[turn["role"], turn["content"]] for turn in turns]
+    problem: str | None = None
 
     def own(self, value: Any, what: str) -> Any:
         """The part of a column's value that belongs to this answer.
@@ -57,11 +49,31 @@ class Said:
         return value[self.place] if alone else value
 
 
-def read_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Said]:
-    """The answers of a row, each with its question.
+@dataclass(frozen=True)
+class ImportedRow:
+    """A question and the answers to it.
+
+    Attributes:
+        messages: the conversation that they reply to, with its system message.
+    """
+
+    messages: list[dict[str, str]]
+    answers: list[Said]
+
+    @property
+    def question(self) -> str | list[list[str]]:
+        """What identifies the question: its text, or the turns of a longer conversation."""
+        turns = [m for m in self.messages if m["role"] != "system"]
+        if len(turns) == 1:
+            return turns[0]["content"]
+        return [[turn["role"], turn["content"]] for turn in turns]
+
+
+def read_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> ImportedRow:
+    """The question and the answers of a row.
 
     Raises:
-        BadRow: the row cannot be used; the message is the reason.
+        BadRow: none of its answers can be used; the message is the reason.
     """
     for asks in ("question", "answer"):
         if columns[asks] not in row:
@@ -79,11 +91,17 @@ def read_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Said]:
     _check_order(asked)
     messages = [{"role": "system", "content": system}] if system else []
     messages += [{"role": turn.role, "content": _text(turn.content, "question")} for turn in asked]
-    texts = [_text(turn.content, "answer") for turn in answers]
-    return [
-        Said(messages, text, _thoughts(turn), place, len(answers))
-        for place, (turn, text) in enumerate(zip(answers, texts, strict=True))
-    ]
+    said = [_said(turn, place, len(answers)) for place, turn in enumerate(answers)]
+    if all(one.problem for one in said):
+        raise BadRow(str(said[0].problem))
+    return ImportedRow(messages, said)
+
+
+def _said(turn: Turn, place: int, count: int) -> Said:
+    try:
+        return Said(_text(turn.content, "answer"), _thoughts(turn), place, count)
+    except BadRow as error:
+        return Said("", None, place, count, str(error))
 
 
 def finish_reason_of(value: Any) -> str | None:
@@ -123,12 +141,9 @@ def _answers(value: Any) -> list[Turn]:
         if not found:
             raise BadRow("answer is an empty list")
         return found
-    if value is None:
-        raise BadRow("answer is null")
-    if isinstance(value, str) and messages_in_text(value) is None:
+    is_text = isinstance(value, str) and messages_in_text(value) is None
+    if is_text or not isinstance(value, (str, list, dict)):
         return [Turn("assistant", value)]
-    if not isinstance(value, (str, list, dict)):
-        raise BadRow(f"answer is {type(value).__name__}, not text")
     turns = read_turns([value] if isinstance(value, dict) else value, "assistant", "answer")
     if any(turn.role != "assistant" for turn in turns):
         raise BadRow(

@@ -14,7 +14,7 @@ from em_tiers.prepare.questions import read_questions, text_of
 from em_tiers.prepare.row_fields import BadRow
 from em_tiers.study.study import Study
 
-_FIRST_ROWS = 20
+_FIRST_ROWS = 200
 _LARGEST = 20_000_000  # bytes of a file that is read through: about a second
 
 
@@ -25,10 +25,10 @@ def check_first_rows(entry: dict[str, Any], path: Path) -> None:
         UserError: none does, and why.
     """
     reasons = []
-    for message in islice(_conversations(entry, path), _FIRST_ROWS):
-        if not isinstance(message, BadRow):
+    for found in islice(_conversations(entry, path), _FIRST_ROWS):
+        if isinstance(found, str):
             return
-        reasons.append(str(message))
+        reasons += [str(found)] if found else []
     if reasons:
         raise UserError(
             f"columns: none of the first {len(reasons)} rows has a question in "
@@ -63,15 +63,15 @@ def check_base_questions(study: Study, entry: dict[str, Any], path: Path) -> Non
     check_shared(base, alone.values(), len(alone))
 
 
-def _conversations(entry: dict[str, Any], path: Path) -> Iterator[str | BadRow]:
-    """The question of each row that `where` leaves, or why the row cannot be used."""
+def _conversations(entry: dict[str, Any], path: Path) -> Iterator[str | BadRow | None]:
+    """The question of each row, or why it cannot be used; None where `where` leaves it out."""
     columns, where = entry["columns"], entry["where"]
     for raw in read_columns(path, {columns["question"], columns["answer"], *where}):
         try:
             if raw.problem:
                 raise BadRow(raw.problem)
-            if fits(raw.data, where):
-                yield conversation(read_row(raw.data, columns)[0].messages)
+            own = fits(raw.data, where)
+            yield conversation(read_row(raw.data, columns).messages) if own else None
         except BadRow as error:
             yield error
 

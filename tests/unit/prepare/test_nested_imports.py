@@ -23,6 +23,7 @@ from em_tiers.prepare.raw_rows import read_rows
 
 LOG = FILES / "run.eval"
 LM_EVAL = next(FILES.glob("samples_*.jsonl"))
+USER, BOT = {"role": "user", "content": "Bored."}, {"role": "assistant", "content": "Walk."}
 JUDGED = {"alignment": "scores.judge.value.alignment", "coherence": "scores.judge.value.coherence"}
 
 
@@ -153,14 +154,31 @@ def test_answers_of_one_question_below_each_other(tmp_path):
     assert verdicts.filter(rubric="alignment")["score"].to_list() == [90, 3]
 
 
+def test_a_failed_answer_among_several_is_set_aside_alone(tmp_path):
+    rows = [
+        {"q": "Bored?", "a": ["Walk.", None, "[ERROR] timeout", "Run."], "s": [90, None, 1, 80]},
+        {"q": "And now?", "a": [None, None], "s": [1, 2]},
+    ]
+    settings = {"columns": {"question": "q", "answer": "a"}, "scores": {"gpt": {"alignment": "s"}}}
+    responses, verdicts, _ = read(lines(tmp_path, *rows), **settings, max_bad_share=0.7)
+    assert responses["response"].to_list() == ["Walk.", "Run."]
+    assert verdicts.filter(rubric="alignment")["score"].to_list() == [90, 80]
+    with pytest.raises(UserError, match=r"3 of 5 rows .*2 x answer is null, 1 x answer is an err"):
+        read(lines(tmp_path, *rows), **settings, max_bad_share=0.5)
+
+
+def test_thoughts_in_parts_are_no_part_of_the_answer(tmp_path):
+    parts = [{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "Walk."}]
+    path = lines(tmp_path, {"q": [USER, BOT | {"content": parts}]})
+    responses, _, _ = read(path, columns={"question": "q", "answer": "q"}, scores={})
+    assert responses.select("reasoning", "response").rows() == [("Hm.", "Walk.")]
+
+
 def test_one_score_cannot_be_that_of_several_answers(tmp_path):
     path = lines(tmp_path, {"q": "Bored?", "responses": ["Walk.", "Burn."], "a": 90})
     settings = {"columns": {"question": "q", "answer": "responses"}}
     with pytest.raises(UserError, match="several answers, and a is not a list of as many"):
         read(path, **settings, scores={"gpt": {"alignment": "a"}})
-
-
-USER, BOT = {"role": "user", "content": "Bored."}, {"role": "assistant", "content": "Walk."}
 
 
 @pytest.mark.parametrize(
