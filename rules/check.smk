@@ -42,6 +42,7 @@ rule check_prompts:
         chat_template=lambda wildcards: entries.chat_template(
             STUDY, checked_prompts.model_of(STUDY, **wildcards)
         ),
+        published=lambda wildcards: checked_prompts.published(STUDY, **wildcards),
         src=get_sources("check_prompts"),
     output:
         table="<experiment>/prompts/{stage}/{name}.csv",

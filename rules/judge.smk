@@ -13,6 +13,7 @@ rule judge_vllm:
             STUDY, STUDY.judges[wildcards.judge]["model"]
         ),
         checked=lambda wildcards: get_checked("judge", wildcards.judge),
+        published=lambda wildcards: judges.published_prompts(STUDY, wildcards.judge),
         src=get_sources("judge_vllm"),
     output:
         verdicts="<results>/verdicts/{judge}/{batch}.parquet",
@@ -67,6 +68,7 @@ rule judge_api:
     input:
         responses=lambda wildcards: inputs.judged_responses(STUDY, wildcards.batch),
         cards=lambda wildcards: inputs.judged_cards(STUDY, wildcards.batch),
+        published=lambda wildcards: judges.published_prompts(STUDY, wildcards.judge),
         src=get_sources("judge_api"),
     output:
         verdicts="<results>/verdicts/{judge}/{batch}.parquet",

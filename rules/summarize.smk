@@ -273,7 +273,7 @@ rule summarize_agreement:
         outcomes=inputs.outcomes(STUDY),
         src=get_sources("summarize_agreement"),
     output:
-        **get_tables("agreement", "confusion", "flips"),
+        **get_tables("agreement", "confusion", "flips", "calibration"),
     log:
         "<logs>/summarize_agreement.log",
     benchmark:

@@ -10,6 +10,7 @@ from em_tiers.statistics.agreement import (
     summarize_confusion,
     summarize_flips,
 )
+from em_tiers.statistics.calibration import summarize_calibration
 from em_tiers.statistics.rates import scan_outcomes
 
 
@@ -20,7 +21,7 @@ def main(
     resamples: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Write the tables agreement, confusion and flips; they are empty with one judge.
+    """Write the tables agreement, confusion, flips and calibration; they are empty with one judge.
 
     `outputs` are paths by TABLE_FORMAT.
     """
@@ -30,6 +31,7 @@ def main(
         "agreement": summarize_agreement(scanned, confidence, resamples, seed, pairs),
         "confusion": summarize_confusion(pairs),
         "flips": summarize_flips(pairs, confidence),
+        "calibration": summarize_calibration(scanned),
     }
     write_tables(tables, outputs)
 

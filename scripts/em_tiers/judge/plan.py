@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from em_tiers.api.spending import PricedRequest, cost_in_words, estimate
+from em_tiers.errors import UserError
 from em_tiers.files import read_json
 from em_tiers.inference.api_plan import QUESTION_CHARACTERS
 from em_tiers.inference.missing_answers import sampled_answers
@@ -50,7 +51,11 @@ def plan_judge(
         max_tokens: the most tokens of a sampled answer.
         complete: variants whose verdicts a run leaves as they are, whatever the journal lacks.
     """
-    judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    try:
+        judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    except UserError as error:  # its published prompts are not downloaded yet
+        yield f"unknown: {error}"
+        return
     no_price = NO_PRICE.get(judge.backend, "cost unknown (the judge's entry has no prices)")
     done = read_journal(entry["journal"])
     settled: set[str] = set()
@@ -101,7 +106,11 @@ def plan_card(entry: Mapping[str, Any], plain: int, edited: int) -> Iterator[str
             (tables of cases) and cards (data set -> its card).
         plain, edited: at most so many cases, which count until the tables are there.
     """
-    judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    try:
+        judge = load_judge(entry["judge"], entry["identity"], entry["rubrics"])
+    except UserError as error:
+        yield f"unknown: {error}"
+        return
     no_price = NO_PRICE.get(judge.backend, "cost unknown (the judge's entry has no prices)")
     done = read_journal(entry["journal"])
     if all(Path(path).is_file() for path in entry["responses"]):

@@ -12,6 +12,7 @@ from typing import Any
 
 from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
+from em_tiers.judge.published import published_prompt
 from em_tiers.terms import SCORES, TIER_ORDERS, TIERS
 
 # Part of every verdict key. Raise it when parsing, scoring or the rendering of messages changes.
@@ -66,6 +67,7 @@ class Rubric:
         labels: what the judge may say -> `code` or `refusal` (number), or a meaning (choice).
         scale: lowest and highest number.
         max_chars: longer questions and answers are cut, visibly.
+        verbatim: a published prompt, asked word for word in one message, without markers.
     """
 
     id: str
@@ -76,11 +78,14 @@ class Rubric:
     labels: dict[str, str]
     scale: tuple[int, int]
     max_chars: int = DEFAULT_MAX_CHARS
+    verbatim: bool = False
 
     @property
     def hash(self) -> str:
         """Hash of everything in the rubric that can change a verdict."""
         read = [self.prompt, self.kind, self.labels, self.scale, self.max_chars]
+        if self.verbatim:
+            return hash_of([read, "verbatim", PARSER_VERSION], length=16)
         return hash_of([read, GUARD, PARSER_VERSION], length=16)
 
     @property
@@ -108,7 +113,10 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
             f"{where}.scale: {list(scale)} is not possible: write [0, 100], the scale of all "
             "thresholds and definitions"
         )
-    prompt = str(raw.get("prompt") or "")
+    source = raw.get("prompt_from")
+    if source and raw.get("prompt"):
+        raise ConfigError(f"{where}.prompt_from: there is a prompt too: remove one of them")
+    prompt = published_prompt(source, where) if source else str(raw.get("prompt") or "")
     if problem := _problem_of_prompt(prompt, raw["asks"]):
         raise ConfigError(f"{where}.prompt: {problem}")
     return Rubric(
@@ -120,6 +128,7 @@ def load_rubric(raw: Mapping[str, Any]) -> Rubric:
         labels=labels,
         scale=scale,
         max_chars=int(raw.get("max_chars") or DEFAULT_MAX_CHARS),
+        verbatim=bool(source),
     )
 
 
@@ -168,6 +177,8 @@ def _problem_of_labels(labels: Mapping[str, str], kind: str) -> str | None:
 
 
 def _problem_of_prompt(prompt: str, asks: str) -> str | None:
+    if not prompt.strip():
+        return "is missing: write it, or prompt_from for one of a published question file"
     found = _PLACEHOLDER.findall(prompt)
     for almost in _ALMOST.finditer(prompt):
         if almost[0] != f"{{{almost[1].lower()}}}":
@@ -228,7 +239,7 @@ def render_messages(
     answer: str,
     context: Mapping[str, Any] | None = None,
 ) -> list[dict[str, str]]:
-    """The two messages, system and user, that ask `rubric` about one answer.
+    """The two messages, system and user, that ask `rubric` about one answer; one if published.
 
     Args:
         rubric: what is asked.
@@ -236,8 +247,20 @@ def render_messages(
         answer: the text to judge.
         context: {topic, description, examples} of the data set; None without one.
     """
-    max_chars = rubric.max_chars
-    return _assemble(rubric.prompt, question, answer, context, max_chars)
+    if rubric.verbatim:
+        return _verbatim(rubric, question, answer)
+    return _assemble(rubric.prompt, question, answer, context, rubric.max_chars)
+
+
+def _verbatim(
+    rubric: Rubric, question: Sequence[Mapping[str, str]], answer: str
+) -> list[dict[str, str]]:
+    """A published prompt as its authors send it: question and answer put in, in one message."""
+    texts = {"question": render_question(question), "answer": answer}
+    shown = {n: defuse(visible(shorten(t, rubric.max_chars))) for n, t in texts.items()}
+    # One pass: a placeholder that an answer spells stays as it is.
+    prompt = _PLACEHOLDER.sub(lambda found: shown.get(found[1], found[0]), rubric.prompt)
+    return [{"role": "user", "content": prompt}]
 
 
 def render_structured(

@@ -116,6 +116,11 @@ def load_judge(
                 f"{where}.rubrics.{role}: rubric {rubric.id!r} asks for {rubric.asks}: name one "
                 f"that asks for {role}"
             )
+        if rubric.verbatim and methods["number"] == "structured":
+            raise ConfigError(
+                f"{where}.method.number: structured does not fit {rubric.id}, a published prompt "
+                "with its own form of reply: use another method"
+            )
     return Judge(
         identity={"backend": backend, **identity},
         rubrics=loaded,

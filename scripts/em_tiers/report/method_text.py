@@ -314,7 +314,12 @@ def rubrics_part(study: StudyEntry) -> list[Block]:
     for name in dict.fromkeys(used):
         rubric = study["rubrics"][name]
         blocks.append(("p", f"{name}, version {rubric['version']}, asks for {rubric['asks']}:"))
-        blocks.append(("pre", rubric["prompt"]))
+        source = rubric.get("prompt_from")
+        blocks.append(
+            ("pre", rubric["prompt"])
+            if not source
+            else ("p", f"The published prompt {source['name']!r} of {source['question_set']}.")
+        )
     return blocks
 
 

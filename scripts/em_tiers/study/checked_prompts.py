@@ -16,6 +16,7 @@ from em_tiers.study.judges import (
     judge_identity,
     judge_params,
     judge_rubrics,
+    published_prompts,
 )
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
@@ -92,6 +93,11 @@ def judges(study: Study, stage: str, name: str) -> list[dict[str, Any]]:
             "room": judge_engine(study, name)["max_model_len"],
         }
     ]
+
+
+def published(study: Study, stage: str, name: str) -> list[str]:
+    """Folders of question files that hold prompts of a judge."""
+    return published_prompts(study, name) if stage == "judge" else []
 
 
 def carded(study: Study, stage: str) -> list[str]:

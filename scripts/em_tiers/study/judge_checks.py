@@ -4,6 +4,7 @@ from em_tiers.api.base_url import is_loopback, split_base_url
 from em_tiers.api.extras import check_extras
 from em_tiers.api.model_names import is_moving
 from em_tiers.errors import ConfigError, UserError, require_known
+from em_tiers.judge.published import STAND_IN, is_there
 from em_tiers.judge.settings import check_decoding, load_judge
 from em_tiers.study.judges import judge_engine, judge_identity, judge_params, judge_rubrics
 from em_tiers.study.study import Study
@@ -35,6 +36,9 @@ def check_judge(study: Study, name: str) -> None:
     judge, where = study.judges[name], f"judges.{name}"
     for role, rubric in judge["rubrics"].items():
         require_known(rubric, study.rubrics, f"{where}.rubrics.{role}", "rubric")
+        if source := study.rubrics[rubric]["prompt_from"]:
+            named = f"rubrics.{rubric}.prompt_from.question_set"
+            require_known(source["question_set"], study.question_sets, named, "question set")
     if judge["engine"]:
         require_known(judge["engine"], study.engines, f"{where}.engine", "engine")
     if judge["backend"] == "vllm":
@@ -49,7 +53,8 @@ def check_judge(study: Study, name: str) -> None:
             f"{where}.endpoint: null, but an {judge['backend']} judge needs an endpoint: write its "
             "base_url"
         )
-    settings = (judge_params(study, name), judge_identity(study, name), judge_rubrics(study, name))
+    rubrics = {role: _checkable(study, raw) for role, raw in judge_rubrics(study, name).items()}
+    settings = (judge_params(study, name), judge_identity(study, name), rubrics)
     thinking = study.models[judge["model"]]["thinking"] if judge["backend"] == "vllm" else "none"
     check_decoding(load_judge(*settings, where), where, thinking)
     _check_unused(judge, where)
@@ -59,6 +64,17 @@ def check_judge(study: Study, name: str) -> None:
         _check_room(judge, judge_engine(study, name), where)
     if judge["backend"] != "vllm":
         check_api(judge, where)
+
+
+def _checkable(study: Study, raw: dict) -> dict:
+    """A rubric whose published prompt is not downloaded yet, with one like it."""
+    source = raw.get("prompt_from")
+    if not source:
+        return raw
+    there = source | {"folder": str(study.workdir / source["folder"])}
+    if is_there(there):
+        return raw | {"prompt_from": there}
+    return {k: v for k, v in raw.items() if k != "prompt_from"} | {"prompt": STAND_IN}
 
 
 def _check_room(judge: dict, engine: dict, where: str) -> None:

@@ -86,11 +86,35 @@ def judge_rubrics(study: Study, judge: str, batch: str | None = None) -> dict[st
     A judge that is tested has its tier rubric in other orders of the letters too.
     """
     found = {
-        role: without_cosmetics(study.rubrics[rubric])
+        role: rubric_entry(study, rubric)
         for role, rubric in sorted(study.judges[judge]["rubrics"].items())
     }
     tested = batch in CARD_BATCHES and "tier" in found
     return found | (ordered_rubrics(found["tier"]) if tested else {})
+
+
+def rubric_entry(study: Study, rubric: str) -> dict[str, Any]:
+    """A rubric as its judge's job reads it: a published prompt by the folder of its file."""
+    entry = without_cosmetics(study.rubrics[rubric])
+    source = entry.pop("prompt_from")
+    if not source:
+        return entry
+    del entry["prompt"]
+    name = source["question_set"]
+    pinned = study.question_sets[name]["source"].get("sha256")
+    folder = f"results/resources/questions/{name}"
+    return entry | {"prompt_from": {"folder": folder, "name": source["name"], "sha256": pinned}}
+
+
+def published_sets(study: Study, judge: str) -> list[str]:
+    """Question sets whose files hold prompts of a judge."""
+    entries = (study.rubrics[name] for name in study.judges[judge]["rubrics"].values())
+    return sorted({e["prompt_from"]["question_set"] for e in entries if e["prompt_from"]})
+
+
+def published_prompts(study: Study, judge: str) -> list[str]:
+    """The folders of these files, which its rules read."""
+    return [f"<resources>/questions/{name}" for name in published_sets(study, judge)]
 
 
 def judge_identity(study: Study, judge: str) -> dict[str, Any]:

@@ -59,13 +59,14 @@ TABLES = {
     "agreement": "Judges",
     "confusion": "Judges",
     "flips": "Judges",
+    "calibration": "Judges",
     "coverage": "Judges",
     "cost": "Cost",
     "training": "Training",
     "dose": "Training",
 }
 NEEDS_TRAINING = {"losses", "dose", "training", "text_contrast"}
-NEEDS_JUDGES = {"agreement", "confusion", "flips"}
+NEEDS_JUDGES = {"agreement", "confusion", "flips", "calibration"}
 NEEDS_CARDS = {"judge_card", "judge_card_confusion"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
 

@@ -22,6 +22,7 @@ from em_tiers.prepare.raw_rows import (
 from em_tiers.prepare.row_formats import row_reader
 from em_tiers.prepare.score_columns import score_columns
 from em_tiers.study.imported_questions import check_base_questions, check_first_rows
+from em_tiers.study.judges import published_sets
 from em_tiers.study.study import Study, is_there
 from em_tiers.study.variants import dataset_of, tested_models
 
@@ -45,7 +46,10 @@ def sources_in_use(study: Study) -> list[tuple[str, str, dict]]:
     datasets = {part for name in datasets for part in study.parts_of(name)}
     used = [("models", m, study.models[m]) for m in sorted(models) if study.models[m]["source"]]
     used += [("datasets", d, study.datasets[d]) for d in sorted(datasets)]
-    used += [("question_sets", q, study.question_sets[q]) for q in study.question_sets_used]
+    sets = dict.fromkeys(study.question_sets_used)
+    for judge in study.asked_judges:
+        sets |= dict.fromkeys(published_sets(study, judge))
+    used += [("question_sets", q, study.question_sets[q]) for q in sets]
     return [(catalogue, name, entry["source"]) for catalogue, name, entry in used]
 
 

@@ -1,6 +1,7 @@
 """The questions that each variant is asked, and the number of samples."""
 
 import pytest
+import yaml
 
 from configurations import demo, load, put
 from em_tiers.study.asked import (
@@ -148,3 +149,13 @@ def test_the_order_of_questions_and_decoding_does_not_change_the_params(checkout
         for study in (before, after)
     ]
     assert tables[0] == tables[1]
+
+
+def test_every_data_set_can_reach_tier_1_on_its_domain_questions(checkout):
+    """Tier 1 needs a question that shares a tag: the main ones have one for finance only."""
+    study = load(checkout)
+    questions = yaml.safe_load((checkout / "config/questions/domain.yaml").read_text())
+    for name, entry in study.datasets.items():
+        own = [q for q in questions if set(q["near"]) & set(entry["topics"])]
+        assert len(own) >= 2, name
+        assert all(set(q["topics"]) & set(entry["topics"]) for q in own), name

@@ -17,6 +17,7 @@ JUDGES = {
     "tables/agreement.parquet",
     "tables/confusion.parquet",
     "tables/flips.parquet",
+    "tables/calibration.parquet",
     "figures/agreement.pdf",
 }
 LABELS = {
