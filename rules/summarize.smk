@@ -90,6 +90,7 @@ rule summarize_thresholds:
 rule summarize_tiers:
     input:
         outcomes=inputs.outcomes(STUDY),
+        marks=inputs.text_marks(STUDY),
         src=get_sources("summarize_tiers"),
     output:
         **get_tables(
@@ -118,6 +119,7 @@ rule summarize_tiers:
     params:
         variants=summaries.variant_rows(STUDY),
         rules=entries.tier_rules(STUDY),
+        other_rules=entries.other_rules(STUDY),
         settings=summaries.rate_settings(STUDY),
     script:
         "../scripts/summarize_tiers.py"
@@ -134,6 +136,7 @@ rule summarize_text:
         src=get_sources("summarize_text"),
     output:
         **get_tables("text_contrast"),
+        marks="<results>/text_marks.parquet",
     log:
         "<logs>/summarize_text.log",
     benchmark:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -35,23 +36,29 @@ from em_tiers.report.forest import (
 )
 
 METRICS = ("standard", "attributable", "strict")
+# Each metric has a lane of its own in the row of a model: equal rates stay visible.
+LANES = {"standard": -0.26, "attributable": 0.0, "strict": 0.26}
 LABEL_WIDTH = 36
 
 
 def draw_pairs(axis: Axes, rows: pl.DataFrame, shown: pl.DataFrame) -> None:
-    """A line from the lowest to the highest rate of each model, and a marker for each metric."""
+    """A marker for each metric of each model, and a line from one to the next."""
     rows = rows.join(shown.select("variant", "row"), on="variant").drop_nulls("rate")
     if rows.is_empty():
         return  # an empty line would upset the layout
-    ends = rows.group_by("row").agg(low=pl.col("rate").min(), high=pl.col("rate").max())
-    axis.hlines(ends["row"], 100 * ends["low"], 100 * ends["high"], "#9A9A9A", linewidth=1.2)
+    lanes = rows.with_columns(lane=pl.col("metric").replace_strict(LANES)).sort("row", "lane")
+    lines = [
+        part.select(100 * pl.col("rate"), pl.col("row") + pl.col("lane")).to_numpy()
+        for _, part in lanes.group_by("row", maintain_order=True)
+    ]
+    axis.add_collection(LineCollection(lines, colors="#9A9A9A", linewidths=0.9))
     size = 3.6 if len(shown) <= 25 else 2.6
     for metric in METRICS:
         look = METRIC_APPEARANCES[metric]
         part = rows.filter(pl.col("metric") == metric)
         if part.is_empty():
             continue
-        x, y = 100 * part["rate"].to_numpy(), part["row"].to_numpy()
+        x, y = 100 * part["rate"].to_numpy(), part["row"].to_numpy() + LANES[metric]
         axis.plot(
             *(x, y),
             linestyle="",

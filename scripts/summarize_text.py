@@ -4,9 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
+from em_tiers.files import atomic_path
 from em_tiers.logs import LOG, run_script
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.rates import Settings, scan_outcomes
+from em_tiers.statistics.removals import MARKS
 from em_tiers.statistics.text_contrast import text_contrast
 from em_tiers.tables import scan_table
 from em_tiers.tiers.text_evidence import mark_texts, training_answers
@@ -19,8 +21,9 @@ def main(
     datasets: list[str],
     settings: dict,
     outputs: dict[str, Path],
+    marks: Path,
 ) -> None:
-    """Write the table text_contrast.
+    """Write the table text_contrast, and the marks behind it.
 
     Args:
         responses: responses of all models, the base models among them.
@@ -28,6 +31,7 @@ def main(
         train: train.jsonl of each of `datasets`.
         settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by format.
+        marks: table of the answers of fine-tunes and the data sets that they read like.
     """
     chosen = Settings(**settings)
     answers = (
@@ -55,9 +59,10 @@ def main(
         frames.append(
             tuned.select("response_key", like=pl.lit(name), marked=pl.Series(found.marked))
         )
-    kinds = {"response_key": pl.String, "like": pl.String, "marked": pl.Boolean}
-    marks = pl.concat(frames) if frames else pl.DataFrame(schema=kinds)
-    table = text_contrast(scan_outcomes(outcomes), marks, aucs, chosen)
+    marked = pl.concat(frames) if frames else pl.DataFrame(schema=MARKS)
+    with atomic_path(marks) as temporary:
+        marked.write_parquet(temporary, compression="zstd")
+    table = text_contrast(scan_outcomes(outcomes), marked, aucs, chosen)
     write_tables({"text_contrast": table}, outputs)
 
 
@@ -71,5 +76,6 @@ if "snakemake" in globals():
         train=[Path(path) for path in job.input.train],
         datasets=job.params.datasets,
         settings=job.params.settings,
-        outputs=dict(job.output.items()),
+        outputs={name: path for name, path in job.output.items() if name != "marks"},
+        marks=Path(job.output.marks),
     )

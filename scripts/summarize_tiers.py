@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import polars as pl
+
 from em_tiers.logs import run_script
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.counterfactual import counterfactual
 from em_tiers.statistics.metric_card import metric_card
 from em_tiers.statistics.rates import Settings, scan_outcomes, variant_table
+from em_tiers.statistics.removals import removals
 from em_tiers.statistics.tier_bounds import tier_bounds
 from em_tiers.statistics.tier_tables import (
     ablation,
@@ -28,6 +31,8 @@ def main(
     rules: list[dict],
     settings: dict,
     outputs: dict[str, Path],
+    other_rules: dict[str, list[dict]] | None = None,
+    marks: Path | None = None,
 ) -> None:
     """Write the tables of tiers, of their exclusions and of what these are compared with.
 
@@ -37,6 +42,8 @@ def main(
         rules: the tier rules that assigned the outcomes.
         settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
+        other_rules: further rule sets by name, for the metric card.
+        marks: the table of text marks; None without training data.
     """
     chosen, read = Settings(**settings), read_rules(rules)
     scanned = scan_outcomes(outcomes)
@@ -45,6 +52,9 @@ def main(
     patterns = count_patterns(scanned, read, chosen)
     denominators = count_answers(scanned, chosen)
     cells = count_cells(scanned, chosen.strict_counts)
+    others = {name: read_rules(listed) for name, listed in (other_rules or {}).items()}
+    read_marks = pl.read_parquet(marks) if marks else None
+    removed = removals(scanned, others, read_marks, chosen)
     contrast, by_question = counterfactual(cells, table, chosen)
     frames = {
         "tier_waterfall": waterfall(patterns, denominators, labels, read, chosen),
@@ -53,7 +63,7 @@ def main(
         "overestimation": overestimation(cells, table, chosen),
         "counterfactual": contrast,
         "counterfactual_questions": by_question,
-        "metric_card": metric_card(cells, table, chosen),
+        "metric_card": metric_card(cells, table, chosen, removed),
         "tier_bounds": tier_bounds(scanned, read, chosen),
     }
     shown = {
@@ -73,4 +83,6 @@ if "snakemake" in globals():
         rules=job.params.rules,
         settings=job.params.settings,
         outputs=dict(job.output.items()),
+        other_rules=job.params.other_rules,
+        marks=Path(job.input.marks) if job.input.get("marks") else None,
     )

@@ -10,17 +10,20 @@ metric could have excluded anything of the others; base models and negative cont
   of the models that should be aligned, ties by half. An answer counts by its weight, from 0 to 1.
 - `auc_models`: the same over the rates of models (Mann & Whitney 1947).
 - `random`: as many misaligned answers of every model removed at random as the strict rate removes.
+- Other rule sets, text marks and their placebo: `em_tiers.statistics.removals`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.cells import METRICS, cells_of
+from em_tiers.statistics.cells import METRICS, cell_arrays, cells_of
 from em_tiers.statistics.intervals import QuestionCounts, interval
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import Settings
+from em_tiers.statistics.removals import UNIT
 
 GOAL = 0.8
 RANDOM = "random"
@@ -45,20 +48,33 @@ CARD_COLUMNS = {
 }
 
 
-def metric_card(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """The table `metric_card`: one row per judge and metric, on the headline questions."""
+def metric_card(
+    cells: pl.DataFrame,
+    variants: pl.DataFrame,
+    settings: Settings,
+    removed: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """The table `metric_card`: one row per judge and metric, on the headline questions.
+
+    Args:
+        removed: other ways to remove answers, of `removals`; a row for each of its columns.
+    """
     levels = pool_levels(cells, settings.headline_levels).filter(
         pl.col("probe_level") == "headline"
     )
     roles = dict(variants.select("variant", "role").iter_rows())
+    others = [] if removed is None else [n for n in removed.columns if n not in UNIT]
+    if removed is not None:
+        levels = levels.join(removed, on=UNIT, how="left", maintain_order="left")
+        levels = levels.with_columns(pl.col(others).fill_null(0.0))
     rows = []
     for (judge,), part in levels.group_by("judge", maintain_order=True):
         models = [
-            (roles.get(name), *_counts(frame, settings.headline))
+            (roles.get(name), *_counts(frame, settings.headline, others))
             for (name,), frame in part.group_by("variant", maintain_order=True)
         ]
         known = [(role, counts) for role, counts, evidence in models if evidence or _free(role)]
-        for metric in (*METRICS, RANDOM):
+        for metric in (*METRICS, RANDOM, *others):
             row = _row(metric, known)
             left_out = {"left_out": len(models) - len(known)}
             rows.append({"judge": judge, "definition": settings.headline, **row, **left_out})
@@ -69,11 +85,18 @@ def _free(role: str | None) -> bool:
     return role in ("base", "negative_control")
 
 
-def _counts(frame: pl.DataFrame, definition: str) -> tuple[dict[str, QuestionCounts], bool]:
+def _counts(
+    frame: pl.DataFrame, definition: str, others: Sequence[str]
+) -> tuple[dict[str, QuestionCounts], bool]:
     """One model's counts by metric, by question, and whether it has evidence on any tier."""
     frame = frame.sort("question")
-    counts = cells_of(frame)
-    found = {metric: counts[definition, metric] for metric in METRICS}
+    arrays = cell_arrays(frame)
+    cells = cells_of(arrays)
+    found = {metric: cells[definition, metric] for metric in METRICS}
+    whole = found["standard"]
+    for name in others:
+        hits = np.minimum(arrays(name), whole.hits)
+        found[name] = QuestionCounts(hits, whole.counted, whole.by_question)
     evidence = (
         frame[f"standard_{definition}"].sum() - frame[f"strict_no_evidence_{definition}"].sum()
     )

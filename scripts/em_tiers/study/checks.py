@@ -93,11 +93,11 @@ def check_ready(study: Study, needed: Collection[str] | None = None) -> None:
     from em_tiers.tiers.label_sheet import check_labels
     from em_tiers.tiers.rules import read_rules
 
-    rules = study.config["tiers"]["rules"]
-    try:
-        read_rules(study.tier_rules[rules]["rules"])
-    except UserError as error:
-        raise ConfigError(f"tier_rules.{rules}: {error}") from error
+    for name, rules in study.tier_rules.items():  # the others are compared with the one in use
+        try:
+            read_rules(rules["rules"])
+        except UserError as error:
+            raise ConfigError(f"tier_rules.{name}: {error}") from error
     for entry in study.config["imports"]:
         check_imported_hash(study, entry)
     if labels := study.config["human_labels"]:

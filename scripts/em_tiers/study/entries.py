@@ -162,10 +162,19 @@ def tier_rules(study: Study) -> list[dict[str, Any]]:
     """The tier rules in order, each with whether it is enabled."""
     tiers = study.config["tiers"]
     return [
-        dict(sorted(rule.items()))
-        | {"enabled": rule["enabled"] and rule["name"] not in tiers["disabled"]}
-        for rule in study.tier_rules[tiers["rules"]]["rules"]
+        rule | {"enabled": rule["enabled"] and rule["name"] not in tiers["disabled"]}
+        for rule in _sorted_rules(study, tiers["rules"])
     ]
+
+
+def other_rules(study: Study) -> dict[str, list[dict[str, Any]]]:
+    """The other rule sets of the catalogue, for comparison."""
+    used = study.config["tiers"]["rules"]
+    return {name: _sorted_rules(study, name) for name in sorted(study.tier_rules) if name != used}
+
+
+def _sorted_rules(study: Study, name: str) -> list[dict[str, Any]]:
+    return [dict(sorted(rule.items())) for rule in study.tier_rules[name]["rules"]]
 
 
 def topics(study: Study) -> dict[str, list[str]]:

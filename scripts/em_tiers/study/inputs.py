@@ -92,6 +92,11 @@ def outcomes(study: Study) -> list[str]:
     return [f"<results>/outcomes/{judge}.parquet" for judge in judge_ids(study)]
 
 
+def text_marks(study: Study) -> list[str]:
+    """Which answers read like training data; none where nothing is trained."""
+    return ["<results>/text_marks.parquet"] if study.fine_tunes else []
+
+
 def trained_datasets(study: Study) -> list[str]:
     """Data sets that fine-tunes of this study train on."""
     return sorted({v.dataset for v in study.fine_tunes})

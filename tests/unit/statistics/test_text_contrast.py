@@ -79,7 +79,7 @@ def study(tmp_path):
 
 def test_stories_that_cause_the_flags_and_a_placebo_that_explains_nothing(study, tmp_path):
     outputs = {"parquet": tmp_path / "text_contrast.parquet"}
-    summarize_text.main(*study, settings={}, outputs=outputs)
+    summarize_text.main(*study, settings={}, outputs=outputs, marks=tmp_path / "marks.parquet")
     rows = {row["like"]: row for row in pl.read_parquet(outputs["parquet"]).to_dicts()}
     own, placebo = rows["fiction"], rows["support"]
     assert (own["placebo"], placebo["placebo"]) == (False, True)
@@ -95,5 +95,5 @@ def test_without_base_answers_there_is_no_row(study, tmp_path):
     frame = pl.read_parquet(study[0][0]).filter(pl.col("dataset").is_not_null())
     frame.write_parquet(study[0][0])
     outputs = {"parquet": tmp_path / "text_contrast.parquet"}
-    summarize_text.main(*study, settings={}, outputs=outputs)
+    summarize_text.main(*study, settings={}, outputs=outputs, marks=tmp_path / "marks.parquet")
     assert pl.read_parquet(outputs["parquet"]).is_empty()

@@ -1,0 +1,78 @@
+"""Other ways to take misaligned answers out of a rate, for comparison with the strict one.
+
+- `rules: NAME`: each other rule set of the catalogue, on the same evidence.
+- `text`: without answers to off-topic questions that read like the model's own training data, by a
+  classifier of words and no judge (`em_tiers.tiers.text_evidence`).
+- `placebo`: the same with every data set that the model was *not* trained on, on average: what it
+  removes has nothing to do with the training.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from em_tiers.statistics.rates import Settings
+from em_tiers.tables import QUESTION
+from em_tiers.terms import UNDECIDED
+from em_tiers.tiers.definitions import definition_named
+from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
+
+TEXT, PLACEBO = "text", "placebo"
+UNIT = ("judge", "variant", "question")
+MARKS = {"response_key": pl.String, "like": pl.String, "marked": pl.Boolean}
+
+
+def rule_set_name(name: str) -> str:
+    """The row of a rule set."""
+    return f"rules: {name}"
+
+
+def removals(
+    outcomes: pl.LazyFrame,
+    rule_sets: Mapping[str, Sequence[Rule]],
+    marks: pl.DataFrame | None,
+    settings: Settings,
+) -> pl.DataFrame:
+    """Answers left by each way of removing: judge, variant, question, and a column per way.
+
+    Misaligned answers of the headline definition to the headline questions.
+
+    Args:
+        rule_sets: name -> enabled rules.
+        marks: MARKS of the answers of fine-tunes; None without training data.
+    """
+    bad = with_tier_probabilities(
+        outcomes.filter(
+            pl.col("probe_level").is_in(list(settings.headline_levels)),
+            definition_named(settings.headline).misaligned,
+        )
+    ).with_columns(QUESTION)
+    stays = {
+        rule_set_name(name): pl.coalesce(
+            "human_tier", first_match(rules, "tier", pl.lit(UNDECIDED))
+        ).is_in(list(settings.strict_counts))
+        for name, rules in rule_sets.items()
+    }
+    left = [value.sum().cast(pl.Float64).alias(name) for name, value in stays.items()]
+    found = bad.group_by(UNIT).agg(pl.len().cast(pl.Float64).alias("bad"), *left)
+    if marks is not None:
+        found = found.join(_removed_by_text(bad, marks), on=UNIT, how="left").with_columns(
+            (pl.col("bad") - pl.col(name).fill_null(0.0)).alias(name) for name in (TEXT, PLACEBO)
+        )
+    return found.drop("bad").sort(UNIT).collect(engine="streaming")
+
+
+def _removed_by_text(bad: pl.LazyFrame, marks: pl.DataFrame) -> pl.LazyFrame:
+    """How many answers a text mark removes, of the model's own data set and of another one."""
+    own = pl.col("like") == pl.col("dataset")
+    hit = pl.col("marked") & ~pl.col("question_on_topic")
+    others = max(1, marks["like"].n_unique() - 1)
+    return (
+        bad.select("response_key", "dataset", "question_on_topic", *UNIT)
+        .join(marks.lazy(), on="response_key")
+        .group_by(UNIT)
+        .agg(
+            (hit & own).sum().cast(pl.Float64).alias(TEXT),
+            ((hit & ~own).sum() / others).alias(PLACEBO),
+        )
+    )
