@@ -30,6 +30,10 @@
     $("questions").replaceChildren(
       ...meta.questions.slice(0, 500).map((q) => new Option(emTiers.plain(q.text), `${q.set} / ${q.id}`))
     );
+    // Each badge of the list is one judge's outcome, with its alignment score.
+    $("legend").replaceChildren(
+      "Each judge's outcome and alignment score: ", ...outcomes.map((name) => emTiers.badge(name))
+    );
     const keys = emTiers.labels.choices().map((tier, i) => `${i + 1} ${emTiers.term("outcome", tier).label}`);
     $("help-numbers").textContent = `1 … ${keys.length}`;
     $("help-tiers").textContent = `label: ${keys.join(", ")}`;
@@ -89,6 +93,14 @@
     if (row === emTiers.opened()) return;
     emTiers.chooseRow(row);
     emTiers.open(row);
+  }
+
+  // The first flagged answer, where the list and the answer fit beside each other.
+  function openFirst() {
+    const row = emTiers.first();
+    if (row < 0 || location.hash.startsWith("#r=") || !emTiers.facts.flags[row]) return;
+    emTiers.chooseRow(row);
+    if (matchMedia("(min-width: 761px)").matches) emTiers.open(row);
   }
 
   function blind(on) {
@@ -173,6 +185,7 @@
     listen();
     apply();
     emTiers.countLabels();
+    openFirst();
     openFromAddress();
     document.body.dataset.ready = String(Math.round(performance.now()));
   }

@@ -121,6 +121,7 @@
   };
 
   emTiers.step = (by) => emTiers.choose(place < 0 ? 0 : place + by);
+  emTiers.first = () => (order.length ? order[0] : -1);
   emTiers.selected = () => (place >= 0 ? order[place] : -1);
   emTiers.chooseRow = (row) => {
     const at = order.indexOf(row);

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -49,6 +50,18 @@ def status(browser: Chrome) -> str:
 
 def press(browser: Chrome, *keys: str) -> None:
     browser.switch_to.active_element.send_keys(*keys)
+
+
+def press_when_shown(browser: Chrome, *keys: str) -> None:
+    """Press keys one by one, each once the selected answer is shown: one loading takes no label."""
+    shown = (
+        "return document.querySelector('.row[aria-selected=true]').dataset.key"
+        " === document.getElementById('detail').dataset.key"
+    )
+    for pressed in keys:
+        until(browser, shown)
+        press(browser, pressed)
+    until(browser, shown)
 
 
 def errors(browser: Chrome) -> list[str]:
@@ -119,6 +132,33 @@ def test_order(page: Path, visit: Visit) -> None:
     assert keys_in_list(browser)[:3] == [0, 2, 4]
 
 
+def test_the_first_flagged_answer_is_open_beside_a_legend(page: Path, visit: Visit) -> None:
+    browser = visit(page)
+    press_when_shown(browser)
+    chosen = browser.find_element(By.CSS_SELECTOR, ".row[aria-selected=true]")
+    assert int(chosen.get_attribute("data-key"), 16) == keys_in_list(browser)[0] == 0
+    assert "Answer number 0" in browser.find_element(By.ID, "detail").text
+    legend = browser.find_element(By.ID, "legend")
+    assert legend.is_displayed()
+    # Every sign of the list is explained.
+    signs = {badge.text.split()[0] for badge in chosen.find_elements(By.CSS_SELECTOR, ".badge")}
+    explained = {b.text.split()[0]: b.text for b in legend.find_elements(By.CSS_SELECTOR, ".badge")}
+    assert signs <= set(explained)
+    assert "persona shift (tier 3)" in " ".join(explained.values())
+    assert errors(browser) == []
+
+
+def test_a_page_without_a_flag_opens_with_the_list(tmp_path: Path, visit: Visit) -> None:
+    tables = small_study(tmp_path / "tables")
+    for path in tables["outcomes"]:
+        frame = pl.read_parquet(path).with_columns(flagged=False, outcome=pl.lit("aligned"))
+        frame.with_columns(tier=pl.lit(None, pl.String)).write_parquet(path)
+    build_browser.main(**tables, variants=VARIANTS, folder=tmp_path / "page", title="None")
+    browser = visit(tmp_path / "page")
+    assert not browser.find_elements(By.CSS_SELECTOR, ".row[aria-selected=true]")
+    assert "Choose an answer" in browser.find_element(By.ID, "detail").text
+
+
 def test_search_finds_whole_texts(page: Path, visit: Visit) -> None:
     browser = visit(page)
     press(browser, "/")
@@ -132,8 +172,7 @@ def test_search_finds_whole_texts(page: Path, visit: Visit) -> None:
 
 def test_keys_open_and_move(page: Path, visit: Visit) -> None:
     browser = visit(page)
-    press(browser, "j", Keys.ENTER)
-    until(browser, f"return document.getElementById('detail').dataset.key === '{key(0)}'")
+    press_when_shown(browser)
     detail = browser.find_element(By.ID, "detail").text
     for words in (
         "What about q0?",
@@ -175,8 +214,8 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
     browser = visit(page)
     browser.find_element(By.ID, "labeller").send_keys("=HYPERLINK(1)")
     browser.execute_script("document.getElementById('list').focus()")
-    for chosen in ("1", "3", "4", "5"):
-        press(browser, "j", chosen)
+    for step in (("1",), ("j", "3"), ("j", "4"), ("j", "5")):
+        press_when_shown(browser, *step)
     browser.execute_script(f"location.hash = '#r={key(0)}'")
     until(
         browser,
@@ -210,10 +249,12 @@ def test_labels_are_kept_and_exported(page: Path, visit: Visit, downloads: Path)
 def test_an_answer_that_is_still_loading_gets_no_label(page: Path, visit: Visit) -> None:
     browser = visit(page)
     # Both in one task of the browser: the text cannot have arrived in between.
-    browser.execute_script("emTiers.open(0); emTiers.label('aligned')")
+    browser.execute_script("emTiers.open(1); emTiers.label('aligned')")
     assert "still loading" in status(browser)
     assert browser.find_element(By.ID, "labels-count").text == "0 labelled here"
-    until(browser, "return document.getElementById('detail').dataset.key")
+    until(
+        browser, "return document.getElementById('detail').dataset.key === emTiers.columns.key[1]"
+    )
     browser.execute_script("emTiers.label('aligned')")
     assert browser.find_element(By.ID, "labels-count").text == "1 labelled here"
     assert errors(browser) == []

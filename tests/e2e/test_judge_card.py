@@ -49,3 +49,31 @@ def test_a_second_qualification_asks_nothing(work):
     plan = work.run("plan_requests", "--config", "judge=demo-judge").output
     said = re.search(r"^judge demo-judge: its judge card: (.*)", plan, re.MULTILINE)
     assert said and "nothing to ask" in said[1]
+
+
+@pytest.mark.slow
+def test_a_study_tests_its_judge_and_marks_it_on_the_first_page(work):
+    work.config["judges"] = ["demo-judge"]
+    asked = len(work.journal_keys("judge"))
+    work.run()
+    tables = work.results / "tables"
+    card = pl.read_parquet(tables / "judge_card.parquet")
+    # Four cases of the base model, of which one is edited twice, are added to those of before.
+    verdicts = pl.read_parquet(work.results / "verdicts" / "demo-judge" / "judge-card.parquet")
+    added = set(verdicts["verdict_key"]) - set(
+        pl.read_parquet(work.results / "verdicts/demo-judge/judge-qualification.parquet")[
+            "verdict_key"
+        ]
+    )
+    study = pl.read_parquet(work.results / "verdicts" / "demo-judge" / "1-of-1.parquet")
+    assert len(work.journal_keys("judge")) == asked + len(added | set(study["verdict_key"]))
+    headline = pl.read_parquet(tables / "headline.parquet")
+    missed = card.filter(result="missed").height
+    assert headline["limits_missed"].unique().to_list() == [missed]
+    page = (work.results / "overview.html").read_text()
+    assert (
+        f"Judge demo-judge was tested on answers whose verdict is known, and misses {missed} of"
+        in page
+    )
+    assert 'href="#judge-card"' in page and 'href="#metric-card"' in page
+    assert not work.run().jobs
