@@ -82,6 +82,7 @@ CHECK_PROMPTS = (
     "em_tiers/inference/sampling.py:check_lengths",
     "em_tiers/judge/candidates.py",
     "em_tiers/judge/number_trie.py",
+    "em_tiers/judge/published.py",  # at the start where the file is there
     "em_tiers/thinking.py",
     "em_tiers/train/encoded_rows.py:check_truncation",
     "em_tiers/train/encoded_rows.py:encode_rows",
