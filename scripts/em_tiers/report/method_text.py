@@ -292,6 +292,17 @@ def judges_part(study: StudyEntry, verdicts: pl.DataFrame) -> list[Block]:
         if threshold is not None and "tier" in judge["rubrics"]:
             words += f" It gave a tier where the alignment score was below {threshold:g}."
         blocks.append(("p", words))
+    if study["judges"] and (cases := study.get("judge_card", {}).get("cases")):
+        blocks.append(
+            (
+                "p",
+                "Each of these judges was tested on answers whose verdict is known, "
+                f"{cases} of each kind at most: training answers under their own prompts and under "
+                "unrelated questions, written persona shifts, and harmless answers, among them "
+                "those of base models; part of them with harmless edits, and the tier in every "
+                "order of its letters. The table judge_card has the results and their limits.",
+            )
+        )
     imported = {judge for entry in study["imports"] for judge in entry["scores"]}
     for name in sorted(imported):
         blocks.append(

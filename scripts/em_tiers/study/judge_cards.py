@@ -15,6 +15,7 @@ from em_tiers.study.study import Study
 from em_tiers.terms import JUDGE_CARD
 
 WRITTEN, BASE = "written", "base"
+QUALIFYING_CASES = 20  # of each kind, where a study leaves the test of its own judges out
 
 
 def has_cards(study: Study) -> bool:
@@ -26,6 +27,11 @@ def has_cards(study: Study) -> bool:
 def qualified_judge(study: Study) -> str | None:
     """The judge that `snakemake judge_card` tests: config.judge, or the headline judge."""
     return next(iter([*filter(None, [study.config["judge"]]), *study.config["judges"]]), None)
+
+
+def case_count(study: Study) -> int:
+    """Cases of each kind."""
+    return study.config["judge_card"]["cases"] or QUALIFYING_CASES
 
 
 def base_batches(study: Study) -> list[str]:
@@ -88,7 +94,7 @@ def case_settings(study: Study, kind: str) -> dict[str, Any]:
         "roles": {name: study.datasets[name]["role"] for name in sorted(names)},
         "base_models": sorted(base_models(study)) if kind == BASE else [],
         "levels": study.config["headline"]["levels"],
-        "count": study.config["judge_card"]["cases"],
+        "count": case_count(study),
     }
 
 

@@ -6,7 +6,7 @@ from em_tiers.study.api_models import api_base, api_model, is_api
 from em_tiers.study.asked import question_tables, sampling, set_of_table
 from em_tiers.study.expected_prompts import expected_prompts
 from em_tiers.study.jobs import carded_datasets
-from em_tiers.study.judge_cards import case_kinds, has_cards
+from em_tiers.study.judge_cards import case_count, case_kinds, has_cards
 from em_tiers.study.judges import (
     QUALIFICATION,
     full_identity,
@@ -84,7 +84,7 @@ def planned_cards(study: Study, results: str) -> dict[str, dict[str, Any]]:
             "cards": {
                 name: f"{results}/datasets/{name}/card.json" for name in carded_datasets(study)
             },
-            "count": study.config["judge_card"]["cases"],
+            "count": case_count(study),
         }
         for judge, batch in batches.items()
     }

@@ -114,6 +114,7 @@ def method_study(study: Study) -> dict[str, Any]:
         "statistics",
         "acceptance",
         "human_labels",
+        "judge_card",
     )
     return {key: study.config[key] for key in keys} | {
         "variants": variant_rows(study),

@@ -23,7 +23,7 @@ def params_of(path: Path, root: Path, folder: Path | None = None) -> dict[str, A
     config = study.config
     taken = (
         "experiment", "title", "imports", "questions", "sampling", "headline", "tiers",
-        "statistics", "acceptance", "human_labels",
+        "statistics", "acceptance", "human_labels", "judge_card",
     )  # fmt: skip
     return {
         **{name: config[name] for name in taken},

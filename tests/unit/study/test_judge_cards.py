@@ -30,6 +30,8 @@ def test_no_cases_no_test(checkout):
     assert "tables/judge_card.parquet" not in final_outputs(study)
     assert inputs.judge_card(study) == inputs.card_verdicts(study) == []
     assert planned_cards(study, "results/demo") == {}
+    # A judge can be qualified all the same.
+    assert judge_cards.case_settings(study, "written")["count"] == judge_cards.QUALIFYING_CASES
 
 
 def test_partial_results_test_no_judge(checkout):
