@@ -36,10 +36,16 @@ RESULTS = (
     "kept_adapters/*/manifest.json",
     "kept_adapters/*/*/manifest.json",
     "responses/*.parquet",
+    "judge_cases/base.parquet",
+    "judge_cases/*.truth.parquet",
+    "judge_cards/*/*.parquet",
+    "judge_cards/*/*.csv",
+    "judge_cards/*/*.html",
     "verdicts/*/*.parquet",
     "verdicts/*/*.failed.json",
     "journals/**/*.jsonl",
     "outcomes/*.parquet",
+    "text_marks.parquet",
     "labels/*.csv",
     "labels/*.md",
     "tables/*.parquet",
@@ -69,7 +75,11 @@ ADAPTERS = tuple(
     for folder in ("adapters/*", "kept_adapters/*", "kept_adapters/*/*")
     for pattern in ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "README.md")
 )
-TRAINING_TEXT = ("datasets/*/train.jsonl", "datasets/*/rejected.jsonl")
+TRAINING_TEXT = (
+    "datasets/*/train.jsonl",
+    "datasets/*/rejected.jsonl",
+    "judge_cases/written.parquet",  # answers of training rows are among them
+)
 # The archive's own log changes while it is written.
 NEVER = ("logs/archive",)
 
