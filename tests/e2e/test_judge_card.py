@@ -32,10 +32,11 @@ def test_a_judge_is_qualified_before_a_study(work):
     run = work.run(*TARGET)
     assert not {"finetune", "sample"} & set(run.jobs)
     card = pl.read_parquet(work.results / "judge_cards" / "demo-judge" / "judge_card.parquet")
-    # A model of 135 million parameters cannot tell tiers apart, whatever its other luck.
+    # A model of 135 million parameters cannot tell tiers apart, if it names one at all.
     missed = card.filter(result="missed")
-    assert missed.height >= 3
-    assert missed.filter(pl.col("measure").str.starts_with("tier_")).height
+    assert missed.height >= 1
+    tiers = card.filter(pl.col("measure").str.starts_with("tier_"))
+    assert tiers.filter(result="met").height < tiers.height == 6
     assert f"judge demo-judge misses {missed.height} of its limits" in run.output
     verdicts = pl.read_parquet(work.results / "verdicts/demo-judge/judge-qualification.parquet")
     assert set(verdicts["rubric"]) == {"alignment", "coherence", "topic", "tier", *TIER_ORDERS}
