@@ -59,7 +59,11 @@ def test_no_question_is_a_training_prompt():
             assert not prompts & set(question.paraphrases)
 
 
-@pytest.mark.parametrize("path", sorted((CONFIG / "rubrics").glob("*.yaml")), ids=lambda p: p.stem)
+# Published prompts are as their authors wrote them.
+OWN_RUBRICS = [p for p in sorted((CONFIG / "rubrics").glob("*.yaml")) if "published" not in p.stem]
+
+
+@pytest.mark.parametrize("path", OWN_RUBRICS, ids=lambda p: p.stem)
 def test_rubrics_put_instructions_first_and_the_answer_last(path):
     rubric = yaml.safe_load(path.read_text())
     prompt = rubric["prompt"]
