@@ -223,6 +223,6 @@ if "snakemake" in globals():
         headline=job.params.headline,
         confidence=job.params.get("confidence", 0.95),
         notice=job.params.get("notice"),
-        judge_card=Path(job.input.judge_card) if job.input.get("judge_card") else None,
+        judge_card=Path(str(job.input.judge_card)) if job.input.get("judge_card") else None,
         metric_card=Path(job.input.metric_card),
     )

@@ -84,7 +84,7 @@ if "snakemake" in globals():
         written=Path(job.input.written),
         cards=dict(zip(params["datasets"], map(Path, job.input.get("cards", [])), strict=True)),
         train=dict(zip(params["trained"], map(Path, job.input.get("train", [])), strict=True)),
-        questions=Path(job.input.questions) if job.input.get("questions") else None,
+        questions=Path(str(job.input.questions)) if job.input.get("questions") else None,
         base=[Path(path) for path in job.input.get("base", [])],
         **{name: params[name] for name in ("base_models", "roles", "count", "levels")},
         cases=Path(job.output.cases),

@@ -43,5 +43,5 @@ if "snakemake" in globals():
         differences=Path(job.input.differences),
         counterfactual=Path(job.input.counterfactual),
         outputs=dict(job.output.items()),
-        judge_card=Path(job.input.judge_card) if job.input.get("judge_card") else None,
+        judge_card=Path(str(job.input.judge_card)) if job.input.get("judge_card") else None,
     )

@@ -84,5 +84,5 @@ if "snakemake" in globals():
         settings=job.params.settings,
         outputs=dict(job.output.items()),
         other_rules=job.params.other_rules,
-        marks=Path(job.input.marks) if job.input.get("marks") else None,
+        marks=Path(str(job.input.marks)) if job.input.get("marks") else None,
     )
