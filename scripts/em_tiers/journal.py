@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,8 @@ class Journal:
         self._lease = Lease(self.folder / f"{writer}.lease")
         self._handle = -1
         self._synced = 0.0
+        self._index: _Index | None = None
+        self._own: dict[str, int] = {}  # where this job's lines begin
 
     def __enter__(self) -> "Journal":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +84,20 @@ class Journal:
             ) from None
 
     def read(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Records of the wanted keys that are done, from every writer's file."""
-        return read_journal(self.folder, keys)
+        """Records of the wanted keys that are done, from every writer's file.
+
+        The files are read once, when the job first asks; what it writes afterwards is known too.
+        """
+        if self._index is None:
+            self._index = _Index(self.folder)
+            self._own.clear()
+        found = {}
+        for key in dict.fromkeys(keys):
+            if key in self._own:
+                found[key] = parse_line(_line_at(self._handle, self._own[key]))
+            elif (record := self._index.record(key)) is not None:
+                found[key] = record
+        return found
 
     def append(self, key: str, record: Any) -> None:
         """Write one finished request; it survives a kill of this process from here on.
@@ -99,8 +114,10 @@ class Journal:
         # One write call per line: the kernel appends it whole, or a kill leaves a tail without a
         # newline that the next writer cuts.
         line = line_of(key, record)
+        begin = os.lseek(self._handle, 0, os.SEEK_END)
         try:
             _write_all(self._handle, line)
+            self._own[key] = begin
         except OSError as error:
             _cut_torn_line(self._handle)
             if not self._spare.exists():
@@ -114,6 +131,49 @@ class Journal:
         if time.monotonic() - self._synced > _FSYNC_EVERY_S:
             os.fsync(self._handle)
             self._synced = time.monotonic()
+
+
+class _Index:
+    """Where each line of a folder's files begins, in some 26 bytes per line."""
+
+    def __init__(self, folder: Path):
+        self._paths = sorted(folder.glob("*.jsonl"))
+        hashes, self._files, self._begins = array("q"), array("H"), array("Q")
+        for number, path in enumerate(self._paths):
+            for key, begin in _beginnings(path):
+                hashes.append(hash(key))
+                self._files.append(number)
+                self._begins.append(begin)
+        import numpy as np  # heavy, and not needed while the workflow is parsed
+
+        found = np.array(hashes, np.int64)
+        # Sorted by hash; equal ones stay in the order of the files.
+        self._order = np.argsort(found, kind="stable")
+        self._hashes = found[self._order]
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """The last record of a key that can be read."""
+        wanted, found = hash(key), None
+        first = int(self._hashes.searchsorted(wanted))
+        for place in range(first, len(self._hashes)):
+            if self._hashes[place] != wanted:
+                break
+            line = int(self._order[place])
+            found = self._read(key, self._files[line], self._begins[line]) or found
+        return found
+
+    def _read(self, key: str, number: int, begin: int) -> dict[str, Any] | None:
+        with self._paths[number].open("rb") as file:
+            file.seek(begin)
+            line = file.readline()
+        if _key_of(line) != key:
+            return None
+        try:
+            return parse_line(line)
+        except ValueError as error:
+            path = self._paths[number]
+            LOG.warning("journal %s: the line of key %s is ignored: %s", path, key, error)
+            return None
 
 
 def line_of(key: str, record: Any) -> bytes:
@@ -174,12 +234,38 @@ def _lines(path: Path, wanted: set[str] | None) -> Iterator[tuple[str, bytes]]:
     """Lines whose key is wanted; the others are passed over without parsing their JSON."""
     with path.open("rb") as file:
         for line in file:
-            end = line.find(b'"', len(_PREFIX))
-            if not line.endswith(b"\n") or not line.startswith(_PREFIX) or end < 0:
-                continue
-            key = line[len(_PREFIX) : end].decode(errors="replace")
-            if wanted is None or key in wanted:
+            key = _key_of(line)
+            if key is not None and (wanted is None or key in wanted):
                 yield key, line
+
+
+def _key_of(line: bytes) -> str | None:
+    """The key of a whole line, without parsing its JSON; None for no such line."""
+    end = line.find(b'"', len(_PREFIX))
+    if not line.endswith(b"\n") or not line.startswith(_PREFIX) or end < 0:
+        return None
+    return line[len(_PREFIX) : end].decode(errors="replace")
+
+
+def _beginnings(path: Path) -> Iterator[tuple[str, int]]:
+    """The key of each whole line, and where the line begins."""
+    begin = 0
+    with path.open("rb") as file:
+        for line in file:
+            if (key := _key_of(line)) is not None:
+                yield key, begin
+            begin += len(line)
+
+
+def _line_at(handle: int, begin: int) -> bytes:
+    """The line that begins there."""
+    data = b""
+    while not data.endswith(b"\n") and b"\n" not in data:
+        block = os.pread(handle, 65536, begin + len(data))
+        if not block:
+            break
+        data += block
+    return data.partition(b"\n")[0] + b"\n"
 
 
 def _write_all(handle: int, data: bytes) -> None:

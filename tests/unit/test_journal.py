@@ -202,3 +202,16 @@ def test_a_writer_that_lost_its_lease_stops(tmp_path):
         with pytest.raises(UserError, match="taken over"):
             journal.append("k", {"n": 1})
     assert os.path.exists(tmp_path / "w.lease")  # noqa: PTH110  the other's lease stays
+
+
+def test_a_job_reads_the_files_once_and_knows_what_it_writes(tmp_path):
+    with Journal(tmp_path, "first") as journal:
+        for number in range(50):
+            journal.append(f"{number:032x}", {"n": number})
+    with Journal(tmp_path, "second") as journal:
+        assert journal.read(["0" * 32, "f" * 32]) == {"0" * 32: {"n": 0}}
+        journal.append("f" * 32, {"n": "new", "text": "é" * 70_000})
+        journal.append("0" * 32, {"n": "again"})
+        found = journal.read(["f" * 32, f"{7:032x}", "0" * 32])
+        assert [record["n"] for record in found.values()] == ["new", 7, "again"]
+    assert read_journal(tmp_path, ["0" * 32]) == {"0" * 32: {"n": "again"}}
