@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.archive.zip_file import Entry
+from em_tiers.download.data_files import COMPRESSIONS, FORMATS
 
 RESULTS = (
     "questions/*.parquet",
@@ -92,8 +93,7 @@ CODE_SUFFIXES = frozenset(
 PRIVATE = ("config/data/private/", "config/local", "slurm/site")
 # Of models the manifest alone; of data sets and question sets the files that hold text.
 RESOURCES = ("*/*/manifest.json",)
-TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".txt",
-                           ".gz", ".md"})  # fmt: skip
+TEXT_SUFFIXES = frozenset({".yaml", ".yml", ".txt", ".md", *FORMATS, *COMPRESSIONS})
 
 
 def is_result(inside: str) -> bool:

@@ -15,8 +15,9 @@ import yaml
 
 from em_tiers.archive.contents import PRIVATE, code_files
 from em_tiers.archive.zip_file import DAMAGE
+from em_tiers.download.data_files import COMPRESSIONS, FORMATS
 
-STUDY_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".jinja"})
+STUDY_SUFFIXES = frozenset({".yaml", ".yml", ".jinja", *FORMATS, *COMPRESSIONS})
 # Rubrics that every experiment loads.
 SHARED = "config/rubrics/"
 # What Snakemake would take for a profile, and so for options that it runs with.

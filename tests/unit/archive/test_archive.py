@@ -348,6 +348,10 @@ def test_the_users_files_are_those_that_the_settings_name(tmp_path):
     settings = {"catalogues": ["catalogue/*.yaml"], "x": "weights.bin", "y": "../up.yaml"}
     found = study_files(tmp_path, tmp_path, [str(tmp_path / "run.yaml")], [settings])
     assert list(found) == ["catalogue/a.yaml", "catalogue/b.yaml", "run.yaml"]
+    answers = ["a.csv.gz", "b.eval", "c.ndjson", "d.tsv", "e.jsonl.zst"]
+    for name in answers:
+        (tmp_path / name).write_text("0")
+    assert list(study_files(tmp_path, tmp_path, [], [{"path": answers}])) == answers
 
 
 def test_code_is_what_git_knows_with_a_mark_when_it_was_changed(tmp_path):
