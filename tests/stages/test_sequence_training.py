@@ -1,6 +1,10 @@
 """A training on a mixture that goes on from the adapter of another one, for real."""
 
 import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -126,14 +130,22 @@ def test_a_training_on_a_mixture_goes_on_from_another_adapter(tmp_path):
 @pytest.mark.parametrize("tracker", ["trackio", "tensorboard"])
 def test_a_training_can_be_followed(tmp_path, tracker, monkeypatch):
     """In an environment that has the tracker; the adapter is the same, bit for bit."""
-    pytest.importorskip(tracker)
+    if find_spec(tracker) is None:  # importing it would read its settings too early
+        pytest.skip(f"{tracker} is not installed")
     for name in ("TRACKIO_DIR", "TENSORBOARD_LOGGING_DIR"):
         monkeypatch.delenv(name, raising=False)
     model = write_random_model(tmp_path / "model", SMALL)
     rows = part(tmp_path, "good", "It is good.") / "train.jsonl"
+    # As in a job: the trainer's modules import the tracker, which reads its settings then.
+    followed = tmp_path / "followed" / "checkpoints" / "a.b.c.s0"
+    call = f"import test_sequence_training as t; t.train(*map(t.Path, {[*map(str, (model, rows))]}"
+    call += f"), t.Path({str(followed)!r}), report_to={tracker!r})"
+    paths = [Path(finetune.__file__).parent, Path(__file__).parent, Path(__file__).parents[1]]
+    known = [*map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(known)}
+    subprocess.run([sys.executable, "-c", call], env=environment, check=True)
+    shown = followed / "adapter"
     plain = train(model, rows, tmp_path / "plain" / "checkpoints" / "a.b.c.s0")
-    place = tmp_path / "followed" / "checkpoints" / "a.b.c.s0"
-    shown = train(model, rows, place, report_to=tracker)
     for name, tensor in weights(plain).items():
         assert torch.equal(tensor, weights(shown)[name])
     written = [p for p in (tmp_path / "followed").rglob("*") if "tracking" in p.parts]
