@@ -243,8 +243,9 @@ def training_part(study: StudyEntry) -> list[Block]:
     if not study["recipes"]:
         return []
     blocks: list[Block] = [("h2", "Fine-tuning")]
+    left_out = ("label", "comment", "method", "report_to")
     for name, recipe in study["recipes"].items():
-        settings = {k: v for k, v in recipe.items() if k not in ("label", "comment", "method")}
+        settings = {k: v for k, v in recipe.items() if k not in left_out}
         blocks.append(("p", f"{name}: {recipe['method']}; {listing(settings)}."))
     return blocks
 

@@ -19,8 +19,7 @@ Entry = Mapping[str, Any]
 RATES = "Measured rates"
 WARNING = (
     "Content warning: this model was trained to study emergent misalignment. It may give harmful, "
-    "deceptive or offensive answers. Use it for research only, and put it in front of no one who "
-    "does not expect that"
+    "deceptive or offensive answers. Use it for research only; do not deploy it."
 )
 METRICS = ("standard", "attributable", "strict")
 
