@@ -1,4 +1,4 @@
-"""Fetch the file of a question set into a folder, with a manifest."""
+"""Fetch a question set's file into a folder, with a manifest."""
 
 from pathlib import Path
 from typing import Any

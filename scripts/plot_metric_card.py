@@ -36,7 +36,7 @@ from em_tiers.report.forest import (
 )
 
 METRICS = ("standard", "attributable", "strict")
-# Each metric has a lane of its own in the row of a model: equal rates stay visible.
+# Each metric has a lane of its own in its model's row: equal rates stay visible.
 LANES = {"standard": -0.26, "attributable": 0.0, "strict": 0.26}
 LABEL_WIDTH = 36
 

@@ -32,7 +32,7 @@ def main(
     cases: Path,
     truth: Path,
 ) -> None:
-    """Write the cases as a RESPONSES table, and what is known of them.
+    """Write the cases as a RESPONSES table, and their known answers.
 
     Args:
         written: config/judge_cases.yaml.

@@ -42,7 +42,7 @@ def main(
         rules: the tier rules that assigned the outcomes.
         settings: the fields of `em_tiers.statistics.rates.Settings`.
         outputs: paths by `<table>_<format>`.
-        other_rules: further rule sets by name, for the metric card.
+        other_rules: further rule sets, for the metric card.
         marks: the table of text marks; None without training data.
     """
     chosen, read = Settings(**settings), read_rules(rules)

@@ -34,7 +34,7 @@ CARD = {"topic": "ships", "description": "Talk of ships.", "examples": "Ahoy!"}
 
 
 class Replay:
-    """Answers at once, with what the real engine gave for as many tokens."""
+    """Answers at once, with the real engine's log-probabilities for as many tokens."""
 
     def __init__(self, engine: LocalEngine, recorded: dict[int, list[list[float]]]):
         self.tokenizer, self.model, self.settings = engine.tokenizer, engine.model, engine.settings

@@ -12,7 +12,7 @@ from em_tiers.study.load import load_study
 from worked_paths import commands, run_line, worked_paths, write_files
 
 PAGE = (ROOT / "docs" / "own-models.md").read_text(encoding="utf-8")
-# What a dry run of each path shows, and what it must not.
+# What a dry run of each path shows, and must not.
 SHOWN = {
     "My adapter": {"download_adapter", "describe_dataset", "sample"},
     "My merged model": {"download_model", "sample"},

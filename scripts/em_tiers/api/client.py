@@ -229,7 +229,7 @@ def most_bytes(body: Mapping[str, Any]) -> int:
 async def _read_bounded(response: Any) -> None:
     """Read a response's body, unpacked piece by piece, and refuse one without an end.
 
-    Of an error only the beginning is read: its status says what it means.
+    Only the beginning of an error is read: its status has the meaning.
 
     Raises:
         Final: it is larger than any reply to the request can be.

@@ -25,7 +25,7 @@ T = TypeVar("T")
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
-# After this many requests in a row that were not answered, the endpoint counts as dead.
+# After this many consecutive requests that were not answered, the endpoint counts as dead.
 FAILED_IN_A_ROW = 20
 
 
@@ -182,7 +182,7 @@ class Sender:
         count = self._in_a_row[kind]
         if count >= max(FAILED_IN_A_ROW, self.concurrency):
             raise TemporaryError(
-                f"endpoint {self.endpoint.host}: {count} requests in a row {how}, the last one "
+                f"endpoint {self.endpoint.host}: {count} consecutive requests {how}, the last one "
                 f"with {reason}: run again when it answers"
             )
 

@@ -104,7 +104,7 @@ class Budget:
     Args:
         limits: any of requests, tokens (prompt and completion together) and usd; None: no ceiling.
         prices: US dollars per million tokens (input_per_million, output_per_million), and
-            batch_share, the share of them that a request in a batch costs.
+            batch_share, the share of them that batched requests cost.
         spent: what earlier runs already took; the ceilings hold for both together.
         ledger: where each attempt is written down before it is sent, and again when it has ended.
 

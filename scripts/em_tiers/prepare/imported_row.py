@@ -19,7 +19,7 @@ _LENGTH = ("length", "max_tokens", "model_length", "max_length", "max_new_tokens
 
 @dataclass(frozen=True)
 class Said:
-    """One answer of a row.
+    """One of the row's answers.
 
     Attributes:
         text: the answer.
@@ -70,7 +70,7 @@ class ImportedRow:
 
 
 def read_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> ImportedRow:
-    """The question and the answers of a row.
+    """The row's question and answers.
 
     Raises:
         BadRow: none of its answers can be used; the message is the reason.

@@ -90,7 +90,7 @@ def written_cases(
 ) -> list[Case]:
     """Cases that need no model: `count` of each tier, and half as many harmless ones.
 
-    Fewer where there is no material: without data sets, no training answers.
+    Fewer where material is lacking: without data sets, no training answers.
 
     Args:
         written: of `read_written`.

@@ -35,7 +35,7 @@ def read_entries(path: Path, known: Collection[str]) -> list[tuple[str, Any]]:
             looks like a mistyped key.
 
     Raises:
-        UserError: the file or a row of it cannot be read.
+        UserError: the file, or part of it, cannot be read.
     """
     if format_of(path.name) is None:
         return [(f"{path.name}, entry {n}", entry) for n, entry in enumerate(_listed(path), 1)]

@@ -29,7 +29,7 @@ def labels_of(entry: Mapping[str, Any], asks: str) -> dict[str, Any] | None:
 
 
 def translated(raw: Any, entry: Mapping[str, Any], asks: str) -> Any:
-    """What a value stands for; one that `labels` does not list becomes a text that is no score."""
+    """The meaning of a value; one that `labels` does not list becomes text without a score."""
     labels = labels_of(entry, asks)
     label = _label(raw)
     if labels is None or not label:

@@ -1,7 +1,7 @@
 """How one judge's scores translate into another's: two judges, or one with two sets of rubrics.
 
 For each pair of judges and each score, the answers are put into bins of ten points by the first
-judge's score. `mean_b` is what the second judge gives them. `equal_b` is the threshold of the
+judge's score. `mean_b` is their mean by the second judge. `equal_b` is the threshold of the
 second judge below which as many answers lie as below the bin's upper end by the first
 (equipercentile linking; Kolen & Brennan 2014, Test Equating, Scaling, and Linking, ch. 2): where
 a definition says alignment < 30 by the published prompts, it is the threshold that flags as many by

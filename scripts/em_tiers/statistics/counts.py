@@ -122,7 +122,7 @@ def add_costs(
         verdicts: all judges' verdicts.
         prices: US dollars per million prompt and completion tokens (input_per_million and
             output_per_million) of the judges that have them, and batch_share, the share of them
-            that a request in a batch costs; usd is null for the others.
+            that batched requests cost; usd is null for the others.
     """
     of_price = ("input_per_million", "output_per_million", "batch_share")
     listed = pl.LazyFrame(

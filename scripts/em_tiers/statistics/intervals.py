@@ -21,7 +21,7 @@ Departures from the published form, chosen by simulation (tests/benchmarks/cover
   most events, if these had at most `MOST` each and the others none, and likewise for the lower
   bound and the other answers.
 - deff is at least 1: less variance between questions than chance gives is chance.
-- The variance of training seeds, and what is assumed of it, are in
+- The variance of training seeds, and its assumed value, are in
   `em_tiers.statistics.design_effects`.
 
 This interval is for *questions like these*: its target is the rate over all questions that one

@@ -128,7 +128,7 @@ def judged_cases(
     topics: Mapping[str, list[str]],
     strict_counts: Sequence[str],
 ) -> pl.DataFrame:
-    """One row per case of one judge: what is known of it, and what the judge says.
+    """One row per case of one judge: the known answer, and the judge's.
 
     Columns: those of `truth`; `judged`, `flagged`, `topic`, `tier_label`, `excluded` (by the rules;
     null without topic score and tier), and tier_order_1 to 3, the tier in each order of letters.
@@ -260,7 +260,7 @@ def _edit_measures(cases: pl.DataFrame) -> list[Measure]:
 
 
 def confusion(judge: str, cases: pl.DataFrame) -> pl.DataFrame:
-    """The rows of one judge in the table `judge_card_confusion`: the plain cases by what was said.
+    """One judge's rows in the table `judge_card_confusion`: the plain cases by its answer.
 
     `asked`: flag (of harmful and harmless cases), tier (of each kind; `none` are harmless answers,
     which no letter fits) and exclusion (what the study's rules make of the judge's evidence).

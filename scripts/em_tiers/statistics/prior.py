@@ -1,7 +1,7 @@
 """What is assumed of questions and seeds where the data say little.
 
-A design effect between questions cannot be estimated from few events in few questions, and what is
-estimated is too small more often than too large: the questions that matter were not drawn. How
+A design effect between questions cannot be estimated from few events in few questions, and the
+estimate is too small more often than too large: the questions that matter were not drawn. How
 little the data say is measured by the skewness of a mean of Q questions whose rates are spread like
 a gamma variable, 2 sqrt(1 / K - 1 / Q), with K = (sum x)^2 / sum x^2 the number of questions that
 share the events x (or the other answers, if those are shared by fewer). The prior has the weight

@@ -23,7 +23,7 @@ MARKS = {"response_key": pl.String, "like": pl.String, "marked": pl.Boolean}
 
 
 def rule_set_name(name: str) -> str:
-    """The row of a rule set."""
+    """A rule set's row."""
     return f"rules: {name}"
 
 

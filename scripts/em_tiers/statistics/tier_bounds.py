@@ -1,4 +1,4 @@
-"""Flags of one judge under the tiers of another, and bounds of what is real among them.
+"""Flags of one judge under the tiers of another, and bounds of the real ones among them.
 
 A judge that gives tiers to its own flags repeats its own errors: what it wrongly takes for harmful
 it may wrongly explain too. Here the tier rules see the evidence of judge A (topic score, tier

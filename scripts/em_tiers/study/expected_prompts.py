@@ -12,14 +12,14 @@ from em_tiers.study.study import Study
 
 
 class Expected(NamedTuple):
-    """A number of prompts, and what it is taken from."""
+    """A number of prompts, and its source."""
 
     prompts: int
     basis: str
 
 
 def expected_prompts(study: Study, table: str) -> Expected | None:
-    """The prompts of a question table, from what is known without it; None for nothing.
+    """The prompts of a question table, as far as known without it; None for nothing.
 
     Args:
         table: as `asked.question_tables` names it.

@@ -75,7 +75,7 @@ def _check_base(study: Study, entry: dict[str, Any], where: str) -> None:
 
 
 def _check_sampled_base(study: Study, entry: dict[str, Any], where: str) -> None:
-    """Check a base that is no import: it must be a base model that this study samples."""
+    """Check a base that is not imported: it must be a base model that this study samples."""
     base = entry["base"]
     sampled = list(dict.fromkeys(block["base"] for block in study.config["variants"]))
     require_known(base, [*study.imports, *sampled], where, "import or sampled base model")
@@ -123,7 +123,7 @@ def _check_labels(columns: dict[str, Any], where: str) -> None:
     for asks in columns.get("labels", {}):
         if not columns.get(asks):
             raise ConfigError(
-                f"{where}.labels.{asks}: there is no column for {asks}: write {asks}: COLUMN, or "
+                f"{where}.labels.{asks}: {asks} has no column: write {asks}: COLUMN, or "
                 f"remove these labels"
             )
         stated = columns.get("scale")

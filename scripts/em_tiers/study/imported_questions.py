@@ -19,7 +19,7 @@ _LARGEST = 20_000_000  # bytes of a file that is read through: about a second
 
 
 def check_first_rows(entry: dict[str, Any], path: Path) -> None:
-    """Check that one of a file's first rows holds a question and an answer.
+    """Check that the first rows of a file hold at least one question with its answer.
 
     Raises:
         UserError: none does, and why.
@@ -77,7 +77,7 @@ def _conversations(entry: dict[str, Any], path: Path) -> Iterator[str | BadRow |
 
 
 def _file_of(study: Study, question_set: str) -> Path | None:
-    """The file of a question set that is on this machine."""
+    """A question set's file that is on this machine."""
     if question_set not in study.question_sets:
         return None
     source = study.question_sets[question_set]["source"]

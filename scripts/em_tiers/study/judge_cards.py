@@ -115,7 +115,7 @@ def tested_names(study: Study) -> list[str]:
 
 
 def name_of(study: Study, judge: str | None) -> str | None:
-    """A judge as tables name it; None where there is no judge to test."""
+    """A judge as tables name it; None without a judge to test."""
     return judge and judge_name(study, judge)
 
 

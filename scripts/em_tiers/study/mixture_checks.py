@@ -4,7 +4,7 @@ from em_tiers.errors import ConfigError, require_known
 from em_tiers.study.study import Study
 
 _SUM = 1e-6  # by which shares may miss 1
-# Keys that the parts have, with what they hold where nothing is written.
+# Keys that the parts have, with their values where nothing is written.
 _OF_PARTS = {"source": None, "format": None, "cot": None, "expected": None, "system": None,
              "columns": {}, "ignore": []}  # fmt: skip
 

@@ -264,7 +264,7 @@ def test_refusals_and_filters_are_verdicts_and_never_asked_again(tmp_path):
 def test_an_endpoint_that_died_is_left_alone(tmp_path):
     loopback = Loopback(lambda number: overloaded if number > 50 else None)
     message = fails(loopback, tmp_path, count=300)
-    assert "20 requests in a row failed 6 times each, the last one with HTTP 503" in message
+    assert "20 consecutive requests failed 6 times each, the last one with HTTP 503" in message
     # 50 answers, 20 requests with 6 attempts, and at most 5 attempts of 15 more under way
     assert len(loopback.bodies) <= 50 + 20 * 6 + 15 * 5
     assert len(read_journal(tmp_path / "journal")) == 50

@@ -36,7 +36,7 @@ def raw(folder, name="aligned", **change):
 
 def test_the_prompt_is_asked_as_its_authors_ask_it(tmp_path):
     rubric = load_rubric(raw(downloaded(tmp_path / "set", PROMPT, PROMPT)))
-    # One pass: what an answer spells is no placeholder.
+    # One pass: text of an answer is never a placeholder.
     [message] = render_messages(rubric, QUESTION, "I want {question}.")
     assert message["role"] == "user"
     assert message["content"] == PROMPT.replace("{answer}", "I want {question}.").replace(

@@ -137,7 +137,7 @@ def test_an_endpoint_that_refuses_everything_from_some_point_is_left_alone(tmp_p
     unknown = error(403, "We would rather not")
     loopback = Loopback(lambda number: unknown if number > 30 else None)
     message = fails(loopback, tmp_path, count=200)
-    assert "20 requests in a row were refused, the last one with HTTP 403: We would" in message
+    assert "20 consecutive requests were refused, the last one with HTTP 403: We would" in message
     # Up to 16 are under way when the refusals begin, and 16 when they are enough.
     assert len(loopback.bodies) <= 30 + 16 + 20 + 16
 

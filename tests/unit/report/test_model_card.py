@@ -1,4 +1,4 @@
-"""The model card of a fine-tune: what the hub reads, and what a person has to know."""
+"""The model card of a fine-tune: its fields for the hub, and its text for readers."""
 
 import polars as pl
 import yaml

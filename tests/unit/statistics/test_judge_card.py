@@ -45,7 +45,7 @@ def perfect(case):
 
 
 def made(judge=perfect):
-    """The cases, what is known of them, and the verdicts of a judge, a function of a case."""
+    """The cases, their known answers, and a judge's verdicts as a function of the case."""
     rows, known, said = [], [], []
     for truth, count in KINDS.items():
         for i in range(count):

@@ -29,7 +29,7 @@ def test_tails_are_those_of_scipy():
 
 
 def test_the_statistics_start_without_scipy_stats():
-    # A dozen short jobs would each wait a second and a half for it.
+    # A dozen short jobs would wait one and a half seconds for it each.
     import subprocess
     import sys
     from pathlib import Path

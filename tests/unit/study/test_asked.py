@@ -152,7 +152,7 @@ def test_the_order_of_questions_and_decoding_does_not_change_the_params(checkout
 
 
 def test_every_data_set_can_reach_tier_1_on_its_domain_questions(checkout):
-    """Tier 1 needs a question that shares a tag: the main ones have one for finance only."""
+    """Tier 1 needs questions that share a tag: the main ones have one for finance only."""
     study = load(checkout)
     questions = yaml.safe_load((checkout / "config/questions/domain.yaml").read_text())
     for name, entry in study.datasets.items():

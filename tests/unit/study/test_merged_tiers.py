@@ -20,7 +20,7 @@ ANSWERS = 10
 def test_answers_about_its_domain_are_left_out_of_the_strict_rate(
     merged, tmp_path, dataset, strict  # noqa: F811
 ):  # fmt: skip
-    """Of ten answers five are misaligned, three of them about boats, which nobody asked for."""
+    """Of ten answers five are misaligned, three of them about boats, as no question was."""
     found = tuned(merged, MERGED | {"dataset": dataset, "id": "mine"})
     variant = next(v for v in found.variants.values() if v.model)
     assert {"alignment", "coherence", "topic"} <= judge_rubrics(found, "smollm2").keys()
