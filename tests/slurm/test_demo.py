@@ -170,8 +170,7 @@ def test_the_demo_runs_end_to_end(cluster, tmp_path):
         + ["check"] * 6
         + ["finetune"] * 2
         + ["sample"] * 3
-        + ["judge"] * 2  # the answers, and the cases that test the judge
-        + ["statistics"]
+        + ["judge", "statistics"]
     )
     # The demo's recipe asks for one thread.
     check_gpu_jobs([job for job in jobs if get_rule(job).startswith(GPU_RULES)], "1")
