@@ -1,6 +1,7 @@
-"""Imports between the packages of scripts/em_tiers go one way, and every module stays short."""
+"""Imports between the packages of scripts/em_tiers go one way, modules stay short, names differ."""
 
 import ast
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -147,3 +148,9 @@ def late():
     assert imported_names(source) >= {"em_tiers.study.study", "em_tiers.judge.local"}
     with pytest.raises(pytest.fail.Exception, match="a <- b <- a"):
         assert_acyclic({"a": {"b"}, "b": {"a"}})
+
+
+def test_test_files_have_different_names():
+    """Pytest imports them without their folders: a whole run could not collect two of one name."""
+    names = Counter(path.name for path in (SCRIPTS.parent / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
