@@ -33,7 +33,7 @@ def use_own_caches(environ: MutableMapping[str, str] = os.environ) -> Path:
     """
     folder = Path(environ.get(_SHARED) or FOLDER.absolute())
     if not environ.get(_SHARED):
-        LOG.info("caches: %s (XDG_CACHE_HOME sets another folder)", folder)
+        LOG.info("caches: %s (XDG_CACHE_HOME sets another folder)", FOLDER)
         environ[_SHARED] = str(folder)
     for variable, name in _OWN.items():
         if not environ.get(variable):

@@ -161,7 +161,7 @@ def test_an_edited_helper_reruns_what_depends_on_it_and_asks_nothing(work, asked
     jobs = work.run(*TABLES).jobs
     assert jobs["judge_api"] == 1
     assert jobs["assign_tiers"] == 1
-    statistics = work.root / "scripts" / "em_tiers" / "statistics" / "intervals.py"
+    statistics = work.root / "scripts" / "em_tiers" / "statistics" / "prior.py"
     edit(statistics, "\nICC = 0.3", "\nICC = 0.31")
     jobs = work.run(*TABLES).jobs
     assert jobs["summarize_rates"] == 1
