@@ -8,8 +8,6 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from workdir import Workdir
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -67,23 +65,6 @@ def whole_number_model(embedded_model) -> Path:
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         return with_whole_numbers(embedded_model, folder)
-
-
-@pytest.fixture(scope="session")
-def finished_smallest(embedded_model, tmp_path_factory) -> Path:
-    """A folder in which the smallest case has run to its end, once for all test processes.
-
-    Tests work on a copy of it that keeps the times of its files.
-    """
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder = root / "finished_smallest"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            work = Workdir(root / "unfinished_smallest", "smallest", embedded_model)
-            work.run()
-            work.folder.rename(folder)
-    return folder
 
 
 def _convert_embedded_model(folder: Path) -> None:

@@ -6,7 +6,6 @@ journals. Judges behind an API are in test_api_reruns.py.
 """
 
 import re
-import shutil
 from pathlib import Path
 
 import polars as pl
@@ -23,11 +22,11 @@ RATES = "results/smallest/tables/rates.parquet"
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory, finished_smallest, embedded_model):
+def work(tmp_path_factory, embedded_model):
     checkout = copy_workflow(tmp_path_factory.mktemp("checkout"))
-    folder = tmp_path_factory.mktemp("reruns")
-    shutil.copytree(finished_smallest, folder, symlinks=True, dirs_exist_ok=True)
-    return Workdir(folder, "smallest", embedded_model, checkout)
+    folder = Workdir(tmp_path_factory.mktemp("reruns"), "smallest", embedded_model, checkout)
+    folder.run()
+    return folder
 
 
 def new_requests(work: Workdir, stage: str, before) -> int:
