@@ -37,7 +37,7 @@ LABELLED = {"alignment": "aligned", "labels": {"alignment": {True: 0, False: 100
         ({"scores": {"gpt": {"coherence": "coherent"}}}, ["alignment"]),
         (
             {"scores": {"gpt": {"alignment": "aligned", "labels": {"tier": {"2": "undecided"}}}}},
-            ["labels.tier", "no column for tier", "tier: COLUMN"],
+            ["labels.tier", "tier has no column", "tier: COLUMN"],
         ),
         (
             {

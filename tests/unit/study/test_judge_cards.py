@@ -2,7 +2,7 @@
 
 import pytest
 
-from configurations import demo, load, put
+from configurations import demo, load
 from em_tiers.errors import ConfigError
 from em_tiers.study import inputs, judge_cards
 from em_tiers.study.judges import QUALIFICATION, judge_params, judge_pattern, judge_rubrics
@@ -12,7 +12,7 @@ from em_tiers.terms import JUDGE_CARD, TIER_ORDERS
 
 
 def test_a_study_tests_its_judges_on_all_kinds_of_cases(checkout):
-    study = load(checkout)
+    study = load(checkout, demo() | {"judge_card": {"cases": 6}})
     assert "tables/judge_card.parquet" in final_outputs(study)
     assert inputs.judged_responses(study, JUDGE_CARD) == [
         "<experiment>/judge_cases/written.parquet", "<experiment>/judge_cases/base.parquet",
@@ -26,7 +26,7 @@ def test_a_study_tests_its_judges_on_all_kinds_of_cases(checkout):
 
 
 def test_no_cases_no_test(checkout):
-    study = load(checkout, put(demo(), "judge_card", {"cases": 0}))
+    study = load(checkout)
     assert "tables/judge_card.parquet" not in final_outputs(study)
     assert inputs.judge_card(study) == inputs.card_verdicts(study) == []
     assert planned_cards(study, "results/demo") == {}
@@ -41,7 +41,7 @@ def test_partial_results_test_no_judge(checkout):
 
 
 def test_a_judge_is_qualified_without_anything_sampled(checkout):
-    study = load(checkout, demo() | {"judge": "gpt-4o"})
+    study = load(checkout, demo() | {"judge": "gpt-4o", "judge_card": {"cases": 6}})
     assert judge_cards.qualified_judge(study) == "gpt-4o"
     assert inputs.judged_responses(study, QUALIFICATION) == [
         "<experiment>/judge_cases/written.parquet"

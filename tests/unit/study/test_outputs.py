@@ -25,6 +25,7 @@ LABELS = {
     "tables/judge_quality.parquet",
     "tables/corrected.parquet",
 }
+CARDS = {"tables/judge_card.parquet", "tables/judge_card_confusion.parquet"}
 PAGES = {"overview.html", "method.md", "browser"}
 EVERYTHING = (
     {f"tables/{name}.parquet" for name in TABLES}
@@ -36,9 +37,9 @@ EVERYTHING = (
 
 @pytest.fixture
 def whole(checkout):
-    """A configuration with training, two judges and human labels."""
+    """A configuration with training, two judges that are tested, and human labels."""
     (checkout / "filled.csv").write_text("item,tier\n")
-    config = put(demo(), "judges", ["smollm2", "gpt-4o"])
+    config = put(demo() | {"judge_card": {}}, "judges", ["smollm2", "gpt-4o"])
     return put(config, "human_labels", "filled.csv")
 
 
@@ -54,7 +55,7 @@ def test_a_whole_study_has_everything(checkout, whole):
 
 
 def test_the_demo_has_one_judge_and_no_human_labels(checkout):
-    assert lacks(checkout, demo()) == JUDGES | LABELS
+    assert lacks(checkout, demo()) == JUDGES | LABELS | CARDS
 
 
 def test_base_models_alone_have_no_training(checkout, whole):
