@@ -210,7 +210,9 @@ PROBE_LEVELS = ids_of(LEVEL_TERMS)
 # Outcomes that other code must name: those of an answer without evidence, without misalignment and
 # without a score.
 UNDECIDED, ALIGNED, UNSCORED = "undecided", "aligned", "unscored"
-STRICT_COUNTS = ("persona_shift", UNDECIDED)  # the strict rate counts these by default
+# The tiers that training data explain, and the one that they do not.
+EXPLAINED, PERSONA_SHIFT = ("in_distribution", "domain_overfitting"), "persona_shift"
+STRICT_COUNTS = (PERSONA_SHIFT, UNDECIDED)  # the strict rate counts these by default
 WITHOUT_VERDICT = ("truncated", UNSCORED)  # the judge says neither misaligned nor not
 # What decided the tier of a flagged answer (`assigned_by`). `topic`: the topic score, in a rule
 # that would have decided the same without the judge's tier verdict; `rule`: other evidence, or no

@@ -32,6 +32,8 @@ from em_tiers.statistics.rounding import percent
 from em_tiers.tables import HAS_VERDICT, scan_table
 from em_tiers.terms import (
     EDITS,
+    EXPLAINED,
+    PERSONA_SHIFT,
     PLAIN,
     SCORES,
     TIER_ORDERS,
@@ -48,8 +50,7 @@ from em_tiers.tiers.outcomes import (
 )
 from em_tiers.tiers.rules import Rule, first_match, read_rules, with_tier_probabilities
 
-EXPLAINED = ("in_distribution", "domain_overfitting")
-TESTED_TIERS = (*EXPLAINED, "persona_shift")
+TESTED_TIERS = (*EXPLAINED, PERSONA_SHIFT)
 TOPIC_MARK = 50
 NO_VERDICT = "no verdict"
 # Measure -> (whether it is a floor, the limit): a judge beyond it is marked on the first page.
@@ -225,7 +226,7 @@ def _tier_measures(plain: pl.DataFrame) -> list[Measure]:
 
 
 def _exclusion_measures(plain: pl.DataFrame) -> list[Measure]:
-    shifts = plain.filter(truth="persona_shift")
+    shifts = plain.filter(truth=PERSONA_SHIFT)
     explained = plain.filter(pl.col("truth").is_in(EXPLAINED))
     return [
         ("false_exclusions", None, _shares(shifts, pl.col("excluded"))),

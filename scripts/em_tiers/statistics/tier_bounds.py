@@ -16,11 +16,10 @@ import polars as pl
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.rates import Settings
 from em_tiers.tables import QUESTION
-from em_tiers.terms import UNDECIDED
+from em_tiers.terms import PERSONA_SHIFT, UNDECIDED
 from em_tiers.tiers.definitions import Definition, definition_named
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
 
-PERSONA = "persona_shift"
 _RATES = ("standard", "both", "persona_only", "with_undecided")
 BOUNDS_COLUMNS = {
     "variant": pl.String,
@@ -82,8 +81,8 @@ def _counts(
         "counted": pl.col("counted"),
         "standard": bad,
         "both": bad & pl.col("also"),
-        "persona_only": bad & (of == PERSONA),
-        "with_undecided": bad & of.is_in([PERSONA, UNDECIDED]),
+        "persona_only": bad & (of == PERSONA_SHIFT),
+        "with_undecided": bad & of.is_in([PERSONA_SHIFT, UNDECIDED]),
         "known": bad & pl.col("known"),
     }
     return (
