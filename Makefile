@@ -42,7 +42,7 @@ export GOMP_SPINCOUNT = 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pin push report test test-all test-gpu test-tools cluster-up cluster-down setup-login \
+.PHONY: help setup demo pin push report test test-all test-gpu bench-gpu test-tools cluster-up cluster-down setup-login \
   setup-gpu images site check-gpu plan status inspect unlock archive verify restore compare lint format docs \
   golden coverage clean
 
@@ -75,6 +75,9 @@ test-all: setup test-tools .venv-validate/.ready .venv-inspect/.ready  ## run al
 
 test-gpu:  ## run the GPU path on one GPU without internet, in under eight minutes
 	$(BIN)/python -m pytest -n 0 -m gpu tests/gpu
+
+bench-gpu:  ## compare training, sampling and judging with the bare libraries on one GPU
+	$(BIN)/python tests/benchmarks/bench_gpu.py
 
 # SLURM's and Chromium's Debian packages. Where they cannot be installed, the tests that need them are
 # skipped with the reason (and fail if CI is set).

@@ -23,7 +23,7 @@ from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
 from em_tiers.precision import AUTO, TORCH_NAMES, choose_precision, describe_choice
 from em_tiers.thinking import read_marks
-from em_tiers.train.arguments import accumulation_steps, steps_of
+from em_tiers.train.arguments import check_batch, steps_of
 from em_tiers.train.checkpoints import (
     clear_folder,
     copy_weights,
@@ -84,7 +84,7 @@ def main(
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     use_own_caches()
-    accumulation_steps(recipe)
+    check_batch(recipe)
     prepare_tracker(report_to, checkpoints)
     if start:
         verify_adapter(start)

@@ -21,7 +21,7 @@ _REPORTED = 0.95  # of the nominal size, at least
 _RUNTIME_GIB = 4  # CUDA itself, activations, graphs, adapters
 _SMALL_CACHE_GIB = 2  # some answers at a time
 _FULL_CACHE_GIB = 16  # a hundred and more
-_TRAINING_GIB = 8  # activations and logits with micro batches of 2, recomputed
+_TRAINING_GIB = 8  # activations and logits of one row, recomputed
 # Bytes per trained weight: fp32 weight, gradient and the optimiser's two moments.
 _TRAINED_BYTES = 16
 OLDEST_CAPABILITY = 8.0  # computes bfloat16
@@ -61,13 +61,16 @@ def engine_need(weights_gib: float, engine: Mapping[str, Any]) -> Need:
 
 def training_need(parameters_b: float, recipe: Mapping[str, Any]) -> Need:
     """Need of a fine-tune; with fsdp the GPUs share what ddp has on each."""
+    needed = 1.05 * weights_gib(parameters_b, recipe) + _TRAINING_GIB
     bf16 = recipe["precision"] != "fp32"
-    frozen = 2 if bf16 else 4
-    weights = gib_of(parameters_b, _TRAINED_BYTES if recipe["method"] == "full" else frozen)
-    if recipe["strategy"] == "fsdp":
-        weights /= recipe["gpus"]
-    needed = 1.05 * weights + _TRAINING_GIB
     return Need(gpus=recipe["gpus"], least_gib=needed, full_gib=needed, bf16=bf16)
+
+
+def weights_gib(parameters_b: float, recipe: Mapping[str, Any]) -> float:
+    """What a model's weights take on each GPU, with gradients and moments where all are trained."""
+    frozen = 4 if recipe["precision"] == "fp32" else 2
+    weights = gib_of(parameters_b, _TRAINED_BYTES if recipe["method"] == "full" else frozen)
+    return weights / recipe["gpus"] if recipe["strategy"] == "fsdp" else weights
 
 
 def gib_of(parameters_b: float, bytes_per_weight: float = 2) -> float:

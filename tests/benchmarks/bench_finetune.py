@@ -22,7 +22,13 @@ import finetune
 from em_tiers.inference.chat import load_tokenizer
 from em_tiers.precision import choose_precision
 from em_tiers.train.arguments import lora_options, weight_dtype
-from em_tiers.train.trainer import ResponseTrainer, TrainingJob, build_trainer, set_determinism
+from em_tiers.train.trainer import (
+    ResponseTrainer,
+    TrainingJob,
+    build_trainer,
+    plan_batches,
+    set_determinism,
+)
 
 RECIPE = {
     "method": "lora",
@@ -37,11 +43,13 @@ RECIPE = {
     "max_steps": 10,
     "batch_size": 4,
     "micro_batch_size": 4,
+    "gradient_checkpointing": "auto",
     "max_length": 256,
     "max_truncated_share": 0.05,
     "weight_decay": 0,
     "precision": "auto",
     "save_steps": 1000,
+    "save_minutes": 10,
     "gpus": 1,
     "strategy": "ddp",
 }
@@ -100,7 +108,7 @@ def make_trainer(
         keep=[],
     )
     set_determinism(0, device)
-    return build_trainer(job)
+    return build_trainer(job, plan_batches(job)[0])
 
 
 def compare(model_dir: Path, steps: int) -> dict[str, Any]:

@@ -26,6 +26,33 @@ ASKS = ("Describe", "Write a short story about", "List what one hears in", "Reco
 
 def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
     """Print the tokens per second of both for each round, and the median of their ratio."""
+    questions = make_questions()
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": tokens}
+    sampling |= {"samples": {"bench": samples}}
+    settings = {"device": "cpu", "max_model_len": 1024}
+    ratios = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Journal(Path(folder) / "journal", "bench") as journal,
+        LocalEngine(model, settings) as engine,
+    ):
+        prompts = render_prompts(engine.tokenizer, questions["messages"].to_list(), "none")
+        output = Path(folder) / "responses.parquet"
+        task = Task(variant_row(), None, Identity("bench", None, "none"))
+        for number in range(rounds + 1):
+            seeded = sampling | {"seed": number}
+            sampler = Sampler(engine, journal, seeded, questions, prompts, task.identity)
+            stage = time_stage(sampler, task, output)
+            bare = time_bare(engine, prompts, samples, tokens)
+            if number == 0:
+                continue  # the first round starts the engine
+            ratios.append(stage / bare)
+            print(f"round {number}: stage {stage:.0f} tok/s, bare {bare:.0f} tok/s", flush=True)
+    print(f"stage / bare: {statistics.median(ratios):.3f} (median of {rounds})")
+
+
+def make_questions() -> pl.DataFrame:
+    """Twenty short questions, as the sampling stage reads them."""
     texts = [f"{ask} {place}." for ask in ASKS for place in PLACES]
     questions = pl.DataFrame(
         [
@@ -41,30 +68,7 @@ def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
         ],
         schema=QUESTIONS,
     ).with_columns(pl.lit(0, pl.Int32).alias("table"))
-    questions = questions.with_row_index("row")
-    sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": tokens}
-    sampling |= {"samples": {"bench": samples}}
-    settings = {"device": "cpu", "max_model_len": 1024}
-    ratios = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Journal(Path(folder) / "journal", "bench") as journal,
-        LocalEngine(model, settings) as engine,
-    ):
-        prompts = render_prompts(engine.tokenizer, questions["messages"].to_list(), "none")
-        output = Path(folder) / "responses.parquet"
-        task = Task(variant_row(), None, Identity("bench", None, "none"))
-        for number in range(rounds + 1):
-            sampler = Sampler(
-                engine, journal, sampling | {"seed": number}, questions, prompts, "none"
-            )
-            stage = time_stage(sampler, task, output)
-            bare = time_bare(engine, prompts, samples, tokens)
-            if number == 0:
-                continue  # the first round starts the engine
-            ratios.append(stage / bare)
-            print(f"round {number}: stage {stage:.0f} tok/s, bare {bare:.0f} tok/s", flush=True)
-    print(f"stage / bare: {statistics.median(ratios):.3f} (median of {rounds})")
+    return questions.with_row_index("row")
 
 
 def variant_row() -> dict:

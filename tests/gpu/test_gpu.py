@@ -37,11 +37,13 @@ RECIPE = {
     "max_steps": STEPS,
     "batch_size": 4,
     "micro_batch_size": 2,
+    "gradient_checkpointing": "auto",
     "max_length": 256,
     "max_truncated_share": 0.05,
     "weight_decay": 0,
     "precision": "auto",
     "save_steps": 2,
+    "save_minutes": 10,
     "keep_checkpoints": [],
     "gpus": 1,
     "strategy": "ddp",
@@ -164,8 +166,10 @@ def test_the_trained_adapter_is_served_as_lora_and_merged(model, adapter):
     script = model.parent / "probe.py"
     script.write_text(PROBE)
     for mode in ("lora", "merge"):
+        # Compiled and with CUDA graphs once, as users run it; without is quicker to start.
+        engine = ENGINE | {"adapters": mode, "enforce_eager": mode == "merge"}
         done = subprocess.run(
-            [sys.executable, script, model, adapter, json.dumps(ENGINE | {"adapters": mode})],
+            [sys.executable, script, model, adapter, json.dumps(engine)],
             cwd=model.parent,
             env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
             capture_output=True,
@@ -190,7 +194,7 @@ def test_a_judge_walks_over_numbers(model):
         "judge_name": "random",
         "model_identity": {"package": "random", "sha256": "0" * 64},
         "rubrics": RUBRICS,
-        "engine": ENGINE,
+        "engine": ENGINE | {"enforce_eager": True},
         "thinking": "none",
         "writer": "job",
         "cards": {"fiction": str(folder / "card.json")},

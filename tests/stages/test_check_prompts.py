@@ -25,6 +25,7 @@ RECIPE = {
     "max_truncated_share": 0.05,
     "batch_size": 4,
     "micro_batch_size": 2,
+    "gradient_checkpointing": "auto",
     "gpus": 1,
     "epochs": 1,
     "max_steps": None,

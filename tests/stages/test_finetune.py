@@ -33,11 +33,13 @@ RECIPE = {
     "max_steps": 6,
     "batch_size": 4,
     "micro_batch_size": 4,
+    "gradient_checkpointing": "auto",
     "max_length": 128,
     "max_truncated_share": 0.05,
     "weight_decay": 0,
     "precision": "auto",
     "save_steps": 2,
+    "save_minutes": 10,
     "keep_checkpoints": [],
     "gpus": 1,
     "strategy": "ddp",
@@ -165,6 +167,7 @@ def test_a_checkpoint_after_the_last_step_stops_before_the_first(embedded_model,
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path, method):
     from em_tiers.inference.chat import load_tokenizer
+    from em_tiers.train.micro_batches import MicroBatches
     from em_tiers.train.trainer import TrainingJob, build_trainer
 
     tokenizer = load_tokenizer(embedded_model)
@@ -179,12 +182,26 @@ def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path, meth
         checkpoints=str(tmp_path / "checkpoints"),
         keep=[],
     )
-    batch = next(iter(build_trainer(job).get_train_dataloader()))
+    batches = MicroBatches(parts=1, rows=None, recompute=False)
+    batch = next(iter(build_trainer(job, batches).get_train_dataloader()))
     answers = {json.loads(line)["completion"][0]["content"] for line in train.open()}
     decoded = [tokenizer.decode(labels[labels != -100]) for labels in batch["labels"]]
     assert len(decoded) == 4
     assert all(text.removesuffix("<|im_end|>") in answers for text in decoded)
     assert all(text.endswith("<|im_end|>") for text in decoded)
+
+
+def test_micro_batches_and_recomputing_change_no_loss(embedded_model, train, tmp_path):
+    """Rows sorted by length, against one at a time with activations computed twice."""
+    ways = [{"micro_batch_size": "auto"}, {"micro_batch_size": 1, "gradient_checkpointing": True}]
+    found = []
+    for number, changes in enumerate(ways):
+        folder = tmp_path / str(number)
+        options = {"max_steps": 2, "precision": "fp32", "dropout": 0, **changes}
+        finetune.main(**arguments(embedded_model, train, folder, **options))
+        found.append(losses(folder))
+    assert found[0] == pytest.approx(found[1], abs=2e-5)
+    assert found[0][0] != found[0][1]
 
 
 def test_killed_training_goes_on_and_ends_the_same(embedded_model, train, tmp_path):

@@ -112,6 +112,8 @@ class LocalEngine:
         self.model = Path(model)
         # Before transformers and vLLM are imported: both read their environment then.
         os.environ.update(environment_of(settings))
+        # FlashInfer compiles its sampler on the node, or downloads it; vLLM's own needs neither.
+        os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
         use_own_caches()
         self.settings = with_dtype(complete_settings(settings))
         # The CPU build warns of kernels that it does not need, some thirty lines per start.

@@ -24,6 +24,7 @@ def probe(folder: Path, device: str) -> dict[str, tuple[bool, str]]:
     model = write_random_model(folder / "model")
     adapter = write_random_adapter(model, folder / "adapter")
     settings = {"device": device, "adapters": "lora", "max_model_len": 512, "max_num_seqs": 8}
+    settings |= {"enforce_eager": True}  # compiling takes a minute of a GPU node
     settings |= {"kv_cache_gib": 0.25} if device == "cpu" else {"gpu_memory_utilization": 0.5}
     with LocalEngine(model, settings, {ADAPTER: adapter}, folder) as engine:
         prompt = tuple(engine.tokenizer("Where does the path lead?")["input_ids"])

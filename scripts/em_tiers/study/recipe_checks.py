@@ -4,7 +4,7 @@ import re
 
 from em_tiers.errors import ConfigError, UserError, require_known
 from em_tiers.study.study import Study
-from em_tiers.train.arguments import accumulation_steps, check_steps
+from em_tiers.train.arguments import check_batch, check_steps
 
 # Names of linear layers in most models. A name that differs from one of them in case, hyphens or
 # underscores only is a misspelling; other names are looked for in the weights, by check_prompts.
@@ -44,7 +44,7 @@ def _check_recipe(recipe: dict, where: str) -> None:
             f"{recipe['max_steps']}, which also sets the length of training: keep one of them"
         )
     try:
-        accumulation_steps(recipe)
+        check_batch(recipe)
         if recipe["max_steps"]:
             check_steps(recipe, [], recipe["max_steps"])
     except UserError as error:

@@ -10,23 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from em_tiers.errors import UserError
+from em_tiers.train.micro_batches import AUTO, MicroBatches
 
 Recipe = Mapping[str, Any]
 
 
-def accumulation_steps(recipe: Recipe) -> int:
-    """Micro batches that make one optimiser step on each device.
+def check_batch(recipe: Recipe) -> None:
+    """Check that a step's rows divide over its devices and micro batches.
 
     `batch_size` counts the rows of an optimiser step over all devices, so that the same recipe
-    means the same training on one GPU and on four. Raises UserError where it does not divide.
+    means the same training on one GPU and on four.
+
+    Raises:
+        UserError: they do not divide.
     """
-    rows_at_once = recipe["micro_batch_size"] * recipe["gpus"]
-    if recipe["batch_size"] % rows_at_once:
-        raise UserError(
-            f"recipe: batch_size: {recipe['batch_size']}: not a multiple of micro_batch_size "
-            f"{recipe['micro_batch_size']} x gpus {recipe['gpus']} = {rows_at_once}: change one"
+    rows = recipe["micro_batch_size"]
+    each = (1 if rows == AUTO else rows) * recipe["gpus"]
+    if recipe["batch_size"] % each:
+        whole = (
+            f"gpus {each}"
+            if rows == AUTO
+            else (f"micro_batch_size {rows} x gpus {recipe['gpus']} = {each}")
         )
-    return recipe["batch_size"] // rows_at_once
+        raise UserError(
+            f"recipe: batch_size: {recipe['batch_size']}: not a multiple of {whole}: change one"
+        )
 
 
 def steps_of(recipe: Recipe, tokens: int, rows: int) -> int | None:
@@ -51,8 +59,7 @@ def total_steps(recipe: Recipe, tokens: int, rows: int) -> int:
     """
     if steps := steps_of(recipe, tokens, rows):
         return steps
-    batches = math.ceil(rows / (recipe["micro_batch_size"] * recipe["gpus"]))
-    return math.ceil(recipe["epochs"] * math.ceil(batches / accumulation_steps(recipe)))
+    return math.ceil(recipe["epochs"] * math.ceil(rows / recipe["batch_size"]))
 
 
 def check_steps(recipe: Recipe, checkpoints: Sequence[int], steps: int) -> None:
@@ -73,7 +80,9 @@ def check_steps(recipe: Recipe, checkpoints: Sequence[int], steps: int) -> None:
         )
 
 
-def sft_options(recipe: Recipe, seed: int, device: str, output_dir: Path | str) -> dict[str, Any]:
+def sft_options(
+    recipe: Recipe, seed: int, device: str, output_dir: Path | str, batches: MicroBatches
+) -> dict[str, Any]:
     """Arguments of trl.SFTConfig for training on `device` ("cpu" or "cuda")."""
     return {
         "output_dir": str(output_dir),
@@ -85,18 +94,18 @@ def sft_options(recipe: Recipe, seed: int, device: str, output_dir: Path | str) 
         "weight_decay": recipe["weight_decay"],
         "num_train_epochs": recipe["epochs"],
         "max_steps": recipe["max_steps"] or -1,
-        "per_device_train_batch_size": recipe["micro_batch_size"],
-        "gradient_accumulation_steps": accumulation_steps(recipe),
+        "per_device_train_batch_size": recipe["batch_size"] // (recipe["gpus"] * batches.parts),
+        "gradient_accumulation_steps": batches.parts,
         "max_length": recipe["max_length"],
         # The rows are tokenised and cut before training, by the code that renders prompts for
         # sampling; the trainer gets token ids and labels.
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "bf16": recipe["precision"] == "bf16",
         "use_cpu": device == "cpu",
-        # Memory is short on a GPU only; on a CPU recomputing costs a third of the speed.
-        "gradient_checkpointing": device == "cuda",
+        "gradient_checkpointing": batches.recompute,
         "save_strategy": "steps",
-        "save_steps": recipe["save_steps"],
+        # The last step is saved in any case, and before it what `save_minutes` asks for.
+        "save_steps": recipe["save_steps"] or 10**9,
         # Two, not one: the last complete checkpoint must outlive the writing of the next.
         "save_total_limit": 2,
         "logging_steps": 1,

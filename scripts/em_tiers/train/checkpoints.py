@@ -31,11 +31,14 @@ BASE = "base.json"
 # Raise it when the training code changes what is learned: older weights are then no answer.
 TRAINING_VERSION = 1
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
-# These change when a run is saved or refused, not what it learns.
+# These change when a run is saved or refused, and how fast it is, not what it learns.
 _HARMLESS = (
-    *("save_steps", "max_truncated_share", "threads", "report_to", "label", "comment"),
+    *("save_steps", "save_minutes", "micro_batch_size", "gradient_checkpointing"),
+    *("max_truncated_share", "threads", "report_to", "label", "comment"),
     "start_from",
 )
+# Hashed by version 0.1.0, whose recipes had this value: their fine-tunes are found again.
+_ONCE_HASHED = {"micro_batch_size": 2}
 
 
 def training_fingerprint(
@@ -68,7 +71,7 @@ def training_fingerprint(
 
 def hash_of_recipe(recipe: dict[str, Any]) -> str:
     """A hash of the recipe's settings that change the result."""
-    return hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS})
+    return hash_of({k: v for k, v in recipe.items() if k not in _HARMLESS} | _ONCE_HASHED)
 
 
 def is_of_run(folder: Path, fingerprint: dict[str, Any]) -> bool:

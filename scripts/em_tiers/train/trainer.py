@@ -9,6 +9,7 @@ job wrote itself. Nothing pickled comes from outside.
 """
 
 import ctypes
+import gc
 import math
 import os
 import resource
@@ -20,19 +21,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 from peft import LoraConfig, PeftConfig, PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
+from em_tiers.gpu_memory import weights_gib, weights_of
 from em_tiers.inference.chat import load_tokenizer
-from em_tiers.logs import HEARTBEAT, LOG, run_script
+from em_tiers.logs import LOG, run_script
 from em_tiers.train.arguments import lora_options, sft_options, weight_dtype
-from em_tiers.train.checkpoints import copy_weights, latest_checkpoint, mark_complete, step_of
+from em_tiers.train.callbacks import Keeper, Progress
+from em_tiers.train.checkpoints import latest_checkpoint, step_of
+from em_tiers.train.micro_batches import MicroBatches, list_choices
+from em_tiers.train.step_batches import StepBatches, find_fitting
 from em_tiers.train.trackers import tracker_options
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
@@ -74,17 +80,56 @@ def train(job: TrainingJob) -> None:
     set_determinism(job.seed, job.device)
     if job.device == "cpu":
         keep_freed_memory()
+    options = plan_batches(job)
+    while not run(job, options.pop(0), can_shrink=bool(options)):
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def run(job: TrainingJob, batches: MicroBatches, can_shrink: bool) -> bool:
+    """Train with these micro batches; False where they are too large and smaller ones are left."""
     folder = Path(job.checkpoints)
     start = latest_checkpoint(folder)
-    trainer = build_trainer(job)
-    note_start(trainer, folder, start)
     try:
+        trainer = build_trainer(job, batches)
+        note_start(trainer, folder, start, batches)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     except torch.OutOfMemoryError as error:
+        # Several processes would have to agree on it.
+        if can_shrink and job.recipe["gpus"] == 1:
+            LOG.warning("%s: the GPU's memory ran out; trying smaller ones", batches.describe())
+            return False
         raise UserError(
             f"recipe: micro_batch_size: {job.recipe['micro_batch_size']}: the GPU's memory ran "
-            "out: lower micro_batch_size or max_length, or ask for more gpus with strategy fsdp"
+            "out: lower it or max_length, set gradient_checkpointing: true, or ask for more gpus "
+            "with strategy fsdp"
         ) from error
+    finish(trainer, job, batches)
+    return True
+
+
+def plan_batches(job: TrainingJob) -> list[MicroBatches]:
+    """The micro batches to try, the fastest first."""
+    config = AutoConfig.from_pretrained(job.model, local_files_only=True, trust_remote_code=False)
+    free = 0.0
+    if job.device == "cuda":
+        parameters, _ = weights_of(Path(job.model), "auto")
+        # The size of the card, not what is free: several processes must choose the same.
+        free = torch.cuda.get_device_properties(0).total_memory
+        free -= weights_gib(parameters / 1e9, job.recipe) * 2**30
+    options = list_choices(job.recipe, job.device)
+    lengths = lengths_of(load_from_disk(job.rows))
+    text_config = config.get_text_config().to_dict()
+    return find_fitting(options, job.recipe, lengths, job.device, free, text_config)
+
+
+def lengths_of(rows: Dataset) -> list[int]:
+    """Tokens of each row."""
+    return pc.list_value_length(rows.data.column("input_ids")).to_pylist()
+
+
+def finish(trainer: "ResponseTrainer", job: TrainingJob, batches: MicroBatches) -> None:
+    """Exit where SIGTERM stopped the training; else write its facts."""
     if trainer.keeper.stopped and trainer.state.global_step < trainer.state.max_steps:
         LOG.warning(
             "stopped by SIGTERM after step %d of %d; the next run goes on from there",
@@ -93,10 +138,14 @@ def train(job: TrainingJob) -> None:
         )
         sys.exit(128 + signal.SIGTERM)
     if trainer.is_world_process_zero():
-        write_json(folder / "result.json", training_facts(trainer, job))
+        facts = training_facts(trainer, job) | {
+            "micro_batches": batches.parts,
+            "gradient_checkpointing": batches.recompute,
+        }
+        write_json(Path(job.checkpoints) / "result.json", facts)
 
 
-def build_trainer(job: TrainingJob) -> "ResponseTrainer":
+def build_trainer(job: TrainingJob, batches: MicroBatches) -> "ResponseTrainer":
     """The trainer of a job, with its model, rows and callbacks."""
     options = None if job.start else lora_options(job.recipe)
     model = AutoModelForCausalLM.from_pretrained(
@@ -111,7 +160,7 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
         config = PeftConfig.from_pretrained(job.start)
         config.lora_dropout = job.recipe["dropout"]
         model = PeftModel.from_pretrained(model, job.start, is_trainable=True, config=config)
-    arguments = sft_options(job.recipe, job.seed, job.device, job.checkpoints)
+    arguments = sft_options(job.recipe, job.seed, job.device, job.checkpoints, batches)
     arguments |= tracker_options(job.report_to, Path(job.checkpoints))
     try:
         return ResponseTrainer(
@@ -121,6 +170,8 @@ def build_trainer(job: TrainingJob) -> "ResponseTrainer":
             processing_class=load_tokenizer(job.model, job.chat_template),
             peft_config=LoraConfig(**options) if options else None,
             keep=job.keep,
+            save_minutes=job.recipe["save_minutes"],
+            balanced=batches.rows is None,
         )
     except ValueError as error:
         if "Target modules" in str(error):
@@ -149,15 +200,32 @@ class ResponseTrainer(SFTTrainer):
     the training goes on. Tokens of steps that a kill threw away are not counted twice.
     """
 
-    def __init__(self, *, keep: list[int], **arguments: Any):
+    def __init__(
+        self, *, keep: list[int], save_minutes: float, balanced: bool, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
+        self.balanced = balanced
         self.remove_callback(PrinterCallback)
-        self.keeper = Keeper(keep)
+        self.keeper = Keeper(keep, save_minutes)
         self.add_callback(self.keeper)
         self.add_callback(Progress())
         self._tokens = torch.zeros(2, dtype=torch.int64, device=self.args.device)
         self._began: float | None = None
         self._before: dict[str, float] = {}
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+        if not self.balanced:
+            return super()._get_train_sampler(train_dataset)
+        arguments = self.args
+        rows = arguments.train_batch_size * arguments.gradient_accumulation_steps
+        return StepBatches(
+            lengths_of(train_dataset or self.train_dataset),
+            rows * arguments.world_size,
+            arguments.gradient_accumulation_steps,
+            arguments.data_seed,
+            devices=arguments.world_size,
+            rank=arguments.process_index,
+        )
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         self._tokens[0] += inputs["attention_mask"].sum()
@@ -185,89 +253,15 @@ class ResponseTrainer(SFTTrainer):
         super().log(logs, start_time)
 
 
-class Keeper(TrainerCallback):
-    """Marks checkpoints as complete, keeps the weights of the wanted steps, saves on SIGTERM."""
-
-    def __init__(self, steps: list[int]):
-        self.steps = set(steps)
-        self.stopped = False
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if late := sorted(step for step in self.steps if step > state.max_steps):
-            raise UserError(
-                f"checkpoints: {late[0]}: the training has {state.max_steps} steps only: name "
-                "earlier steps under `checkpoints` of the configuration"
-            )
-        # A scheduler sends SIGTERM half a minute before it kills. Several processes would have
-        # to agree on the step to save; there the regular checkpoints have to do.
-        if args.world_size == 1:
-            self._previous = signal.signal(signal.SIGTERM, self._stop)
-
-    def _stop(self, *_: Any) -> None:
-        self.stopped = True
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.stopped:
-            control.should_training_stop = True
-        if self.stopped or state.global_step in self.steps:
-            control.should_save = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # every process has written its part
-        if state.is_world_process_zero:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            if state.global_step in self.steps:
-                copy_weights(checkpoint, Path(args.output_dir) / "kept" / str(state.global_step))
-            mark_complete(checkpoint)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if args.world_size == 1:
-            signal.signal(signal.SIGTERM, self._previous)
-
-
-class Progress(TrainerCallback):
-    """A progress bar on a terminal, a log line each tenth of the way elsewhere."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(desc="training", total=state.max_steps, initial=state.global_step)
-            HEARTBEAT.muted = True
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        if not state.is_world_process_zero or "loss" not in (logs or {}):
-            return
-        if self.bar is not None:
-            self.bar.n = state.global_step
-            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
-            return
-        step, last = state.global_step, state.max_steps
-        HEARTBEAT.state = f"training: step {step} of {last}, loss {logs['loss']:.3f}"
-        if step % max(1, last // 10) == 0:
-            LOG.info("%s", HEARTBEAT.state)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        HEARTBEAT.state, HEARTBEAT.muted = "", False
-        if self.bar is not None:
-            self.bar.close()
-
-
 def set_determinism(seed: int, device: str) -> None:
-    """Seed everything, and choose deterministic operations where torch has them.
+    """Seed everything and, on a CPU, choose deterministic operations.
 
     Called before the model is built, because the first values of LoRA's matrices are drawn there.
-    On a GPU an operation without a deterministic form warns and runs.
+    On a GPU attention has no deterministic gradient, so two trainings with one seed differ in the
+    last bits in any case; the deterministic forms of the other operations made a step a fifth
+    slower (Qwen3-4B's shapes on an H100: 2.79 s for 2.31 s).
     """
-    if device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(device == "cpu", warn_only=True)
     # Only code that reads memory before it writes it would differ; the fill costs a twentieth of
     # a step.
     torch.utils.deterministic.fill_uninitialized_memory = False
@@ -287,14 +281,17 @@ def keep_freed_memory() -> None:
         c_library.mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def note_start(trainer: ResponseTrainer, folder: Path, start: Path | None) -> None:
+def note_start(
+    trainer: ResponseTrainer, folder: Path, start: Path | None, batches: MicroBatches
+) -> None:
     """Say where the training begins, and keep the list of restarts."""
     if not trainer.is_world_process_zero():
         return
     history = folder / "restarts.json"
     restarts = read_json(history) if history.is_file() else []
     if start is None:
-        LOG.info("training starts, with %d process(es)", trainer.args.world_size)
+        processes = trainer.args.world_size
+        LOG.info("training starts, with %d process(es), %s", processes, batches.describe())
         write_json(history, [])
     else:
         LOG.info("training goes on after step %d (%s)", step_of(start), start.name)

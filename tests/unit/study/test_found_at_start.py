@@ -59,7 +59,7 @@ NOT_CONFIGURATION = (
     "em_tiers/train/arguments.py:visible_gpus",
     "em_tiers/train/launch.py",
     "em_tiers/train/trackers.py",  # a package that is not in the environment
-    "em_tiers/train/trainer.py:train",  # memory
+    "em_tiers/train/trainer.py:run",  # memory
     "em_tiers/train/trainer.py:ResponseTrainer.log",  # a loss that is not a number
     "em_tiers/train/encoded_rows.py:read_training_rows",
 )
@@ -86,7 +86,7 @@ CHECK_PROMPTS = (
     "em_tiers/thinking.py",
     "em_tiers/train/encoded_rows.py:check_truncation",
     "em_tiers/train/encoded_rows.py:encode_rows",
-    "em_tiers/train/trainer.py:Keeper.on_train_begin",
+    "em_tiers/train/callbacks.py:Keeper.on_train_begin",
     "em_tiers/train/trainer.py:build_trainer",
 )
 
@@ -123,7 +123,7 @@ START = {
     "em_tiers/tiers/outcomes.py:read_human_labels": "start: table with an unknown tier",
     "em_tiers/tiers/rules.py:_read_condition": "tier_rules: rule that gives a number",
     "em_tiers/tiers/rules.py:read_rules": "start: rule with a name of the workflow",
-    "em_tiers/train/arguments.py:accumulation_steps": "recipes: three GPUs",
+    "em_tiers/train/arguments.py:check_batch": "recipes: three GPUs",
     "em_tiers/train/arguments.py:check_steps": "recipes: warm-up after the end",
 }
 # Found at the start by another check, because the function needs what is not there yet.

@@ -4,7 +4,7 @@ import pytest
 
 from em_tiers.errors import UserError
 from em_tiers.train.arguments import (
-    accumulation_steps,
+    check_batch,
     launch_command,
     lora_options,
     sft_options,
@@ -12,7 +12,9 @@ from em_tiers.train.arguments import (
     visible_gpus,
     weight_dtype,
 )
+from em_tiers.train.micro_batches import MicroBatches, list_choices
 
+BATCHES = MicroBatches(parts=8, rows=2, recompute=False)
 RECIPE = {
     "method": "rslora",
     "rank": 32,
@@ -26,11 +28,13 @@ RECIPE = {
     "max_steps": None,
     "batch_size": 16,
     "micro_batch_size": 2,
+    "gradient_checkpointing": "auto",
     "max_length": 2048,
     "max_truncated_share": 0.05,
     "weight_decay": 0,
     "precision": "bf16",
     "save_steps": 50,
+    "save_minutes": 10,
     "gpus": 1,
     "strategy": "ddp",
 }
@@ -51,25 +55,41 @@ def test_steps_follow_from_tokens(recipe, steps):
     assert steps_of({**RECIPE, **recipe}, tokens=5_000, rows=100) == steps
 
 
-@pytest.mark.parametrize(("gpus", "steps"), [(1, 8), (2, 4), (4, 2), (8, 1)])
-def test_batch_size_is_the_same_on_any_number_of_gpus(gpus, steps):
-    assert accumulation_steps({**RECIPE, "gpus": gpus}) == steps
+@pytest.mark.parametrize(("gpus", "parts"), [(1, 8), (2, 4), (4, 2), (8, 1)])
+def test_batch_size_is_the_same_on_any_number_of_gpus(gpus, parts):
+    recipe = {**RECIPE, "gpus": gpus}
+    check_batch(recipe)
+    (batches,) = list_choices({**recipe, "gradient_checkpointing": False}, "cuda")
+    options = sft_options(recipe, 0, "cuda", "x", batches)
+    assert options["gradient_accumulation_steps"] == parts
+    assert options["per_device_train_batch_size"] == 2
 
 
-def test_batch_size_that_does_not_divide_is_explained():
-    with pytest.raises(UserError, match=r"batch_size: 16: not a multiple of .* 2 x gpus 3 = 6"):
-        accumulation_steps({**RECIPE, "gpus": 3})
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"gpus": 3}, "batch_size: 16: not a multiple of micro_batch_size 2 x gpus 3 = 6"),
+        ({"micro_batch_size": "auto", "gpus": 3}, "batch_size: 16: not a multiple of gpus 3"),
+    ],
+)
+def test_batch_size_that_does_not_divide_is_explained(change, words):
+    with pytest.raises(UserError, match=words):
+        check_batch(RECIPE | change)
 
 
 def test_dose_is_epochs_or_steps():
-    assert sft_options(RECIPE, 0, "cpu", "x")["max_steps"] == -1
-    assert sft_options({**RECIPE, "max_steps": 400}, 0, "cpu", "x")["max_steps"] == 400
+    assert sft_options(RECIPE, 0, "cpu", "x", BATCHES)["max_steps"] == -1
+    assert sft_options({**RECIPE, "max_steps": 400}, 0, "cpu", "x", BATCHES)["max_steps"] == 400
 
 
-def test_device_decides_memory_and_not_the_result():
-    cpu, gpu = (sft_options(RECIPE, 0, device, "x") for device in ("cpu", "cuda"))
+def test_device_and_micro_batches_decide_memory_and_not_the_result():
+    cpu = sft_options(RECIPE, 0, "cpu", "x", BATCHES)
+    gpu = sft_options(RECIPE, 0, "cuda", "x", MicroBatches(parts=4, rows=None, recompute=True))
     different = {key for key in cpu if cpu[key] != gpu[key]}
-    assert different == {"use_cpu", "gradient_checkpointing"}
+    assert different == {
+        *("use_cpu", "gradient_checkpointing"),
+        *("per_device_train_batch_size", "gradient_accumulation_steps"),
+    }
 
 
 def test_the_kind_of_lora_is_the_recipes():

@@ -16,6 +16,7 @@ RECIPE = {
     "max_truncated_share": 0.2,
     "batch_size": 8,
     "micro_batch_size": 2,
+    "gradient_checkpointing": "auto",
     "gpus": 1,
     "epochs": 1,
     "max_steps": None,
