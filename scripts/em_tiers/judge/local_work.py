@@ -29,12 +29,33 @@ class Work(Protocol):
         """The journal's record, once the last reply is in."""
 
 
-class ExactWork:
-    """All prefixes of a trie at once.
+class CandidateWork:
+    """Candidates of which the engine gives the probabilities: a prefix of their trie per request.
 
     Args:
         prompt: token ids up to where the candidates begin, but for the trie's own start.
         served_model: what the record names as the model.
+    """
+
+    def __init__(
+        self, request: JudgeRequest, prompt: Prefix, scores: CandidateScores, served_model: str
+    ):
+        self.request = request
+        self._prompt = prompt
+        self._scores = scores
+        self._served_model = served_model
+        self._start = prompt + scores.trie.start
+
+    def _ask(self, number: int, part: int) -> EngineRequest:
+        prompt = self._start + self._scores.prefixes[part]
+        tokens = self._scores.tokens[part]
+        return EngineRequest(f"{number} {part}", prompt, max_tokens=1, logprob_token_ids=tokens)
+
+
+class ExactWork(CandidateWork):
+    """All prefixes of a trie at once.
+
+    Args:
         walks: whether prefixes count as completion tokens, and the record has an error bound.
     """
 
@@ -46,21 +67,13 @@ class ExactWork:
         served_model: str,
         walks: bool,
     ):
-        self.request = request
-        self._prompt = prompt
-        self._scores = scores
-        self._served_model = served_model
+        super().__init__(request, prompt, scores, served_model)
         self._walks = walks
         self._values = [0.0] * scores.starts[-1]
         self._left = len(scores.prefixes)
 
     def begin(self, number: int) -> Iterator[EngineRequest]:
-        start = self._prompt + self._scores.trie.start
-        parts = zip(self._scores.prefixes, self._scores.tokens, strict=True)
-        for part, (prefix, tokens) in enumerate(parts):
-            yield EngineRequest(
-                f"{number} {part}", start + prefix, max_tokens=1, logprob_token_ids=tokens
-            )
+        return (self._ask(number, part) for part in range(len(self._scores.prefixes)))
 
     def take(self, number: int, part: int, answer: EngineAnswer) -> tuple[()] | None:
         starts = self._scores.starts
@@ -82,7 +95,7 @@ class ExactWork:
         )
 
 
-class PrunedWork:
+class PrunedWork(CandidateWork):
     """A trie level by level, without the branches that cannot move the score by the tolerance."""
 
     def __init__(
@@ -93,25 +106,18 @@ class PrunedWork:
         served_model: str,
         tolerance: float,
     ):
-        self.request = request
-        self._prompt = prompt
-        self._scores = scores
-        self._served_model = served_model
+        super().__init__(request, prompt, scores, served_model)
         self._tolerance = tolerance
         self._walk = Walk(scores.trie)
         self._asked: dict[int, Prefix] = {}  # part -> the prefix that it asks
 
     def begin(self, number: int) -> list[EngineRequest]:
-        asked = []
+        parts = []
         for prefix in self._walk.choose(self._tolerance):
             part = self._scores.prefixes.index(prefix)
             self._asked[part] = prefix
-            prompt = self._prompt + self._scores.trie.start + prefix
-            tokens = self._scores.tokens[part]
-            asked.append(
-                EngineRequest(f"{number} {part}", prompt, max_tokens=1, logprob_token_ids=tokens)
-            )
-        return asked
+            parts.append(part)
+        return [self._ask(number, part) for part in parts]
 
     def take(self, number: int, part: int, answer: EngineAnswer) -> list[EngineRequest] | None:
         self._walk.learn(self._asked.pop(part), answer.logprobs)
