@@ -32,7 +32,7 @@ RECIPE = {
     "epochs": 1,
     "max_steps": 6,
     "batch_size": 4,
-    "micro_batch_size": 4,
+    "micro_batch_size": "auto",
     "gradient_checkpointing": "auto",
     "max_length": 128,
     "max_truncated_share": 0.05,
@@ -193,7 +193,7 @@ def test_labels_of_a_batch_are_the_answers(embedded_model, train, tmp_path, meth
 
 def test_micro_batches_and_recomputing_change_no_loss(embedded_model, train, tmp_path):
     """Rows sorted by length, against one at a time with activations computed twice."""
-    ways = [{"micro_batch_size": "auto"}, {"micro_batch_size": 1, "gradient_checkpointing": True}]
+    ways = [{}, {"micro_batch_size": 1, "gradient_checkpointing": True}]
     found = []
     for number, changes in enumerate(ways):
         folder = tmp_path / str(number)
@@ -262,7 +262,7 @@ def test_two_processes_train_as_one(embedded_model, train, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     options = {"max_steps": 2, "dropout": 0}
     finetune.main(**arguments(embedded_model, train, one, **options))
-    options |= {"gpus": 2, "micro_batch_size": 2}
+    options |= {"gpus": 2}
     finetune.main(**arguments(embedded_model, train, two, **options))
     metrics = json.loads((two / "metrics.json").read_text())
     assert (metrics["world_size"], metrics["distribution"]) == (2, "MULTI_CPU")

@@ -101,6 +101,19 @@ def test_each_pass_takes_every_row_once_in_the_trainers_own_steps(count, parts):
             assert sorted(step) == sorted(order[start : start + 16])
 
 
+def test_a_training_goes_on_in_the_pass_in_which_it_stopped():
+    """As the trainer does it: the second pass, in its own order, from the middle on."""
+    from accelerate.data_loader import prepare_data_loader, skip_first_batches
+
+    lengths = rows_of(64)
+    loader = DataLoader(range(64), batch_sampler=StepBatches(lengths, 16, 2, seed=1))
+    left = skip_first_batches(prepare_data_loader(loader), 3)
+    left.set_epoch(1)
+    whole = StepBatches(lengths, 16, 2, seed=1)
+    whole.set_epoch(1)
+    assert [batch.tolist() for batch in left] == list(whole)[3:]
+
+
 def own_order(count, seed, epoch):
     """As accelerate's SeedableRandomSampler draws it."""
     from accelerate.data_loader import SeedableRandomSampler
