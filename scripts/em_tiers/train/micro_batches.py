@@ -33,21 +33,22 @@ class MicroBatches:
         return f"{self.parts} micro batch{'es' * (self.parts > 1)} a step, activations {kept}"
 
 
-def activation_bytes(config: Mapping[str, Any], recompute: bool) -> float:
+def activation_bytes(config: Any, recompute: bool) -> float:
     """Bytes of bf16 activations that a token of a decoder-only transformer with LoRA leaves.
 
     Counted from the tensors that a block of the Llama and Qwen kind keeps for its gradient: two
     normalisations in fp32, the projections' inputs, rotated queries and keys, the gated layer.
+    An estimate for others; a training that runs out of memory goes on with smaller micro batches.
 
     Args:
-        config: the text model's configuration (hidden_size, num_hidden_layers, ...).
+        config: the text model's transformers configuration.
         recompute: each block keeps its input alone, and one block at a time is computed again.
     """
-    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    heads = config.get("num_attention_heads") or 1
-    width = config.get("head_dim") or hidden // heads
-    queries, keys = heads * width, (config.get("num_key_value_heads") or heads) * width
-    inner = config.get("intermediate_size") or 4 * hidden
+    hidden, layers = config.hidden_size, config.num_hidden_layers
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = getattr(config, "head_dim", None) or hidden // heads
+    queries, keys = heads * width, (getattr(config, "num_key_value_heads", None) or heads) * width
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
     block = 28 * hidden + 24 * queries + 22 * keys + 8 * inner
     return layers * 2 * hidden + block if recompute else layers * block
 

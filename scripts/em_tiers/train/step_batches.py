@@ -62,14 +62,14 @@ def find_fitting(
     lengths: Sequence[int],
     device: str,
     free_bytes: float,
-    config: Mapping[str, Any],
+    config: Any,
 ) -> list[MicroBatches]:
     """The options to try: the fastest that should fit, then ones that need less; one at least.
 
     Args:
         lengths: tokens of each row.
         free_bytes: of a GPU's memory, beside the model.
-        config: the text model's configuration.
+        config: the text model's transformers configuration.
     """
     steps = {option.parts: some_batches(option, recipe, lengths) for option in options}
 
@@ -84,7 +84,7 @@ def find_fitting(
     fastest = sorted(options, key=cost)
     if device == "cpu":
         return fastest[:1]  # where memory is no matter
-    free = _USABLE * free_bytes - _LOSS_TOKENS * _LOSS_BYTES * config["vocab_size"]
+    free = _USABLE * free_bytes - _LOSS_TOKENS * _LOSS_BYTES * config.vocab_size
     tried: list[MicroBatches] = []
     for option in fastest:
         if need(option) <= free and all(need(option) < need(earlier) for earlier in tried):

@@ -119,8 +119,7 @@ def plan_batches(job: TrainingJob) -> list[MicroBatches]:
         free -= weights_gib(parameters / 1e9, job.recipe) * 2**30
     options = list_choices(job.recipe, job.device)
     lengths = lengths_of(load_from_disk(job.rows))
-    text_config = config.get_text_config().to_dict()
-    return find_fitting(options, job.recipe, lengths, job.device, free, text_config)
+    return find_fitting(options, job.recipe, lengths, job.device, free, config.get_text_config())
 
 
 def lengths_of(rows: Dataset) -> list[int]:

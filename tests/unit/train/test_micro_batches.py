@@ -4,20 +4,21 @@ import random
 
 import pytest
 from torch.utils.data import DataLoader, RandomSampler
+from transformers import GPT2Config, Qwen3Config
 
 from em_tiers.train.micro_batches import MicroBatches, activation_bytes, list_choices
 from em_tiers.train.step_batches import StepBatches, find_fitting, some_batches
 
 RECIPE = {"batch_size": 16, "gpus": 1, "micro_batch_size": "auto", "gradient_checkpointing": "auto"}
-QWEN3_4B = {
-    "hidden_size": 2560,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 9728,
-    "vocab_size": 151936,
-}
+QWEN3_4B = Qwen3Config(
+    hidden_size=2560,
+    num_hidden_layers=36,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    head_dim=128,
+    intermediate_size=9728,
+    vocab_size=151936,
+)
 GIB = 2**30
 
 
@@ -78,6 +79,11 @@ def test_a_cpu_recomputes_only_where_it_is_asked_to():
     assert {option.recompute for option in list_choices(RECIPE, "cpu")} == {False}
     asked = RECIPE | {"gradient_checkpointing": True}
     assert {option.recompute for option in list_choices(asked, "cpu")} == {True}
+
+
+def test_a_model_that_names_its_sizes_otherwise_is_counted():
+    small, large = GPT2Config(n_embd=256, n_head=4), GPT2Config(n_embd=1024, n_head=16)
+    assert 0 < activation_bytes(small, False) < activation_bytes(large, False)
 
 
 def test_recomputing_saves_most_of_the_memory():
