@@ -29,13 +29,13 @@ def study(cluster, tmp_path_factory, embedded_model):
     return work, folder
 
 
-def run(work, folder):
+def run(work, folder, *targets):
     work.write("config.yaml", work.config)
     cluster = folder.cluster
     cluster.environment |= NO_NETWORK
     try:
         status = folder.run(
-            "--configfile", "config.yaml", snakefile=ROOT / "Snakefile", seconds=WHOLE
+            *targets, "--configfile", "config.yaml", snakefile=ROOT / "Snakefile", seconds=WHOLE
         )
     finally:
         for name in NO_NETWORK:
@@ -102,6 +102,8 @@ def test_job_arrays_of_the_sample_and_the_judge_jobs(study, monkeypatch):
     before = {stage: work.journal_keys(stage) for stage in ("sample", "judge")}
     work.config["questions"]["two"] += 1
     change_site(folder, monkeypatch, slurm_array_jobs="sample,judge_vllm")
+    # An array is made of jobs that are ready at once, and each waits for a check of its own.
+    run(work, folder, "--until", "check_prompts")
     run(work, folder)
     arrays = re.findall(r"Submitted array job .* task IDs are (\d+-\d+)", folder.output())
     assert arrays == ["1-2", "1-2"]
