@@ -1,7 +1,8 @@
 """Micro batches: in how many parts the rows of an optimiser step go through a device.
 
 None of this changes what is learned: the loss of a step is the sum over its tokens, whatever parts
-it is computed in. It decides speed and memory alone, so a training may go on with other parts.
+it is computed in. It decides speed, memory and which activations dropout drops, so a training may
+go on with other parts.
 
 Nothing here imports torch.
 """

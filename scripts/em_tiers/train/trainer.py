@@ -90,6 +90,7 @@ def run(job: TrainingJob, batches: MicroBatches, can_shrink: bool) -> bool:
     """Train with these micro batches; False where they are too large and smaller ones are left."""
     folder = Path(job.checkpoints)
     start = latest_checkpoint(folder)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         trainer = build_trainer(job, batches)
         note_start(trainer, folder, start, batches)
@@ -97,6 +98,7 @@ def run(job: TrainingJob, batches: MicroBatches, can_shrink: bool) -> bool:
     except torch.OutOfMemoryError as error:
         # Several processes would have to agree on it.
         if can_shrink and job.recipe["gpus"] == 1:
+            signal.signal(signal.SIGTERM, on_sigterm)  # the trainer was not asked to end
             LOG.warning("%s: the GPU's memory ran out; trying smaller ones", batches.describe())
             return False
         raise UserError(
