@@ -32,9 +32,10 @@ CHECK_CLUSTER_PYTHON = @$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] 
   "or pass PYTHON=/path/to/python3.12 to make" >&2; exit 1; }
 # Outputs that were being written when a run was killed are made again.
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
-# Two runs of pytest side by side, file by file; each takes up to 4 GiB of memory.
+# Three runs of pytest side by side, file by file, since many tests wait; each takes up to 4 GiB of
+# memory.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder
-WORKERS ?= 2
+WORKERS ?= 3
 # Waiting threads must not spin: with any other load, that slows training down tenfold.
 export OMP_WAIT_POLICY = PASSIVE
 export KMP_BLOCKTIME = 0

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from em_tiers.errors import ConfigError
 from em_tiers.study import api_models, asked, checked_prompts, entries
 from em_tiers.study import gpu_checks, inputs, jobs, judge_cards, judges, outputs, plan
-from em_tiers.study import sequences, snapshot, summaries
+from em_tiers.study import sequences, snapshot, summaries, system_contrasts
 from em_tiers.study.gpu_request import get_gpu_request
 from em_tiers.study.load import load_study
 from em_tiers.study.script_imports import SCRIPTS, imported_modules

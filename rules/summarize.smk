@@ -157,6 +157,32 @@ rule summarize_text:
         "../scripts/summarize_text.py"
 
 
+rule summarize_system_effects:
+    input:
+        outcomes=inputs.outcomes(STUDY),
+        src=get_sources("summarize_system_effects"),
+    output:
+        **get_tables("system_effects"),
+    log:
+        "<logs>/summarize_system_effects.log",
+    benchmark:
+        "<benchmarks>/summarize_system_effects.tsv"
+    group:
+        "statistics"
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        IMAGES["workflow"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        contrasts=system_contrasts.system_contrasts(STUDY),
+        settings=summaries.rate_settings(STUDY),
+    script:
+        "../scripts/summarize_system_effects.py"
+
+
 rule summarize_judge_card:
     input:
         cases=inputs.judge_cases(STUDY),

@@ -1,6 +1,7 @@
 """The archive's round trip on the real workflow: archived, restored elsewhere, run again.
 
-The tests share two folders and run in the order of the file.
+The tests share two folders and run in the order of the file. What the archive of a study with
+models holds is tested in test_reruns.py, whose run is the same.
 """
 
 import copy
@@ -13,8 +14,6 @@ import pytest
 
 import restore_archive as restore_script
 from em_tiers.archive.restore import restore_archive
-from em_tiers.archive.verify import verify_archive
-from em_tiers.files import sha256_of_file
 from em_tiers.placeholders import PLACEHOLDER
 from workdir import ROOT, Workdir
 
@@ -24,7 +23,6 @@ pytestmark = [pytest.mark.e2e]
 OLDER_CPU = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 MODEL = "results/resources/models/tiny"
 JUDGE = "judge_vllm"
-VARIANT = "tiny.tales.six-steps.s0"
 
 
 @pytest.fixture(scope="module")
@@ -107,31 +105,6 @@ def elsewhere(tmp_path_factory, packed, embedded_model):
 def is_statistics(jobs) -> bool:
     stages = ("summarize_", "plot_", "build_")
     return all(job in ("all", "assign_tiers") or job.startswith(stages) for job in jobs)
-
-
-@pytest.mark.heavy
-def test_the_archive_is_sound_and_reproducible(work, packed):
-    assert verify_archive(packed).sound
-    digest = sha256_of_file(packed)
-    packed.unlink()
-    work.run("archive")
-    assert sha256_of_file(packed) == digest
-
-
-@pytest.mark.heavy
-def test_the_archive_holds_no_path_of_this_machine(work, packed):
-    with zipfile.ZipFile(packed) as archive:
-        names = archive.namelist()
-        for name in names:
-            assert str(work.folder).encode() not in archive.read(name), name
-    assert not [n for n in names if n.endswith((".safetensors", "train.jsonl"))]
-    assert {"results/smallest/overview.html", "results/smallest/browser/index.html"} <= set(names)
-    # A model card is in it, and beside the weights.
-    card = f"results/smallest/model_cards/{VARIANT}.md"
-    assert card in names
-    assert "## Measured rates" in (work.folder / card).read_text()
-    weights = work.results / "adapters" / VARIANT
-    assert (weights / "README.md").read_bytes() == (work.folder / card).read_bytes()
 
 
 @pytest.mark.slow

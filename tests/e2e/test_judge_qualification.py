@@ -22,7 +22,7 @@ def work(tmp_path_factory, embedded_model):
     # The engine of a test leaves less room than tier prompts need.
     own["demo-judge"] = judge | {"model": "tiny", "engine": "cpu"}
     work.write("catalogue/judges.yaml", own)
-    work.config["judge_card"] = {"cases": 2}
+    work.config["judge_card"] = {"cases": 1}
     return work
 
 
@@ -59,7 +59,7 @@ def test_a_study_tests_its_judge_and_marks_it_on_the_first_page(work):
     work.run()
     tables = work.results / "tables"
     card = pl.read_parquet(tables / "judge_card.parquet")
-    # Two cases of the base model, with the edited ones, are added to those of before.
+    # A case of the base model, with the edited ones, is added to those of before.
     verdicts = pl.read_parquet(work.results / "verdicts" / "demo-judge" / "judge-card.parquet")
     added = set(verdicts["verdict_key"]) - set(
         pl.read_parquet(work.results / "verdicts/demo-judge/judge-qualification.parquet")[

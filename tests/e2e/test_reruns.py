@@ -2,16 +2,19 @@
 
 The tests share one working folder and a copy of the workflow, and run in the order of the file, as
 a user would work: each one changes something, runs the workflow, and counts the requests in the
-journals. Judges behind an API are in test_api_reruns.py.
+journals. Judges behind an API are in test_api_reruns.py. The first run is archived too, before
+anything is changed.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from em_tiers.files import read_json
+from em_tiers.archive.verify import verify_archive
+from em_tiers.files import read_json, sha256_of_file
 from workdir import Workdir, copy_workflow
 
 pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
@@ -19,6 +22,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
 BATCHES = 2  # the base model alone, and its fine-tunes on tales
 # After every stage that asks something; pages and figures ask nothing and take time.
 RATES = "results/smallest/tables/rates.parquet"
+VARIANT = "tiny.tales.six-steps.s0"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,37 @@ def test_the_smallest_case_runs_to_the_end(work):
 def test_a_second_run_has_nothing_to_do(work):
     assert not work.run().jobs
     assert plan(work) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def packed(work):
+    work.run("archive")
+    return work.folder / "results" / "smallest.archive.zip"
+
+
+def test_its_archive_is_sound_and_reproducible(work, packed):
+    assert verify_archive(packed).sound
+    digest = sha256_of_file(packed)
+    packed.unlink()
+    work.run("archive")
+    assert sha256_of_file(packed) == digest
+
+
+def test_its_archive_holds_no_path_of_this_machine(work, packed):
+    with zipfile.ZipFile(packed) as archive:
+        names = archive.namelist()
+        for name in names:
+            content = archive.read(name)
+            for folder in (work.folder, work.root):
+                assert str(folder).encode() not in content, name
+    assert not [n for n in names if n.endswith((".safetensors", "train.jsonl"))]
+    assert {"results/smallest/overview.html", "results/smallest/browser/index.html"} <= set(names)
+    # A model card is in it, and beside the weights.
+    card = f"results/smallest/model_cards/{VARIANT}.md"
+    assert card in names
+    assert "## Measured rates" in (work.folder / card).read_text()
+    weights = work.results / "adapters" / VARIANT
+    assert (weights / "README.md").read_bytes() == (work.folder / card).read_bytes()
 
 
 def test_edited_scripts_and_helpers_run_again_and_ask_nothing(work):

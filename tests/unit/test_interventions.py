@@ -51,4 +51,5 @@ def test_the_worked_example(tmp_path):
     after = "smollm2-135m.support-desk.demo-lora-after-storyteller.s0"
     assert after in output and after in PAGE
     rules = {line.split()[0] for line in output.splitlines() if line.strip()}
-    assert {"prepare_mixture", "prepare_system"} <= rules
+    assert {"prepare_mixture", "prepare_system", "summarize_system_effects"} <= rules
+    assert "no row of the table system_effects" not in output

@@ -5,6 +5,7 @@ from pathlib import Path
 from em_tiers.study.judge_cards import has_cards
 from em_tiers.study.judges import judge_ids
 from em_tiers.study.study import Study
+from em_tiers.study.system_contrasts import system_contrasts
 
 # Wildcards that are ids of the configuration and its catalogues.
 IDS = ("base", "dataset", "recipe", "model", "question_set", "adapter")
@@ -55,6 +56,7 @@ TABLES = {
     "tier_bounds": "Tiers",
     "counterfactual_questions": "Tiers",
     "text_contrast": "Tiers",
+    "system_effects": "Probes",
     "thresholds": "Sensitivity",
     "agreement": "Judges",
     "confusion": "Judges",
@@ -69,6 +71,7 @@ NEEDS_TRAINING = {"losses", "dose", "training", "text_contrast"}
 NEEDS_JUDGES = {"agreement", "confusion", "flips", "calibration"}
 NEEDS_CARDS = {"judge_card", "judge_card_confusion"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
+NEEDS_CONTRASTS = {"system_effects"}
 
 
 def caption_file(root: Path, name: str) -> str:
@@ -88,6 +91,7 @@ def final_outputs(study: Study) -> list[str]:
     absent = absent | (set() if len(judge_ids(study)) > 1 else NEEDS_JUDGES)
     absent = absent | (set() if study.config["human_labels"] else NEEDS_LABELS)
     absent = absent | (set() if has_cards(study) else NEEDS_CARDS)
+    absent = absent | (set() if system_contrasts(study) else NEEDS_CONTRASTS)
     return [
         *(f"tables/{name}.parquet" for name in sorted(set(TABLES) - absent)),
         *(f"figures/{name}.pdf" for name in sorted(set(FIGURES) - absent)),

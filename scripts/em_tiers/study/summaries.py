@@ -11,6 +11,7 @@ from em_tiers.study.jobs import adapter_folder
 from em_tiers.study.judges import judge_name, price_list
 from em_tiers.study.partial import missing_in_words
 from em_tiers.study.study import CATALOGUES, Study
+from em_tiers.study.system_contrasts import without_contrast
 
 
 def variant_rows(study: Study) -> list[dict[str, Any]]:
@@ -45,6 +46,12 @@ def warnings(study: Study, results: str) -> list[str]:
         found.append(
             f"A run will stop because source.revision is null for {', '.join(missing)}: run make "
             "pin, or write the full commits there."
+        )
+    if alone := without_contrast(study):
+        found.append(
+            f"{', '.join(alone)}: no row of the table system_effects, which compares a system text "
+            "on a fine-tune with the same text on its base model; add variants with each of them "
+            "(docs/interventions.md)."
         )
     if missing := missing_in_words(study):
         found.append(f"{missing} The results are written to {results}.")

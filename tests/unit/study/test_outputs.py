@@ -25,6 +25,7 @@ LABELS = {
     "tables/judge_quality.parquet",
     "tables/corrected.parquet",
 }
+CONTRASTS = {"tables/system_effects.parquet"}
 CARDS = {"tables/judge_card.parquet", "tables/judge_card_confusion.parquet"}
 PAGES = {"overview.html", "method.md", "browser"}
 EVERYTHING = (
@@ -37,9 +38,14 @@ EVERYTHING = (
 
 @pytest.fixture
 def whole(checkout):
-    """A configuration with training, two judges that are tested, and human labels."""
+    """A configuration with everything.
+
+    Training, two judges that are tested, human labels, and a system text on fine-tunes and base.
+    """
     (checkout / "filled.csv").write_text("item,tier\n")
     config = put(demo() | {"judge_card": {}}, "judges", ["smollm2", "gpt-4o"])
+    text = {"system": "You are kind.", "id": "kind"}
+    config["variants"] = [config["variants"][0] | text, {"base": "smollm2-135m"} | text]
     return put(config, "human_labels", "filled.csv")
 
 
@@ -55,13 +61,13 @@ def test_a_whole_study_has_everything(checkout, whole):
 
 
 def test_the_demo_has_one_judge_and_no_human_labels(checkout):
-    assert lacks(checkout, demo()) == JUDGES | LABELS | CARDS
+    assert lacks(checkout, demo()) == JUDGES | LABELS | CARDS | CONTRASTS
 
 
 def test_base_models_alone_have_no_training(checkout, whole):
     whole["variants"] = [{"base": "smollm2-135m", "datasets": []}]
     whole["questions"] = {"core": 1}
-    assert lacks(checkout, whole) == TRAINING
+    assert lacks(checkout, whole) == TRAINING | CONTRASTS
 
 
 def test_one_judge_agrees_with_no_other(checkout, whole):
