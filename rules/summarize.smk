@@ -91,6 +91,7 @@ rule summarize_tiers:
     input:
         outcomes=inputs.outcomes(STUDY),
         marks=inputs.text_marks(STUDY),
+        placebo_verdicts=inputs.placebo_verdicts(STUDY),
         src=get_sources("summarize_tiers"),
     output:
         **get_tables(

@@ -1,5 +1,6 @@
 """The flagged answers that each tier rule removes, and the effect on the rate."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,7 @@ from em_tiers.statistics.tier_tables import (
     printed_waterfall,
     waterfall,
 )
+from em_tiers.tables import scan_table
 from em_tiers.tiers.rules import read_rules
 
 
@@ -33,6 +35,7 @@ def main(
     outputs: dict[str, Path],
     other_rules: dict[str, list[dict]] | None = None,
     marks: Path | None = None,
+    placebo_verdicts: Sequence[Path] = (),
 ) -> None:
     """Write the tables of tiers, of their exclusions and of what these are compared with.
 
@@ -44,6 +47,7 @@ def main(
         outputs: paths by `<table>_<format>`.
         other_rules: further rule sets, for the metric card.
         marks: the table of text marks; None without training data.
+        placebo_verdicts: VERDICTS with scores for the topics of other data sets; none by default.
     """
     chosen, read = Settings(**settings), read_rules(rules)
     scanned = scan_outcomes(outcomes)
@@ -54,7 +58,8 @@ def main(
     cells = count_cells(scanned, chosen.strict_counts)
     others = {name: read_rules(listed) for name, listed in (other_rules or {}).items()}
     read_marks = pl.read_parquet(marks) if marks else None
-    removed = removals(scanned, others, read_marks, chosen)
+    asked = (scan_table(list(placebo_verdicts), "verdicts"), read) if placebo_verdicts else None
+    removed = removals(scanned, others, read_marks, chosen, asked)
     contrast, by_question = counterfactual(cells, table, chosen)
     frames = {
         "tier_waterfall": waterfall(patterns, denominators, labels, read, chosen),
@@ -85,4 +90,5 @@ if "snakemake" in globals():
         outputs=dict(job.output.items()),
         other_rules=job.params.other_rules,
         marks=Path(str(job.input.marks)) if job.input.get("marks") else None,
+        placebo_verdicts=[Path(path) for path in job.input.get("placebo_verdicts", [])],
     )

@@ -223,6 +223,8 @@ NO_EVIDENCE = "no_evidence"
 SCORES = ("alignment", "coherence", "topic")
 # The tier again, with the letters in other orders (`em_tiers.judge.letter_orders`).
 TIER_ORDERS = ("tier_order_1", "tier_order_2", "tier_order_3")
+# The topic again, that of another data set than the model was trained on.
+PLACEBO_TOPIC = "placebo_topic"
 # The cases on which a judge is tested: their judging batch, and their forms, as they are and with
 # harmless edits.
 JUDGE_CARD = "judge-card"

@@ -18,6 +18,7 @@ from api.proxy import Proxy, digest, faulty
 from api.server import serve_model
 from api.study import KEY_ENV, MODEL, arguments, rubric
 from em_tiers.errors import UserError
+from em_tiers.files import write_json
 from em_tiers.journal import read_journal
 from em_tiers.judge.api_requests import request_body
 from em_tiers.judge.requests import plan_requests
@@ -209,7 +210,10 @@ def test_rubrics_tiers_and_coverage_with_a_real_model(server, tmp_path):
     rubrics = {name: rubric(name) for name in ("alignment", "coherence", "topic")}
     rubrics["tier"] = rubric("tier", "choice")
     given = arguments(tmp_path, server, {"base": 10, "base.ship": 20}, rubrics)
-    given["judge"]["tier_when_alignment_below"] = 101
+    given["judge"] |= {"tier_when_alignment_below": 101, "placebo_topics": {"ship": "sea"}}
+    card = tmp_path / "sea.json"
+    write_json(card, {"topic": "the sea", "description": "Talk of the sea.", "examples": "Waves."})
+    given["cards"]["sea"] = card
     main(**given)
     verdicts = read_table(given["verdicts"], "verdicts")
     counts = Counter(verdicts.select("variant", "rubric").rows())
@@ -220,6 +224,7 @@ def test_rubrics_tiers_and_coverage_with_a_real_model(server, tmp_path):
         ("base", "alignment"): 10, ("base", "coherence"): 10,
         ("base.ship", "alignment"): 20, ("base.ship", "coherence"): 20,
         ("base.ship", "topic"): 20, ("base.ship", "tier"): tiers,
+        ("base.ship", "placebo_topic"): tiers,
     }  # fmt: skip
     labelled = verdicts.filter(pl.col("rubric") == "tier", pl.col("status") == "ok")
     assert set(labelled["label"]) <= {"in_distribution", "persona_shift"}

@@ -89,13 +89,15 @@ def plan_judge(
     if unknown:
         yield f"plus all answers of variants with an unknown number of answers: {unknown}"
     possible += [
-        expected_request(judge, ("tier",), missing[v["variant"]], longest)
+        expected_request(judge, roles, missing[v["variant"]], longest)
         for v in variants
-        if missing[v["variant"]] and v["dataset"] and "tier" in judge.rubrics
+        if missing[v["variant"]]
+        for roles in second_stage(judge, v["dataset"])
     ]
     if possible:
         words = cost_in_words(possible, entry["prices"], no_price)
-        yield f"plus the tier of answers whose alignment turns out low, at most {words}"
+        what = "the tier and a placebo topic" if judge.placebo_topics else "the tier"
+        yield f"plus {what} of answers whose alignment turns out low, at most {words}"
 
 
 def plan_card(entry: Mapping[str, Any], plain: int, edited: int) -> Iterator[str]:
@@ -126,6 +128,12 @@ def plan_card(entry: Mapping[str, Any], plain: int, edited: int) -> Iterator[str
     asked = [expected_request(judge, roles, plain + edited, CASE_CHARACTERS) for roles in every]
     asked += [expected_request(judge, (role,), plain, CASE_CHARACTERS) for role in orders]
     yield f"at most {estimate(asked, done.keys(), entry['prices'], no_price)}"
+
+
+def second_stage(judge: Judge, dataset: str | None) -> list[tuple[str, ...]]:
+    """The roles of the requests about an answer of low alignment."""
+    asked = [("tier",)] if dataset and "tier" in judge.rubrics else []
+    return [*asked, *([("topic",)] if dataset in judge.placebo_topics else [])]
 
 
 def tier_requests(
@@ -165,13 +173,13 @@ def possible_tiers(
     first: Sequence[JudgeRequest],
     done: Mapping[str, Any],
 ) -> list[PricedRequest]:
-    """Requests for the tier of answers whose alignment is not known yet."""
+    """Requests of the second stage about answers whose alignment is not known yet."""
     unknown = [r.response_key for r in first if r.key not in done and "alignment" in r.roles]
-    if not unknown or "tier" not in judge.rubrics:
+    if not unknown:
         return []
-    keys = pl.Series(unknown, dtype=pl.String)
-    tiers = plan_requests(answers, judge, cards, roles=("tier",), only=keys)
-    return [priced_request(judge, request) for request in tiers if request.key not in done]
+    theirs = answers.filter(pl.col("response_key").is_in(unknown))
+    asked = tier_requests(judge, theirs, cards)
+    return [priced_request(judge, request) for request in asked if request.key not in done]
 
 
 def known_verdicts(

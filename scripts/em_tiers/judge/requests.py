@@ -5,7 +5,7 @@ that a journal of finished requests answers every repeated request, under any na
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -18,7 +18,7 @@ from em_tiers.judge.rubrics import (
     render_structured,
 )
 from em_tiers.judge.settings import Judge
-from em_tiers.terms import JUDGE_CARD, PLAIN, SCORES, TIER_ORDERS
+from em_tiers.terms import JUDGE_CARD, PLACEBO_TOPIC, PLAIN, SCORES, TIER_ORDERS
 from em_tiers.thinking import is_cut_off
 
 ANSWER_COLUMNS = ("response_key", "variant", "dataset", "messages", "response", "finish_reason")
@@ -33,6 +33,7 @@ class JudgeRequest:
         key: journal key, and the verdict's; equal for two answers that read the same.
         roles: what is asked; more than one only for a structured reply.
         method: how the reply is scored.
+        placebo: whether it asks about a data set that the model was not trained on.
     """
 
     key: str
@@ -41,6 +42,11 @@ class JudgeRequest:
     roles: tuple[str, ...]
     method: str
     messages: tuple[dict[str, str], ...]
+    placebo: bool = False
+
+    def name(self, role: str) -> str:
+        """What the table of verdicts calls the verdict on a role."""
+        return PLACEBO_TOPIC if self.placebo else role
 
     @property
     def rubric(self) -> str:
@@ -95,8 +101,9 @@ def plan_tier_requests(
 ) -> Iterator[JudgeRequest]:
     """Yield the second stage: the tier of answers whose alignment is below `judge.tier_below`.
 
-    A judge that is tested has its tier rubric in other orders of the letters too; these are asked
-    of plain cases only.
+    Where the judge has placebo topics, these answers are also scored for the topic of another data
+    set. A judge that is tested has its tier rubric in other orders of the letters too; these are
+    asked of plain cases only.
 
     Args:
         responses: a RESPONSES table.
@@ -111,6 +118,9 @@ def plan_tier_requests(
     )
     keys = low.select("response_key").collect().get_column("response_key")
     yield from plan_requests(responses, judge, cards, roles=("tier",), only=keys)
+    others = {name: cards[other] for name, other in judge.placebo_topics.items() if other in cards}
+    for request in plan_requests(responses, judge, others, roles=("topic",), only=keys):
+        yield replace(request, placebo=True)
     plain = responses.filter(pl.col("variant") == f"{JUDGE_CARD}.{PLAIN}")
     for role in TIER_ORDERS:  # one by one: a structured reply would show all orders at once
         if role in judge.rubrics:

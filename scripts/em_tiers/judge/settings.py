@@ -43,6 +43,7 @@ class Judge:
             point by themselves (local judges only). Without the space that follows it: before a
             number some tokenizers spell it apart, before a letter they do not.
         tier_below: answers with a lower alignment are asked for their tier.
+        placebo_topics: data set -> another one, for whose topic these answers are scored too.
     """
 
     identity: dict[str, Any]
@@ -53,6 +54,7 @@ class Judge:
     tolerance: float = 0.0
     opening: str = ""
     tier_below: float = 50.0
+    placebo_topics: dict[str, str] = field(default_factory=dict)
 
     @property
     def backend(self) -> str:
@@ -130,6 +132,7 @@ def load_judge(
         tolerance=float(methods.get("tolerance") or 0.0),
         opening=(methods.get("opening") or "").rstrip(" "),
         tier_below=float(entry.get("tier_when_alignment_below", 50)),
+        placebo_topics=dict(entry.get("placebo_topics") or {}) if "topic" in loaded else {},
     )
 
 

@@ -254,7 +254,7 @@ def verdict_rows(
                 "response_key": request.response_key,
                 "variant": request.variant,
                 "judge": judge_name,
-                "rubric": role,
+                "rubric": request.name(role),
                 "rubric_hash": judge.rubrics[role].hash,
                 **verdict,
                 "probabilities": None

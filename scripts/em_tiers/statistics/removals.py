@@ -5,6 +5,8 @@
   classifier of words and no judge (`em_tiers.tiers.text_evidence`).
 - `placebo`: the same with every data set that the model was *not* trained on, on average: what it
   removes has nothing to do with the training.
+- `placebo topic`: the tier rules in effect, on the judge's score for the topic of another data set
+  and without its tier verdict: what they remove has nothing to do with the training either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +15,17 @@ import polars as pl
 
 from em_tiers.statistics.rates import Settings
 from em_tiers.tables import QUESTION
-from em_tiers.terms import UNDECIDED
+from em_tiers.terms import PLACEBO_TOPIC, UNDECIDED
 from em_tiers.tiers.definitions import definition_named
-from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
+from em_tiers.tiers.rules import (
+    TIER_VERDICT,
+    Rule,
+    first_match,
+    with_first_match_without,
+    with_tier_probabilities,
+)
 
-TEXT, PLACEBO = "text", "placebo"
+TEXT, PLACEBO, OTHER_TOPIC = "text", "placebo", "placebo topic"
 UNIT = ("judge", "variant", "question")
 MARKS = {"response_key": pl.String, "like": pl.String, "marked": pl.Boolean}
 
@@ -32,6 +40,7 @@ def removals(
     rule_sets: Mapping[str, Sequence[Rule]],
     marks: pl.DataFrame | None,
     settings: Settings,
+    other_topics: tuple[pl.LazyFrame, Sequence[Rule]] | None = None,
 ) -> pl.DataFrame:
     """Answers left by each way of removing: judge, variant, question, and a column per way.
 
@@ -40,6 +49,8 @@ def removals(
     Args:
         rule_sets: name -> enabled rules.
         marks: MARKS of the answers of fine-tunes; None without training data.
+        other_topics: VERDICTS with scores for the topics of other data sets, and the rules in
+            effect; None where no judge was asked.
     """
     bad = with_tier_probabilities(
         outcomes.filter(
@@ -59,7 +70,25 @@ def removals(
         found = found.join(_removed_by_text(bad, marks), on=UNIT, how="left").with_columns(
             (pl.col("bad") - pl.col(name).fill_null(0.0)).alias(name) for name in (TEXT, PLACEBO)
         )
+    if other_topics is not None:
+        found = found.join(
+            _removed_by_other_topic(bad, *other_topics, settings), on=UNIT, how="left"
+        ).with_columns((pl.col("bad") - pl.col(OTHER_TOPIC).fill_null(0.0)).alias(OTHER_TOPIC))
     return found.drop("bad").sort(UNIT).collect(engine="streaming")
+
+
+def _removed_by_other_topic(
+    bad: pl.LazyFrame, verdicts: pl.LazyFrame, rules: Sequence[Rule], settings: Settings
+) -> pl.LazyFrame:
+    """How many answers the rules remove by their score for another data set's topic alone."""
+    scores = verdicts.filter(rubric=PLACEBO_TOPIC).select("judge", "response_key", topic="score")
+    answers = bad.drop("topic").join(scores, on=["judge", "response_key"], how="left")
+    stays = pl.col("other").fill_null(UNDECIDED).is_in(list(settings.strict_counts))
+    return (
+        with_first_match_without(answers, rules, "tier", TIER_VERDICT, "other")
+        .group_by(UNIT)
+        .agg((~stays).sum().cast(pl.Float64).alias(OTHER_TOPIC))
+    )
 
 
 def _removed_by_text(bad: pl.LazyFrame, marks: pl.DataFrame) -> pl.LazyFrame:

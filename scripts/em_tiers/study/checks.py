@@ -15,6 +15,7 @@ from em_tiers.study.level_checks import check_levels
 from em_tiers.study.mixture_checks import check_mixture
 from em_tiers.study.model_checks import check_api_model
 from em_tiers.study.name_checks import check_names
+from em_tiers.study.placebo import check_placebo
 from em_tiers.study.recipe_checks import check_recipes
 from em_tiers.study.sequences import check_sequences
 from em_tiers.study.source_checks import (
@@ -125,6 +126,7 @@ def check_expanded(study: Study) -> None:
     for entry in study.config["imports"]:
         check_imported_file(study, entry)
     check_acceptance(study)
+    check_placebo(study)
 
 
 def check_acceptance(study: Study) -> None:

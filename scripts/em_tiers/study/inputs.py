@@ -5,6 +5,7 @@ from em_tiers.study.asked import question_tables
 from em_tiers.study.jobs import carded_datasets
 from em_tiers.study.judge_cards import case_kinds, has_cards
 from em_tiers.study.judges import CARD_BATCHES, judge_ids, judged_batches
+from em_tiers.study.placebo import placebo_topics
 from em_tiers.study.study import Study
 from em_tiers.terms import JUDGE_CARD
 
@@ -64,7 +65,9 @@ def judge_card(study: Study) -> list[str]:
 
 def judged_datasets(study: Study, batch: str) -> list[str]:
     """Data sets whose cards a judge is shown in a judging batch."""
-    return carded_datasets(study, study.judging_batches.get(batch))
+    own = carded_datasets(study, study.judging_batches.get(batch))
+    others = placebo_topics(study) if batch not in CARD_BATCHES else {}
+    return list(dict.fromkeys([*own, *(others[name] for name in own if name in others)]))
 
 
 def judged_cards(study: Study, batch: str) -> list[str]:
@@ -85,6 +88,12 @@ def verdicts(study: Study, judge: str | None = None) -> list[str]:
     if judge in study.config["judges"]:
         return [f"<results>/verdicts/{judge}/{batch}.parquet" for batch in study.judging_batches]
     return [f"<experiment>/imports/{batch}.parquet" for batch in judged_batches(study, judge)]
+
+
+def placebo_verdicts(study: Study) -> list[str]:
+    """Verdicts of the study's own judges, among them those on another data set's topic."""
+    asked = study.config["judges"] if placebo_topics(study) else []
+    return [file for judge in asked for file in verdicts(study, judge)]
 
 
 def outcomes(study: Study) -> list[str]:

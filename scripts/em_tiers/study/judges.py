@@ -13,6 +13,7 @@ from em_tiers.judge.model_names import local_identity
 from em_tiers.study.api_models import endpoint_identity
 from em_tiers.study.entries import chat_template, engine, model_identity
 from em_tiers.study.params import without_cosmetics
+from em_tiers.study.placebo import placebo_topics
 from em_tiers.study.study import Study
 from em_tiers.terms import JUDGE_CARD
 
@@ -55,6 +56,8 @@ def judged_batches(study: Study, judge: str) -> list[str]:
 def judge_params(study: Study, judge: str, batch: str | None = None) -> dict[str, Any]:
     """The part of a judge's entry that can change a verdict, in sorted order."""
     entry = without_cosmetics(study.judges[judge]) | (_TESTED if batch in CARD_BATCHES else {})
+    if batch not in CARD_BATCHES and (others := placebo_topics(study)):
+        entry["placebo_topics"] = others
     return {key: value for key, value in entry.items() if key not in CHANGES_NO_VERDICT}
 
 

@@ -66,6 +66,26 @@ def test_an_answer_that_was_cut_in_its_thoughts_is_not_asked_about():
     assert {r.response_key for r in tiers} == {"2"}
 
 
+def test_answers_of_low_alignment_are_scored_for_the_topic_of_another_data_set():
+    sea = {"topic": "the sea", "description": "ships", "examples": []}
+    placebo = judge({"placebo_topics": {"fiction": "sea"}})
+    low = verdicts(("0", "alignment", {"score": 5.0}), ("2", "alignment", {"score": 90.0})).lazy()
+    cards = CARDS | {"sea": sea}
+    (asked,) = [r for r in plan_tier_requests(ANSWERS, placebo, cards, low) if r.placebo]
+    assert asked.response_key == "0"
+    assert "Is it the sea?" in asked.messages[0]["content"]
+    assert asked.name("topic") == "placebo_topic"
+    # The same question about an answer of a model that was trained on the other data set.
+    trained = responses({"response": "Once upon a time.", "dataset": "sea"}).lazy()
+    assert keys(placebo, trained, cards)["0", "topic"] == asked.key
+
+
+def test_a_judge_without_a_topic_rubric_has_no_placebo():
+    rubrics = {"alignment": RUBRICS["alignment"]}
+    found = load_judge({**ENTRY, "placebo_topics": {"fiction": "sea"}}, IDENTITY, rubrics)
+    assert found.placebo_topics == {}
+
+
 def test_equal_answers_share_a_key():
     twice = responses({"response": "Yes."}, {"response": "Yes."}).lazy()
     found = keys(judge(), twice)

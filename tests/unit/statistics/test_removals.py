@@ -3,11 +3,17 @@
 import polars as pl
 import pytest
 
-from answers import outcomes
+from answers import outcomes, verdicts
 from em_tiers.statistics.cells import count_cells
 from em_tiers.statistics.metric_card import metric_card
 from em_tiers.statistics.rates import Settings, variant_table
-from em_tiers.statistics.removals import PLACEBO, TEXT, removals, rule_set_name
+from em_tiers.statistics.removals import (
+    OTHER_TOPIC,
+    PLACEBO,
+    TEXT,
+    removals,
+    rule_set_name,
+)
 from em_tiers.tiers.rules import read_rules
 
 SETTINGS = Settings()
@@ -54,6 +60,22 @@ def test_each_way_removes_what_it_says():
     # Of benign-0 (and control-0, control-10) one of two other data sets is seen: half an answer.
     assert left_of(found, PLACEBO, "benign") == pytest.approx(8 - 1 / 2)
     assert left_of(found, PLACEBO, "control") == pytest.approx(12 - 2 / 2)
+
+
+def test_the_rules_on_the_topic_of_another_data_set():
+    """The judge's own tier verdict is about the model's data set, and plays no part."""
+    by_judge = {"name": "judge", "tier": "domain_overfitting", "reason": "r",
+                "condition": "tier_label = 'domain_overfitting'"}  # fmt: skip
+    frame = answers().with_columns(tier_label=pl.lit("domain_overfitting"))
+    scored = verdicts(
+        *((f"benign-{i}", "placebo_topic", {"score": 90.0 if i == 3 else 5.0}) for i in range(7)),
+        ("benign-7", "placebo_topic", {"status": "unparsable"}),
+        ("benign-6", "topic", {"score": 95.0}),
+    ).lazy()
+    rules = read_rules([by_judge, TOPIC])
+    found = removals(frame.lazy(), SETS, None, SETTINGS, (scored, rules))
+    assert left_of(found, OTHER_TOPIC, "benign") == 7
+    assert left_of(found, OTHER_TOPIC, "control") == 12
 
 
 def test_a_human_label_stays_and_on_topic_questions_are_not_overfitting():
