@@ -1,8 +1,6 @@
 """Render every training row and question with a model's template, and stop before any GPU job."""
 
 import csv
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from em_tiers.inference.sampling import read_question_tables
 from em_tiers.inference.template_checks import check_template, measure_prompt
 from em_tiers.judge.prompt_checks import measure_judge, spelling_problems
 from em_tiers.judge.settings import load_judge
+from em_tiers.lean_imports import leave_out
 from em_tiers.logs import LOG, run_script
 from em_tiers.train.encoded_rows import read_training_rows
 from em_tiers.train.row_checks import measure_rows, module_problems, training_problems
@@ -174,9 +173,7 @@ def _sets(paths: list[Path]) -> dict[str, list[list[dict[str, str]]]]:
 
 
 if "snakemake" in globals():
-    # Tokenizers need neither of these, and transformers loads in 3 s without them and in 10 s with.
-    sys.modules |= dict.fromkeys(("torch", "sklearn"))
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # of the missing torch
+    leave_out("torch", "sklearn")
     job = globals()["snakemake"]
     params = job.params
     run_script(

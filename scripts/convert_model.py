@@ -6,9 +6,11 @@ It needs torch and transformers, which a login node may lack, but no internet.
 from pathlib import Path
 
 from em_tiers.download.entries import convert_package as main
+from em_tiers.lean_imports import leave_out
 from em_tiers.logs import run_script
 
 if "snakemake" in globals():
+    leave_out("sklearn")
     run_script(
         main,
         log=snakemake.log[0],  # noqa: F821

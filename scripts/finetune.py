@@ -19,6 +19,7 @@ from em_tiers.files import (
 from em_tiers.gpu_memory import check_gpus, training_need, weights_of
 from em_tiers.inference.adapter_folder import fine_tune_name, verify_adapter, write_adapter
 from em_tiers.inference.chat import check_thinking, load_tokenizer
+from em_tiers.lean_imports import leave_out
 from em_tiers.lease import Lease
 from em_tiers.logs import LOG, run_script
 from em_tiers.precision import AUTO, TORCH_NAMES, choose_precision, describe_choice
@@ -261,6 +262,7 @@ def start_folder(output: Sequence[str] | str | None, recipe: dict[str, Any]) -> 
 
 
 if "snakemake" in globals():
+    leave_out("sklearn")
     job = globals()["snakemake"]
     run_script(
         main,

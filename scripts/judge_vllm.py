@@ -13,6 +13,7 @@ from em_tiers.judge.model_names import local_identity, model_name
 from em_tiers.judge.requests import JudgeRequest
 from em_tiers.judge.settings import Judge, load_judge
 from em_tiers.judge.usable_replies import UsableReplies
+from em_tiers.lean_imports import leave_out
 from em_tiers.logs import progress, run_script
 from em_tiers.thinking import Marks, read_marks
 
@@ -108,6 +109,7 @@ class LazyJudge:
 
 # An engine of several processes may start them by importing this script again: not as __main__.
 if __name__ == "__main__" and "snakemake" in globals():
+    leave_out("sklearn")
     job = globals()["snakemake"]
     params = job.params
     run_script(

@@ -42,6 +42,7 @@ from em_tiers.inference.sampling import (
 from em_tiers.inference.template_checks import stop_tokens
 from em_tiers.inference.thought_budget import within_budgets
 from em_tiers.journal import Journal
+from em_tiers.lean_imports import leave_out
 from em_tiers.logs import LOG, progress, run_script
 from em_tiers.tables import write_parts
 from em_tiers.thinking import read_marks, unsplit_warning
@@ -319,6 +320,7 @@ def _shorten(text: str, width: int = 60) -> str:
 
 # An engine of several processes may start them by importing this script again: not as __main__.
 if __name__ == "__main__" and "snakemake" in globals():
+    leave_out("sklearn")
     job = globals()["snakemake"]
     run_script(
         main,

@@ -188,6 +188,28 @@ def test_a_changed_rubric_is_asked_alone_and_going_back_costs_nothing(study, emb
 
 
 @pytest.mark.heavy
+def test_a_pruned_walk_misses_no_score_by_more_than_its_tolerance(study, embedded_model, tmp_path):
+    """The engine has room for two answers, so that the others wait for the branches of these."""
+    method = {"number": "trie", "choice": "label", "opening": OPENING, "tolerance": 4}
+    found = run(
+        study,
+        embedded_model,
+        judge=arguments(study, embedded_model)["judge"] | {"method": method},
+        rubrics={name: RUBRICS[name] for name in ("alignment", "coherence")},
+        engine={**ENGINE, "max_num_seqs": 2},
+        journal=str(tmp_path / "journal"),
+        verdicts=str(tmp_path / "batch.parquet"),
+    )
+    keys = ["response_key", "rubric"]
+    both = found.join(run(study, NOWHERE), on=keys, suffix="_exact", validate="1:1")
+    assert both.height == found.height == 20
+    scored = both.filter(status="ok", status_exact="ok")
+    assert scored.height > 0
+    assert ((scored["score"] - scored["score_exact"]).abs() <= 4).all()
+    assert both["completion_tokens"].sum() < both["completion_tokens_exact"].sum()
+
+
+@pytest.mark.heavy
 def test_a_new_answer_adds_only_its_own_requests(study, embedded_model, tmp_path):
     before = len(journal_keys(study))
     more = [{"response": text, "response_key": f"t{i}"} for i, text in enumerate(ANSWERS)]

@@ -72,9 +72,13 @@ class LocalJudge:
         under_way: dict[int, Work] = {}
         too_long: deque[Answered] = deque()
         more: deque[EngineRequest] = deque()  # of answers whose first replies are in
+        most = self.engine.settings["max_num_seqs"]
 
         def asked() -> Iterator[EngineRequest | None]:
             for number, work in enumerate(self._begun(requests, too_long)):
+                # An answer whose prefixes come much later has left the engine's cache by then.
+                while work.follows and len(under_way) >= most:
+                    yield more.popleft() if more else None
                 under_way[number] = work
                 yield from work.begin(number)
                 while more:

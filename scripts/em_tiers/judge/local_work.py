@@ -15,9 +15,13 @@ from em_tiers.thinking import Marks, split_thinking
 
 
 class Work(Protocol):
-    """One request under way. An engine request's key is the work's number and the part's."""
+    """One request under way. An engine request's key is the work's number and the part's.
+
+    follows: whether replies lead to more that is asked about the same answer.
+    """
 
     request: JudgeRequest
+    follows: bool
 
     def begin(self, number: int) -> Iterable[EngineRequest]:
         """What to ask first."""
@@ -36,6 +40,8 @@ class CandidateWork:
         prompt: token ids up to where the candidates begin, but for the trie's own start.
         served_model: what the record names as the model.
     """
+
+    follows = False
 
     def __init__(
         self, request: JudgeRequest, prompt: Prefix, scores: CandidateScores, served_model: str
@@ -98,6 +104,8 @@ class ExactWork(CandidateWork):
 class PrunedWork(CandidateWork):
     """A trie level by level, without the branches that cannot move the score by the tolerance."""
 
+    follows = True
+
     def __init__(
         self,
         request: JudgeRequest,
@@ -157,6 +165,8 @@ class Sampling:
 
 class SampledWork:
     """Replies that are drawn, with the seed of their request."""
+
+    follows = False
 
     def __init__(
         self,

@@ -150,6 +150,7 @@ class Untouched:
 @pytest.mark.parametrize("script", ENGINE_SCRIPTS)
 def test_a_spawned_process_imports_the_script_without_running_it(script, monkeypatch):
     """It runs Snakemake's preamble too, so that `snakemake` exists."""
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # the job leaves it out: undone at the end
     path = str(SCRIPTS / f"{script}.py")
     job = {"snakemake": Untouched()}
     runpy.run_path(path, init_globals=job, run_name="__mp_main__")
