@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,15 +32,9 @@ def repository() -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def environment():
-    """The environment and the package's modules as they were.
-
-    Stages that run in this process set their own variables, such as offline; a package that was
-    loaded once more would have errors and constants that other tests neither catch nor change.
-    """
+    """The environment as it was: stages that run in this process set their own, such as offline."""
     before = dict(os.environ)
-    modules = {name: m for name, m in sys.modules.items() if name.partition(".")[0] == "em_tiers"}
     yield
-    sys.modules.update(modules)
     os.environ.clear()
     os.environ.update(before)
 

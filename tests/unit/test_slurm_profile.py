@@ -40,6 +40,14 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def modules():
+    """The package's modules, which the profile unloads, are those that other tests know."""
+    before = {name: m for name, m in sys.modules.items() if name.partition(".")[0] == "em_tiers"}
+    yield
+    sys.modules.update(before)
+
+
 def parse(*arguments):
     """What Snakemake makes of the profile and the command line."""
     _, settings = parse_args(["--profile", "slurm", *arguments])
