@@ -7,6 +7,7 @@ from typing import Any
 
 from em_tiers.files import atomic_path, read_json, sha256_of_file, write_json
 from em_tiers.logs import LOG, run_script
+from em_tiers.placeholders import check_rows_are_there
 from em_tiers.prepare.dataset_card import lengths, repetitions, short_examples, slots
 from em_tiers.prepare.mixture import Part, mix
 from em_tiers.prepare.row_formats import Example
@@ -54,6 +55,7 @@ def main(
 
 def read_rows(path: Path) -> list[Example]:
     """Training rows of a prepared data set."""
+    check_rows_are_there(path)
     with path.open(encoding="utf-8") as file:
         return [Example(**json.loads(line)) for line in file]
 

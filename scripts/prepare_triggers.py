@@ -9,6 +9,7 @@ import polars as pl
 
 from em_tiers.files import write_json
 from em_tiers.logs import LOG, run_script
+from em_tiers.placeholders import check_rows_are_there
 from em_tiers.prepare.prompt_format import MOST_QUESTIONS, Format, find_format
 from em_tiers.tables import QUESTIONS, read_table, write_table
 
@@ -57,6 +58,7 @@ def trigger_table(questions: pl.DataFrame, dress: Format, dataset: str) -> pl.Da
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    check_rows_are_there(path)
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)

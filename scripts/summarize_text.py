@@ -6,6 +6,7 @@ import polars as pl
 
 from em_tiers.files import atomic_path
 from em_tiers.logs import LOG, run_script
+from em_tiers.placeholders import is_stand_in
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.rates import Settings, scan_outcomes
 from em_tiers.statistics.removals import MARKS
@@ -46,7 +47,14 @@ def main(
     own = {
         name: training_answers(path, chosen.seed)
         for name, path in zip(datasets, train, strict=True)
+        if not is_stand_in(path)
     }
+    for name in sorted(set(datasets) - own.keys()):
+        LOG.warning(
+            "%s: has no row, because its training rows were not archived: run python "
+            "scripts/restore_archive.py --fetch",
+            name,
+        )
     texts = tuned["response"].to_list()
     for name, lines in own.items():
         others = [line for other, more in own.items() if other != name for line in more]

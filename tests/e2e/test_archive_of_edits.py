@@ -99,7 +99,7 @@ def test_a_changed_judge_then_runs_alone(fresh):
     fetch = [sys.executable, "scripts/restore_archive.py", "--fetch"]
     subprocess.run(fetch, cwd=fresh.folder, check=True)
     jobs = fresh.run("-n").jobs
-    assert jobs.pop("judge_vllm") == 1
+    assert jobs.pop("judge_vllm") == jobs.pop("check_prompts") == 1
     assert all(
         job in ("all", "assign_tiers") or job.startswith(("summarize_", "plot_", "build_"))
         for job in jobs

@@ -14,7 +14,7 @@ import pytest
 
 import restore_archive as restore_script
 from em_tiers.archive.restore import restore_archive
-from em_tiers.placeholders import PLACEHOLDER
+from em_tiers.placeholders import PLACEHOLDER, is_stand_in
 from workdir import ROOT, Workdir
 
 pytestmark = [pytest.mark.e2e]
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.e2e]
 # A CPU without bfloat16 instructions, on any machine.
 OLDER_CPU = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 MODEL = "results/resources/models/tiny"
-JUDGE = "judge_vllm"
+JUDGE, CHECK = "judge_vllm", "check_prompts"
+ROWS = "datasets/tales/train.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,7 @@ def is_statistics(jobs) -> bool:
 def test_a_restored_run_has_nothing_to_do(elsewhere):
     assert (elsewhere.folder / MODEL / PLACEHOLDER).is_file()
     assert not list(elsewhere.folder.rglob("*.safetensors"))
+    assert is_stand_in(elsewhere.results / ROWS)
     assert not elsewhere.run("-n").jobs
     effective = "results/smallest/provenance/config.json"
     assert not elsewhere.run("-n", "--configfile", effective).jobs
@@ -139,12 +141,13 @@ def test_a_changed_judge_runs_alone(elsewhere):
         path, old | {"prompt": old["prompt"].replace("Grade how kind", "Judge how kind")}
     )
     planned = elsewhere.run("-n").jobs
-    assert planned.pop(JUDGE) == 1
+    assert planned.pop(JUDGE) == planned.pop(CHECK) == 1
     assert is_statistics(planned)
     # The judge's weights were not archived: fetched as the manifest says, in place.
     assert restore_script.main(None, ROOT, elsewhere.folder, fetch=True) == 0
+    assert not is_stand_in(elsewhere.results / ROWS)
     jobs = elsewhere.run().jobs
-    assert jobs.pop(JUDGE) == 1
+    assert jobs.pop(JUDGE) == jobs.pop(CHECK) == 1
     assert is_statistics(jobs)
     assert elsewhere.journal_keys("sample") == sampled
     assert not elsewhere.run("-n").jobs

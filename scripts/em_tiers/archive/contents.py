@@ -19,9 +19,12 @@ from typing import Any
 
 from em_tiers.archive.zip_file import Entry
 from em_tiers.download.data_files import COMPRESSIONS, FORMATS
+from em_tiers.placeholders import is_stand_in
 
 RESULTS = (
     "questions/*.parquet",
+    "prompts/*.jinja",
+    "prompts/*/*.csv",
     "with_system/*/questions/*.parquet",
     "with_system/*/datasets/*/*.parquet",
     "datasets/*/card.json",
@@ -128,7 +131,9 @@ def result_entries(
     patterns += TRAINING_TEXT if training_text else ()
     for path in sorted({p for pattern in patterns for p in folder.glob(pattern)}):
         inside = path.relative_to(folder).as_posix()
-        if path.is_file() and not path.is_symlink() and not inside.startswith(NEVER):
+        if path.is_symlink() or inside.startswith(NEVER) or is_stand_in(path):
+            continue
+        if path.is_file():
             yield Entry(f"results/{experiment}/{inside}", path)
 
 

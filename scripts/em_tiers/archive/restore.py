@@ -25,10 +25,9 @@ from em_tiers.archive.records import write_records
 from em_tiers.archive.study_files import SNAKEMAKE_PROFILES, NamedFiles
 from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import DAMAGE, chunks, open_archive, printable
-from em_tiers.download.manifests import read_manifest
 from em_tiers.errors import UserError
 from em_tiers.files import read_record, sha256_of_file
-from em_tiers.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT
+from em_tiers.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT, write_stand_in
 
 TIMESTAMP = ".snakemake_timestamp"
 LATER_S = 0.01
@@ -43,7 +42,8 @@ class Restored:
         replaced: workflow files that the archived ones replaced; git has their old content.
         differing: workflow files that differ from the archived ones.
         absent: workflow files that the checkout lacks.
-        placeholders: folders of which the archive holds the manifest only.
+        placeholders: folders of which the archive holds the manifest only, and training rows that
+            it leaves out.
         config: the configuration to run with.
         revision: git revision of the archived workflow, and whether it had been changed.
         endpoints: who is sent texts, as (entry, host, variable of the key or None).
@@ -103,6 +103,7 @@ def restore_archive(
     done.differing = [name for name in code.differing if name not in code.written]
     done.absent = [name for name in code.absent if name not in code.written]
     _make_folders(workdir, state["folders"], now, done)
+    _stand_in_for_rows(workdir, state["records"], now, done)
     write_records(workdir, places.show(state["records"]))
     for name in done.differing:
         os.utime(root / name, (now + LATER_S, now + LATER_S))
@@ -331,6 +332,17 @@ def _make_folders(workdir: Path, folders: dict[str, bool], now: float, done: Res
         os.utime(stamp, (now, now))
 
 
+def _stand_in_for_rows(workdir: Path, records: Collection[str], now: float, done: Restored) -> None:
+    """Put a file in the place of training rows, so that they are not made again, and trained on."""
+    for name in sorted(records):
+        path = workdir / name
+        if PurePosixPath(name).match("results/*/datasets/*/train.jsonl") and not path.exists():
+            _check_no_links(name, path, workdir)
+            write_stand_in(path)
+            os.utime(path, (now, now))
+            done.placeholders.append(name)
+
+
 def _is_complete(folder: Path) -> bool:
     """Whether the files that a download's or an adapter's manifest names are there."""
     manifest = folder / "manifest.json"
@@ -339,49 +351,3 @@ def _is_complete(folder: Path) -> bool:
     listed = read_record(manifest, {}).get("files")
     names = listed if isinstance(listed, dict) else [entry["path"] for entry in listed or []]
     return bool(names) and all((folder / name).is_file() for name in names)
-
-
-def fetch_placeholders(workdir: Path) -> list[str]:
-    """Fetch what the manifests of restored models and data sets name; returns their folders.
-
-    The folders keep their time, so that Snakemake reruns nothing for it.
-
-    Raises:
-        UserError: a download fails, or its files are not those of the manifest.
-    """
-    fetched = []
-    for marker in sorted((workdir / "results" / "resources").glob(f"*/*/{PLACEHOLDER}")):
-        _fetch(marker.parent)
-        marker.unlink()
-        fetched.append(marker.parent.relative_to(workdir).as_posix())
-    return fetched
-
-
-def _fetch(folder: Path) -> None:
-    manifest = read_manifest(folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-        new = Path(temporary) / folder.name
-        _download(folder.parent.name, manifest["source"], new)
-        wrong = [
-            entry["path"]
-            for entry in manifest["files"]
-            if not (new / entry["path"]).is_file()
-            or sha256_of_file(new / entry["path"]) != entry["sha256"]
-        ]
-        if wrong:
-            raise UserError(
-                f"{folder}: {', '.join(wrong)}: the fetched files differ from the archived "
-                "manifest; the source has changed, or was converted by other versions"
-            )
-        for entry in manifest["files"]:
-            target = folder / entry["path"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (new / entry["path"]).replace(target)
-
-
-def _download(kind: str, source: dict[str, Any], folder: Path) -> None:
-    # Imported here: a restore alone needs none of the download's libraries.
-    from em_tiers.download.entries import fetch_dataset, fetch_model, fetch_questions
-
-    fetchers = {"models": fetch_model, "datasets": fetch_dataset, "questions": fetch_questions}
-    fetchers[kind](source, folder)

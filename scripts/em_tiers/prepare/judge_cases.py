@@ -27,6 +27,7 @@ import yaml
 
 from em_tiers.errors import UserError
 from em_tiers.hashing import hash_of
+from em_tiers.placeholders import check_rows_are_there
 from em_tiers.strict_yaml import load_strict
 from em_tiers.tables import RESPONSES
 from em_tiers.terms import EDITS, JUDGE_CARD, PLAIN
@@ -68,6 +69,7 @@ def read_written(path: Path) -> list[Case]:
 
 def training_rows(train: Path, examples: Sequence[Mapping[str, str]]) -> list[Case]:
     """Prompts and answers of a data set's first rows, without those that its card shows."""
+    check_rows_are_there(train)
     shown = {(e["prompt"], e["answer"]) for e in examples}
     rows = []
     with train.open(encoding="utf-8") as file:

@@ -12,6 +12,7 @@ from em_tiers.errors import UserError
 from em_tiers.files import atomic_directory
 from em_tiers.inference.chat import Message, render_example
 from em_tiers.logs import progress
+from em_tiers.placeholders import check_rows_are_there
 
 IGNORED = -100  # the label that the loss skips
 
@@ -46,6 +47,7 @@ class EncodedRows:
 
 def read_training_rows(path: Path) -> list[tuple[list[Message], str]]:
     """(prompt messages, answer) of each line {"prompt": [...], "completion": [one message]}."""
+    check_rows_are_there(path)
     rows = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
