@@ -17,7 +17,7 @@ from em_tiers.archive.restore import Restored, restore_archive
 from em_tiers.archive.zip_file import printable
 from em_tiers.errors import UserError
 from em_tiers.files import read_json
-from em_tiers.placeholders import check_complete, is_stand_in
+from em_tiers.placeholders import check_complete, is_placeholder
 from em_tiers.study.entries import dataset_settings
 from em_tiers.study.load import load_study
 from em_tiers.study.study import Study
@@ -56,7 +56,7 @@ def main(
 def make_rows(root: Path, workdir: Path) -> list[str]:
     """Make the training rows again that archives left out; returns their files.
 
-    They keep the time of their stand-ins, so that Snakemake reruns nothing for it.
+    They keep the time of their placeholders, so that Snakemake reruns nothing for it.
 
     Raises:
         UserError: a data set is not there, or its rows are not those of the archived run.
@@ -65,12 +65,12 @@ def make_rows(root: Path, workdir: Path) -> list[str]:
     for config in sorted((workdir / "results").glob("*/provenance/config.json")):
         experiment = config.parent.parent
         files = sorted(experiment.glob("datasets/*/train.jsonl"))
-        if not any(map(is_stand_in, files)):
+        if not any(map(is_placeholder, files)):
             continue
         study = load_study(read_json(config), root, workdir, [str(config)])
         # Mixtures are made of the rows of the others.
         for path in sorted(files, key=lambda file: is_mixture(study, file.parent.name)):
-            if is_stand_in(path):
+            if is_placeholder(path):
                 _make_rows(study, path)
                 made.append(path.relative_to(workdir).as_posix())
     return made

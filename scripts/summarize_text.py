@@ -6,7 +6,7 @@ import polars as pl
 
 from em_tiers.files import atomic_path
 from em_tiers.logs import LOG, run_script
-from em_tiers.placeholders import is_stand_in
+from em_tiers.placeholders import is_placeholder
 from em_tiers.report.table_files import write_tables
 from em_tiers.statistics.rates import Settings, scan_outcomes
 from em_tiers.statistics.removals import MARKS
@@ -47,7 +47,7 @@ def main(
     own = {
         name: training_answers(path, chosen.seed)
         for name, path in zip(datasets, train, strict=True)
-        if not is_stand_in(path)
+        if not is_placeholder(path)
     }
     for name in sorted(set(datasets) - own.keys()):
         LOG.warning(

@@ -30,31 +30,31 @@ def check_complete(folder: Path | str) -> None:
         )
 
 
-# The training rows of a data set, which archives leave out: one line, which is no row.
-_STAND_IN = '{"not in the archive": "run python scripts/restore_archive.py --fetch"}\n'
+# In place of the training rows of a data set, which archives leave out: one line of another form.
+_ROWS = '{"not in the archive": "run python scripts/restore_archive.py --fetch"}\n'
 
 
-def write_stand_in(path: Path) -> None:
+def write_placeholder(path: Path) -> None:
     """Put a file in the place of training rows that were not archived."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_STAND_IN, encoding="utf-8")
+    path.write_text(_ROWS, encoding="utf-8")
 
 
-def is_stand_in(path: Path | str) -> bool:
-    """Whether a file only stands for training rows that were not archived."""
+def is_placeholder(path: Path | str) -> bool:
+    """Whether a file is in the place of training rows that were not archived."""
     path = Path(path)
-    if path.suffix != ".jsonl" or not path.is_file() or path.stat().st_size != len(_STAND_IN):
+    if path.suffix != ".jsonl" or not path.is_file() or path.stat().st_size != len(_ROWS):
         return False
-    return path.read_text(encoding="utf-8") == _STAND_IN
+    return path.read_text(encoding="utf-8") == _ROWS
 
 
 def check_rows_are_there(path: Path | str) -> None:
     """Stop a job that needs training rows which were not archived.
 
     Raises:
-        UserError: a stand-in is in their place.
+        UserError: a placeholder is in their place.
     """
-    if is_stand_in(path):
+    if is_placeholder(path):
         raise UserError(
             f"{path}: left out of the archive that this folder was restored from: run python "
             "scripts/restore_archive.py --fetch, which makes the rows again from their source"

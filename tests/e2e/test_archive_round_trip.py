@@ -14,7 +14,7 @@ import pytest
 
 import restore_archive as restore_script
 from em_tiers.archive.restore import restore_archive
-from em_tiers.placeholders import PLACEHOLDER, is_stand_in
+from em_tiers.placeholders import PLACEHOLDER, is_placeholder
 from workdir import ROOT, Workdir
 
 pytestmark = [pytest.mark.e2e]
@@ -113,7 +113,7 @@ def is_statistics(jobs) -> bool:
 def test_a_restored_run_has_nothing_to_do(elsewhere):
     assert (elsewhere.folder / MODEL / PLACEHOLDER).is_file()
     assert not list(elsewhere.folder.rglob("*.safetensors"))
-    assert is_stand_in(elsewhere.results / ROWS)
+    assert is_placeholder(elsewhere.results / ROWS)
     assert not elsewhere.run("-n").jobs
     effective = "results/smallest/provenance/config.json"
     assert not elsewhere.run("-n", "--configfile", effective).jobs
@@ -145,7 +145,7 @@ def test_a_changed_judge_runs_alone(elsewhere):
     assert is_statistics(planned)
     # The judge's weights were not archived: fetched as the manifest says, in place.
     assert restore_script.main(None, ROOT, elsewhere.folder, fetch=True) == 0
-    assert not is_stand_in(elsewhere.results / ROWS)
+    assert not is_placeholder(elsewhere.results / ROWS)
     jobs = elsewhere.run().jobs
     assert jobs.pop(JUDGE) == jobs.pop(CHECK) == 1
     assert is_statistics(jobs)

@@ -26,9 +26,9 @@ def test_an_adapter_of_the_users_is_sampled_judged_and_reported(cluster, tmp_pat
     jobs = folder.jobs()
     assert {job.state for job in jobs} == {"COMPLETED"}
     on_gpus = [job for job in jobs if get_rule(job).startswith(GPU_RULES)]
-    # The base model and the adapter side by side, the judge's test and the study; nothing is trained
-    # or downloaded by a job.
-    assert sorted(get_rule(job) for job in on_gpus) == ["judge_vllm"] * 2 + ["sample"] * 2
+    # The base model and the adapter side by side, the judge's test and the study; no job trains or
+    # downloads anything.
+    assert sorted(map(get_rule, on_gpus)) == ["judge_vllm"] * 2 + ["sample"] * 2
     check_gpu_jobs(on_gpus)
     assert not [job for job in jobs if get_rule(job).startswith(("finetune", "download_"))]
     results = tmp_path / "results" / "my-adapter"

@@ -19,7 +19,7 @@ from typing import Any
 
 from em_tiers.archive.zip_file import Entry
 from em_tiers.download.data_files import COMPRESSIONS, FORMATS
-from em_tiers.placeholders import is_stand_in
+from em_tiers.placeholders import is_placeholder
 
 RESULTS = (
     "questions/*.parquet",
@@ -131,7 +131,7 @@ def result_entries(
     patterns += TRAINING_TEXT if training_text else ()
     for path in sorted({p for pattern in patterns for p in folder.glob(pattern)}):
         inside = path.relative_to(folder).as_posix()
-        if path.is_symlink() or inside.startswith(NEVER) or is_stand_in(path):
+        if path.is_symlink() or inside.startswith(NEVER) or is_placeholder(path):
             continue
         if path.is_file():
             yield Entry(f"results/{experiment}/{inside}", path)

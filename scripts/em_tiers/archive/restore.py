@@ -27,7 +27,7 @@ from em_tiers.archive.verify import verify_archive
 from em_tiers.archive.zip_file import DAMAGE, chunks, open_archive, printable
 from em_tiers.errors import UserError
 from em_tiers.files import read_record, sha256_of_file
-from em_tiers.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT, write_stand_in
+from em_tiers.placeholders import PLACEHOLDER, PLACEHOLDER_TEXT, write_placeholder
 
 TIMESTAMP = ".snakemake_timestamp"
 LATER_S = 0.01
@@ -103,7 +103,7 @@ def restore_archive(
     done.differing = [name for name in code.differing if name not in code.written]
     done.absent = [name for name in code.absent if name not in code.written]
     _make_folders(workdir, state["folders"], now, done)
-    _stand_in_for_rows(workdir, state["records"], now, done)
+    _placeholders_for_rows(workdir, state["records"], now, done)
     write_records(workdir, places.show(state["records"]))
     for name in done.differing:
         os.utime(root / name, (now + LATER_S, now + LATER_S))
@@ -332,13 +332,15 @@ def _make_folders(workdir: Path, folders: dict[str, bool], now: float, done: Res
         os.utime(stamp, (now, now))
 
 
-def _stand_in_for_rows(workdir: Path, records: Collection[str], now: float, done: Restored) -> None:
+def _placeholders_for_rows(
+    workdir: Path, records: Collection[str], now: float, done: Restored
+) -> None:
     """Put a file in the place of training rows, so that they are not made again, and trained on."""
     for name in sorted(records):
         path = workdir / name
         if PurePosixPath(name).match("results/*/datasets/*/train.jsonl") and not path.exists():
             _check_no_links(name, path, workdir)
-            write_stand_in(path)
+            write_placeholder(path)
             os.utime(path, (now, now))
             done.placeholders.append(name)
 

@@ -131,7 +131,7 @@ def plan_card(entry: Mapping[str, Any], plain: int, edited: int) -> Iterator[str
 
 
 def second_stage(judge: Judge, dataset: str | None) -> list[tuple[str, ...]]:
-    """The roles of the requests about an answer of low alignment."""
+    """The roles that are asked about each answer of low alignment."""
     asked = [("tier",)] if dataset and "tier" in judge.rubrics else []
     return [*asked, *([("topic",)] if dataset in judge.placebo_topics else [])]
 

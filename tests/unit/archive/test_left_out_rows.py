@@ -1,4 +1,4 @@
-"""Training rows that an archive leaves out: what stands for them, and how they come back."""
+"""Training rows that an archive leaves out: their placeholders, and how they come back."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from em_tiers.archive.contents import result_entries
 from em_tiers.download.entries import fetch_dataset
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
-from em_tiers.placeholders import check_rows_are_there, is_stand_in, write_stand_in
+from em_tiers.placeholders import check_rows_are_there, is_placeholder, write_placeholder
 from em_tiers.prepare.judge_cases import training_rows
 from em_tiers.study.entries import dataset_settings
 from em_tiers.study.load import load_study
@@ -57,7 +57,7 @@ def restored(tmp_path):
     rows = {}
     for path in sorted(prepared.glob("*/train.jsonl")):
         rows[path.parent.name] = path.read_bytes()
-        write_stand_in(path)
+        write_placeholder(path)
         os.utime(path, (1e9, 1e9))
     return tmp_path, rows
 
@@ -69,7 +69,7 @@ def _given(study, name, prepared, rejected=None):
     return dataset_settings(study, name), study.config["dataset_seed"], *own
 
 
-def test_they_are_made_again_with_the_time_of_their_stand_ins(restored):
+def test_they_are_made_again_with_the_time_of_their_placeholders(restored):
     folder, rows = restored
     made = restore_archive.make_rows(ROOT, folder)
     assert sorted(made) == [f"results/demo/datasets/{name}/train.jsonl" for name in sorted(rows)]
@@ -86,12 +86,12 @@ def test_other_rows_are_refused(restored):
     write_json(card, read_json(card) | {"train_sha256": "0" * 64})
     with pytest.raises(UserError, match=r"storyteller/train\.jsonl: .* not those of the archived"):
         restore_archive.make_rows(ROOT, folder)
-    assert is_stand_in(card.with_name("train.jsonl"))
+    assert is_placeholder(card.with_name("train.jsonl"))
 
 
 def test_every_reader_of_rows_names_the_remedy(tmp_path):
     path = tmp_path / "train.jsonl"
-    write_stand_in(path)
+    write_placeholder(path)
     readers = (
         check_rows_are_there,
         read_training_rows,
@@ -104,16 +104,16 @@ def test_every_reader_of_rows_names_the_remedy(tmp_path):
             reader(path)
 
 
-def test_rows_are_no_stand_in(tmp_path):
+def test_rows_are_no_placeholder(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps({"prompt": [], "completion": []}) + "\n")
-    assert not is_stand_in(path)
-    assert not is_stand_in(tmp_path / "absent.jsonl")
+    assert not is_placeholder(path)
+    assert not is_placeholder(tmp_path / "absent.jsonl")
 
 
-def test_a_stand_in_is_not_archived_as_rows(tmp_path):
+def test_a_placeholder_is_not_archived_as_rows(tmp_path):
     folder = tmp_path / "results" / "demo" / "datasets"
-    write_stand_in(folder / "tales" / "train.jsonl")
+    write_placeholder(folder / "tales" / "train.jsonl")
     (folder / "desk").mkdir()
     (folder / "desk" / "train.jsonl").write_text("{}\n")
     names = [entry.name for entry in result_entries(tmp_path, "demo", training_text=True)]

@@ -75,7 +75,7 @@ def test_answers_of_low_alignment_are_scored_for_the_topic_of_another_data_set()
     assert asked.response_key == "0"
     assert "Is it the sea?" in asked.messages[0]["content"]
     assert asked.name("topic") == "placebo_topic"
-    # The same question about an answer of a model that was trained on the other data set.
+    # The same question about the same answer, if its model was trained on the other data set.
     trained = responses({"response": "Once upon a time.", "dataset": "sea"}).lazy()
     assert keys(placebo, trained, cards)["0", "topic"] == asked.key
 

@@ -17,7 +17,7 @@ CONTRAST = {"name": "tuned-text", "name_without": "tuned"} | {
 
 
 def answers(variant: str, flagged: list[int], of: int = 10) -> pl.DataFrame:
-    """`of` answers to each question, so many of them misaligned; -1 for a question not asked."""
+    """`of` answers to each question, so many of them misaligned; -1 where none was asked."""
     return outcomes(
         *(
             {"variant": variant, "question_id": f"q{question}"}
