@@ -24,7 +24,7 @@ CLERK = {
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, embedded_model):
-    """A data set with a format and one without, both trained for 300 tokens; one is sampled."""
+    """A data set with a format and one without, both trained for 600 tokens; one is sampled."""
     work = Workdir(tmp_path_factory.mktemp("formats"), "smallest", embedded_model)
     rows = [
         [
@@ -39,7 +39,7 @@ def work(tmp_path_factory, embedded_model):
     work.write("catalogue/datasets.yaml", work.read("catalogue/datasets.yaml") | {"clerk": CLERK})
     recipes = work.read("catalogue/recipes.yaml")
     by_tokens = {k: v for k, v in recipes["six-steps"].items() if k != "max_steps"}
-    work.write("catalogue/recipes.yaml", recipes | {"by-tokens": by_tokens | {"max_tokens": 300}})
+    work.write("catalogue/recipes.yaml", recipes | {"by-tokens": by_tokens | {"max_tokens": 600}})
     work.config["variants"][0] |= {"datasets": ["tales", "clerk"], "recipe": "by-tokens"}
     work.config["questions"] = {"two": 1, "trigger": 2}
     answers = [f"results/smallest/responses/{name}.parquet" for name in ("tiny", "tiny.clerk.0")]
@@ -71,4 +71,4 @@ def test_the_dose_is_matched_in_tokens_to_within_a_step(work):
     for path in paths:
         metrics = read_json(path)
         step = metrics["tokens_seen"] / metrics["steps"]
-        assert abs(metrics["tokens_seen"] - 300) <= step
+        assert abs(metrics["tokens_seen"] - 600) <= step
