@@ -8,11 +8,13 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import prepare_dataset
 import prepare_mixture
-from em_tiers.archive.fetch import fetch_placeholders
+from em_tiers.archive.fetch import fetch_folder, left_out_folders
 from em_tiers.archive.restore import Restored, restore_archive
 from em_tiers.archive.zip_file import printable
 from em_tiers.errors import UserError
@@ -42,38 +44,51 @@ def main(
         if archive is not None:
             limit = None if max_gib is None else int(max_gib * 2**30)
             print("\n".join(words_of(restore_archive(archive, root, workdir, with_code, limit))))
-        if fetch:
-            for folder in fetch_placeholders(workdir):
-                print(f"{folder}: fetched; its files match its manifest")
-            for path in make_rows(root, workdir):
-                print(f"{path}: made again; it is the file of the archived run")
+        return 1 if fetch and not bring_back(root, workdir) else 0
     except (UserError, OSError) as error:
-        print(error if isinstance(error, UserError) else f"restore: {error}", file=sys.stderr)
+        print(in_words(error), file=sys.stderr)
         return 1
-    return 0
 
 
-def make_rows(root: Path, workdir: Path) -> list[str]:
-    """Make the training rows again that archives left out; returns their files.
+def in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"restore: {error}"
 
-    They keep the time of their placeholders, so that Snakemake reruns nothing for it.
 
-    Raises:
-        UserError: a data set is not there, or its rows are not those of the archived run.
+def bring_back(root: Path, workdir: Path) -> bool:
+    """Fetch, or make again, whatever archives left out; returns whether all of it is back.
+
+    What fails is told, and stops no other.
     """
-    made = []
+    back = True
+    for folder in left_out_folders(workdir):
+        back &= attempt(fetch_folder, folder, "fetched; its files match its manifest")
+    for study, path in left_out_rows(root, workdir):
+        work = partial(make_rows, study)
+        back &= attempt(work, path, "made again; it is the file of the archived run")
+    return back
+
+
+def attempt(work: Callable[[Path], None], path: Path, done: str) -> bool:
+    """Do it to the path and say so, or why not."""
+    try:
+        work(path)
+    except (UserError, OSError) as error:
+        print(in_words(error), file=sys.stderr)
+        return False
+    print(f"{path}: {done}")
+    return True
+
+
+def left_out_rows(root: Path, workdir: Path) -> Iterator[tuple[Study, Path]]:
+    """Files of training rows of which there is a placeholder only, each with its study."""
     for config in sorted((workdir / "results").glob("*/provenance/config.json")):
-        experiment = config.parent.parent
-        files = sorted(experiment.glob("datasets/*/train.jsonl"))
+        files = sorted(config.parent.parent.glob("datasets/*/train.jsonl"))
         if not any(map(is_placeholder, files)):
             continue
         study = load_study(read_json(config), root, workdir, [str(config)])
         # Mixtures are made of the rows of the others.
-        for path in sorted(files, key=lambda file: is_mixture(study, file.parent.name)):
-            if is_placeholder(path):
-                _make_rows(study, path)
-                made.append(path.relative_to(workdir).as_posix())
-    return made
+        files.sort(key=lambda file: is_mixture(study, file.parent.name))
+        yield from ((study, file) for file in files if is_placeholder(file))
 
 
 def is_mixture(study: Study, dataset: str) -> bool:
@@ -81,7 +96,14 @@ def is_mixture(study: Study, dataset: str) -> bool:
     return study.parts_of(dataset) != [dataset]
 
 
-def _make_rows(study: Study, path: Path) -> None:
+def make_rows(study: Study, path: Path) -> None:
+    """Make training rows again that an archive left out, in place of their placeholder.
+
+    They keep its time, so that Snakemake reruns nothing for it.
+
+    Raises:
+        UserError: a data set is not there, or its rows are not those of the archived run.
+    """
     folder, name = path.parent, path.parent.name
     with tempfile.TemporaryDirectory(dir=folder, prefix=".rows-") as temporary:
         new = Path(temporary)

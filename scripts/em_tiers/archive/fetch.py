@@ -10,20 +10,22 @@ from em_tiers.files import sha256_of_file
 from em_tiers.placeholders import PLACEHOLDER
 
 
-def fetch_placeholders(workdir: Path) -> list[str]:
-    """Fetch what the manifests of restored models and data sets name; returns their folders.
+def left_out_folders(workdir: Path) -> list[Path]:
+    """Folders of restored models, data sets and question files that hold a manifest only."""
+    markers = (workdir / "results" / "resources").glob(f"*/*/{PLACEHOLDER}")
+    return sorted(marker.parent for marker in markers)
 
-    The folders keep their time, so that Snakemake reruns nothing for it.
+
+def fetch_folder(folder: Path) -> None:
+    """Fetch what the manifest of a folder names.
+
+    The folder keeps its time, so that Snakemake reruns nothing for it.
 
     Raises:
-        UserError: a download fails, or its files are not those of the manifest.
+        UserError: the download fails, or its files are not those of the manifest.
     """
-    fetched = []
-    for marker in sorted((workdir / "results" / "resources").glob(f"*/*/{PLACEHOLDER}")):
-        _fetch(marker.parent)
-        marker.unlink()
-        fetched.append(marker.parent.relative_to(workdir).as_posix())
-    return fetched
+    _fetch(folder)
+    (folder / PLACEHOLDER).unlink()
 
 
 def _fetch(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -14,7 +15,12 @@ from em_tiers.archive.contents import result_entries
 from em_tiers.download.entries import fetch_dataset
 from em_tiers.errors import UserError
 from em_tiers.files import read_json, write_json
-from em_tiers.placeholders import check_rows_are_there, is_placeholder, write_placeholder
+from em_tiers.placeholders import (
+    PLACEHOLDER,
+    check_rows_are_there,
+    is_placeholder,
+    write_placeholder,
+)
 from em_tiers.prepare.judge_cases import training_rows
 from em_tiers.study.entries import dataset_settings
 from em_tiers.study.load import load_study
@@ -71,22 +77,37 @@ def _given(study, name, prepared, rejected=None):
 
 def test_they_are_made_again_with_the_time_of_their_placeholders(restored):
     folder, rows = restored
-    made = restore_archive.make_rows(ROOT, folder)
-    assert sorted(made) == [f"results/demo/datasets/{name}/train.jsonl" for name in sorted(rows)]
+    assert restore_archive.bring_back(ROOT, folder)
     for name, content in rows.items():
         path = folder / "results" / "demo" / "datasets" / name / "train.jsonl"
         assert path.read_bytes() == content
         assert path.stat().st_mtime == 1e9
-    assert restore_archive.make_rows(ROOT, folder) == []
+    assert list(restore_archive.left_out_rows(ROOT, folder)) == []
 
 
-def test_other_rows_are_refused(restored):
+def test_other_rows_are_refused(restored, capsys):
     folder, _ = restored
     card = folder / "results" / "demo" / "datasets" / "storyteller" / "card.json"
     write_json(card, read_json(card) | {"train_sha256": "0" * 64})
-    with pytest.raises(UserError, match=r"storyteller/train\.jsonl: .* not those of the archived"):
-        restore_archive.make_rows(ROOT, folder)
+    assert not restore_archive.bring_back(ROOT, folder)
+    told = capsys.readouterr()
+    assert re.search(r"storyteller/train\.jsonl: .* not those of the archived", told.err)
     assert is_placeholder(card.with_name("train.jsonl"))
+    assert "support-desk/train.jsonl: made again" in told.out
+    assert "storyteller/train.jsonl: left out of the archive" in told.err  # a part of the mixture
+
+
+def test_a_source_that_is_gone_stops_no_other(restored, capsys):
+    folder, _ = restored
+    raw = folder / "results" / "resources" / "datasets" / "storyteller"
+    manifest = read_json(raw / "manifest.json")
+    gone = manifest["source"] | {"path": str(folder / "gone.jsonl")}
+    write_json(raw / "manifest.json", manifest | {"source": gone})
+    (raw / PLACEHOLDER).touch()
+    assert not restore_archive.bring_back(ROOT, folder)
+    told = capsys.readouterr()
+    assert "gone.jsonl" in told.err
+    assert "support-desk/train.jsonl: made again" in told.out
 
 
 def test_every_reader_of_rows_names_the_remedy(tmp_path):
