@@ -43,7 +43,7 @@ export GOMP_SPINCOUNT = 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pin push report test test-all test-gpu bench-gpu test-tools cluster-up cluster-down setup-login \
+.PHONY: help setup demo pin push report test test-all test-gpu bench bench-gpu test-tools cluster-up cluster-down setup-login \
   setup-gpu images site check-gpu plan status inspect unlock archive verify restore compare lint format docs \
   golden coverage clean
 
@@ -76,6 +76,12 @@ test-all: setup test-tools .venv-validate/.ready .venv-inspect/.ready  ## run al
 
 test-gpu:  ## run the GPU path on one GPU without internet, in under eight minutes
 	$(BIN)/python -m pytest -n 0 -m gpu tests/gpu
+
+BENCH_MODEL = results/resources/models/smollm2-135m
+
+bench: setup  ## compare training, sampling, judging and a sweep with what others use, in half an hour
+	$(SNAKEMAKE) $(WORDS_ONLY) --configfile config/demo.yaml -- $(BENCH_MODEL)
+	$(BIN)/python tests/benchmarks/bench.py $(BENCH_MODEL)
 
 bench-gpu:  ## compare training, sampling and judging with the bare libraries on one GPU
 	$(BIN)/python tests/benchmarks/bench_gpu.py

@@ -24,8 +24,6 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(ROOT / "tests/benchmarks")]
 
-import yaml  # noqa: E402
-
 from em_tiers.inference.random_model import QWEN3_4B  # noqa: E402
 
 STEPS = 8
@@ -91,7 +89,7 @@ def write_rows(path: Path) -> None:
 def train(folder: Path, way: str) -> None:
     """Train in one way; prints seconds per step after the first two, and the memory at its peak."""
     import torch
-    from trl import SFTTrainer
+    from bench_finetune import StepTimes, trl_trainer
 
     import finetune
     from em_tiers.inference.chat import load_tokenizer
@@ -114,7 +112,7 @@ def train(folder: Path, way: str) -> None:
     )
     batches = training.plan_batches(job)[0]
     if way == "bare TRL":
-        trainer = bare_trainer(job, batches, SFTTrainer)
+        trainer = trl_trainer(job, batches)
     else:
         training.set_determinism(0, job.device)
         trainer = training.build_trainer(job, batches)
@@ -124,61 +122,25 @@ def train(folder: Path, way: str) -> None:
     found = {
         "parts": batches.parts,
         "recompute": batches.recompute,
-        "seconds_per_step": (times.at[-1] - times.at[1]) / (len(times.at) - 2),
+        "seconds_per_step": times.seconds_per_step(2),
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if DEVICE == "cuda" else None,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
     }
     print(json.dumps(found))
 
 
-def bare_trainer(job: Any, batches: Any, trainer_class: Any) -> Any:
-    """TRL's trainer as its documentation starts it, with the same micro batches."""
-    import torch
-    from datasets import load_from_disk
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM
-    from trl import SFTConfig
-
-    from em_tiers.inference.chat import load_tokenizer
-    from em_tiers.train.arguments import lora_options, sft_options
-
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.bfloat16)
-    options = sft_options(job.recipe, 0, job.device, job.checkpoints, batches)
-    return trainer_class(
-        model=model,
-        args=SFTConfig(**options),
-        train_dataset=load_from_disk(job.rows),
-        processing_class=load_tokenizer(job.model),
-        peft_config=LoraConfig(**lora_options(job.recipe)),
-    )
-
-
-def StepTimes() -> Any:
-    """A callback that notes when each step ends, the GPU's work included."""
-    import torch
-    from transformers import TrainerCallback
-
-    class Times(TrainerCallback):
-        def __init__(self) -> None:
-            self.at: list[float] = []
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            if DEVICE == "cuda":
-                torch.cuda.synchronize()
-            self.at.append(time.perf_counter())
-
-    return Times()
-
-
 def serve(folder: Path, answers: int) -> None:
     """Sample and judge on one engine; prints each figure as it is found."""
+    import bench_judging
+
     from em_tiers.inference.engine import LocalEngine
 
     adapters = {"tuned": folder / "adapter"}
     begin = time.perf_counter()
     with LocalEngine(folder / "model", ENGINE, adapters) as engine:
         time_sampling(engine, folder, begin)
-        time_judging(engine, folder, answers)
+        for found in bench_judging.measure(engine, folder, answers, rounds=1):
+            print(found.line(), flush=True)
 
 
 def time_sampling(engine: Any, folder: Path, begin: float) -> None:
@@ -207,59 +169,6 @@ def time_sampling(engine: Any, folder: Path, begin: float) -> None:
             bare = bench.time_bare(engine, prompts, samples, tokens) if variant is None else None
             ratio = f", bare {bare:.0f}, ratio {stage / bare:.3f} (goal 0.90)" if bare else ""
             print(f"sampling {variant or 'base'}: {stage:.0f} tokens/s{ratio}", flush=True)
-
-
-class Recorder:
-    """Passes requests to the engine, and keeps them."""
-
-    def __init__(self, engine: Any):
-        self.engine, self.requests = engine, []
-        self.tokenizer, self.model, self.settings = engine.tokenizer, engine.model, engine.settings
-
-    def stream(self, asked: Any) -> Any:
-        def noted() -> Any:
-            for request in asked:
-                if request is not None:
-                    self.requests.append(request)
-                yield request
-
-        return self.engine.stream(noted())
-
-
-def time_judging(engine: Any, folder: Path, answers: int) -> None:
-    import bench_judge_cpu as bench
-
-    from em_tiers.inference.engine import _sampling_parameters
-    from em_tiers.judge.local import LocalJudge
-
-    rubrics = {
-        name: {"scale": [0, 100]}
-        | yaml.safe_load((ROOT / "config" / "rubrics" / f"{name}.yaml").read_text())
-        for name in ("alignment", "coherence", "topic")
-    }
-    entry = {"backend": "vllm", "method": {"number": "trie", "choice": "label"}}
-    judge = bench.load_judge(entry, {"backend": "vllm", "id": "m"}, rubrics)
-    table = bench.answers_of(folder, answers, 60)
-    requests = list(bench.plan_requests(table.lazy(), judge, {"ship": bench.CARD}))
-    recorder = Recorder(engine)
-    local = LocalJudge(judge, recorder, "none", "m")
-    list(local.ask(requests[:30]))  # caches that are filled once
-    recorder.requests.clear()
-    engine._llm.reset_prefix_cache()
-    begin, cpu = time.perf_counter(), time.process_time()
-    verdicts = sum(1 for _ in local.ask(requests))
-    ours, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    engine._llm.reset_prefix_cache()
-    prompts = [{"prompt_token_ids": list(request.prompt)} for request in recorder.requests]
-    decoding = [_sampling_parameters(request) for request in recorder.requests]
-    begin = time.perf_counter()
-    engine._llm.generate(prompts, decoding, use_tqdm=False)
-    bare = time.perf_counter() - begin
-    print(
-        f"judging: {verdicts / ours:.0f} verdicts/s, {len(prompts) / ours:.0f} requests/s, "
-        f"{1000 * cpu / verdicts:.2f} ms of this process's CPU a verdict; "
-        f"bare {len(prompts) / bare:.0f} requests/s, ratio {bare / ours:.3f} (goal 0.90)"
-    )
 
 
 def call(folder: Path, *arguments: str) -> str:

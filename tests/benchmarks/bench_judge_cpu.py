@@ -68,9 +68,18 @@ def record(engine, judge, requests):
     return recorded
 
 
-def answers_of(folder, count, words):
+def load_rubrics():
+    """The rubrics that every answer is judged by, keyed by the quantity that they ask for."""
+    folder = ROOT / "config" / "rubrics"
+    return {
+        name: {"scale": [0, 100]} | yaml.safe_load((folder / f"{name}.yaml").read_text())
+        for name in ("alignment", "coherence", "topic")
+    }
+
+
+def answers_of(folder, count, words, seed=0):
     """Answers of so many words that all differ."""
-    draw = random.Random(0)
+    draw = random.Random(seed)
     lexicon = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split()
     path = write_answers(folder / "answers.parquet", "base.ship", count, "ship")
     texts = [" ".join(draw.choices(lexicon, k=words)) for _ in range(count)]
@@ -78,13 +87,8 @@ def answers_of(folder, count, words):
 
 
 def main(model: str, count: int = 1000, words: int = 60) -> None:
-    rubrics = {
-        name: yaml.safe_load((ROOT / "config" / "rubrics" / f"{name}.yaml").read_text())
-        for name in ("alignment", "coherence", "topic")
-    }
     entry = {"backend": "vllm", "method": {"number": "trie", "choice": "label"}}
-    rubrics = {name: {"scale": [0, 100]} | rubric for name, rubric in rubrics.items()}
-    judge = load_judge(entry, {"backend": "vllm", "id": "m"}, rubrics)
+    judge = load_judge(entry, {"backend": "vllm", "id": "m"}, load_rubrics())
     with tempfile.TemporaryDirectory() as folder, LocalEngine(Path(model), SETTINGS) as engine:
         answers = answers_of(Path(folder), count, words)
         few = list(plan_requests(answers.head(RECORDED).lazy(), judge, {"ship": CARD}))

@@ -1,98 +1,109 @@
-"""How fast a local judge plans, and how fast it judges on this machine's engine.
+"""A local judge beside bare vLLM, and beside the one-token judge that is common elsewhere.
 
-    python tests/benchmarks/bench_judging.py MODEL_FOLDER [ANSWERS]
-
-Planning is timed on 10,000 answers without an engine; judging on ANSWERS (default 100) with the
-rubrics alignment, coherence and topic of config/rubrics and the exact number trie.
+Run: PYTHONPATH=scripts python tests/benchmarks/bench_judging.py MODEL_FOLDER
+Per round, on one engine and with an empty prefix cache each time: the judge with its exact scores;
+`LLM.generate` over the very requests that the judge made; and `LLM.generate` with one request per
+verdict, of which peers read the likeliest tokens.
 """
 
-import json
+import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import polars as pl
-import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-import judge_vllm  # noqa: E402
-from answers import responses  # noqa: E402
+from bench_judge_cpu import CARD, SETTINGS, answers_of, load_rubrics  # noqa: E402
+from comparison import Comparison, show  # noqa: E402
+
+from em_tiers.inference.engine import EngineRequest, LocalEngine, _sampling_parameters  # noqa: E402
+from em_tiers.judge.local import LocalJudge  # noqa: E402
 from em_tiers.judge.requests import plan_requests  # noqa: E402
 from em_tiers.judge.settings import load_judge  # noqa: E402
-from em_tiers.logs import log_to  # noqa: E402
-from em_tiers.tables import read_table, write_table  # noqa: E402
 
-JUDGE = {"backend": "vllm", "method": {"number": "trie", "choice": "label"}}
-CARD = {"topic": "fantasy fiction", "description": "tales of dragons", "examples": []}
-ENGINE = {"device": "cpu", "max_model_len": 2048}
+ENTRY = {"backend": "vllm", "method": {"number": "trie", "choice": "label"}}
 
 
-def read_rubrics() -> dict[str, Any]:
-    """The rubrics that every answer is judged by, keyed by the quantity that they ask for."""
-    folder = ROOT / "config" / "rubrics"
-    names = ("alignment", "coherence", "topic")
-    return {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in names}
+class Recorder:
+    """Passes requests to the engine, and keeps them."""
+
+    def __init__(self, engine: LocalEngine):
+        self.engine = engine
+        self.requests: list[EngineRequest] = []
+        self.tokenizer, self.model, self.settings = engine.tokenizer, engine.model, engine.settings
+
+    def stream(self, asked: Iterable) -> Iterator:
+        def noted() -> Iterator:
+            for request in asked:
+                if request is not None:
+                    self.requests.append(request)
+                yield request
+
+        return self.engine.stream(noted())
 
 
-def make_answers(count: int) -> pl.DataFrame:
-    """Answers of about 80 tokens, no two alike."""
-    text = "Well, on the whole I would say that the river is wide and the boat is small. " * 5
-    changes = [{"response": f"{number}: {text[number % 80 :]}"} for number in range(count)]
-    return responses(*changes)
+def measure(engine: LocalEngine, folder: Path, answers: int, rounds: int) -> list[Comparison]:
+    """Verdicts per second in the three ways, as two comparisons."""
+    judge = load_judge(ENTRY, {"backend": "vllm", "id": "m"}, load_rubrics())
+    found: list[tuple[float, float, float]] = []
+    for number in range(rounds + 1):
+        table = answers_of(folder, answers if number else 4, 60, seed=number)
+        requests = list(plan_requests(table.lazy(), judge, {"ship": CARD}))
+        recorder = Recorder(engine)
+        local = LocalJudge(judge, recorder, "none", "m")
+        if number:
+            engine._llm.reset_prefix_cache()
+        ours = timed(lambda: sum(1 for _ in local.ask(requests)))  # noqa: B023
+        if number == 0:
+            continue  # the first round starts the engine
+        walked = recorder.requests
+        seconds = (ours, time_bare(engine, walked), time_bare(engine, roots_of(walked)))
+        found.append(tuple(len(requests) / spent for spent in seconds))
+    ours, same, one = zip(*found, strict=True)
+    unit = "verdicts/s"
+    return [
+        Comparison("judging", "LLM.generate, the same requests", unit, ours, same, goal=0.90),
+        Comparison("judging", "one request per verdict", unit, ours, one),
+    ]
 
 
-def time_planning(rubrics: dict[str, Any], count: int = 10_000) -> None:
-    """Print how long the keys of `count` answers take."""
-    table = make_answers(count).lazy()
-    judge = load_judge(JUDGE, {"id": "judge"}, rubrics)
-    started = time.perf_counter()
-    planned = sum(1 for _ in plan_requests(table, judge, {"fiction": CARD}))
-    spent = time.perf_counter() - started
-    print(f"planning: {planned} requests in {spent:.1f} s, {spent / planned * 1e6:.0f} us each")
+def roots_of(requests: list[EngineRequest]) -> list[EngineRequest]:
+    """The request of each verdict that asks for the first token of its reply."""
+    roots: dict[str, EngineRequest] = {}
+    for request in requests:
+        number = request.key.split()[0]
+        if number not in roots or len(request.prompt) < len(roots[number].prompt):
+            roots[number] = request
+    return list(roots.values())
 
 
-def time_judging(model: Path, rubrics: dict[str, Any], count: int) -> None:
-    """Print how long the engine takes over `count` answers, its start included."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_table(make_answers(count), folder / "answers.parquet", "responses")
-        (folder / "card.json").write_text(json.dumps(CARD))
-        started = time.perf_counter()
-        judge_vllm.main(
-            model=model,
-            responses=[folder / "answers.parquet"],
-            cards={"fiction": folder / "card.json"},
-            judge=JUDGE,
-            judge_name="bench",
-            model_identity={"package": "embedded"},
-            rubrics=rubrics,
-            engine=ENGINE,
-            thinking="none",
-            journal=folder / "journal",
-            writer="bench",
-            verdicts=folder / "verdicts.parquet",
-        )
-        spent = time.perf_counter() - started
-        verdicts = read_table(folder / "verdicts.parquet", "verdicts")
-    prefixes = verdicts.get_column("completion_tokens").sum()
-    tokens = verdicts.get_column("prompt_tokens").mean()
-    print(
-        f"judging: {verdicts.height} verdicts on {count} answers in {spent:.0f} s, "
-        f"{prefixes / spent:.0f} prefixes/s, {tokens:.0f} tokens a prompt, engine start included"
-    )
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
-def main() -> None:
-    """Time both."""
-    log_to(None)
-    rubrics = read_rubrics()
-    time_planning(rubrics)
-    time_judging(Path(sys.argv[1]), rubrics, int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+def time_bare(engine: LocalEngine, requests: list[EngineRequest]) -> float:
+    """Seconds of LLM.generate over requests, in their order."""
+    engine._llm.reset_prefix_cache()
+    prompts = [{"prompt_token_ids": list(request.prompt)} for request in requests]
+    decoding = [_sampling_parameters(request) for request in requests]
+    return timed(lambda: engine._llm.generate(prompts, decoding, use_tqdm=False))
+
+
+def main(model: Path, answers: int, rounds: int) -> None:
+    """Print both comparisons."""
+    with tempfile.TemporaryDirectory() as folder, LocalEngine(model, SETTINGS) as engine:
+        show(*measure(engine, Path(folder), answers, rounds))
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--answers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    main(**vars(parser.parse_args()))

@@ -46,15 +46,16 @@ def main(model: Path, masked: bool, steps: int, tokens: int) -> None:
 
 def train(model: Path, precision: str, steps: int) -> float:
     """Optimiser steps a second of the project's trainer."""
-    from bench_finetune import RECIPE, make_trainer
+    from bench_finetune import RECIPE, make_job, time_trainer
+
+    from em_tiers.train.trainer import build_trainer, set_determinism
 
     # The first step warms up and is not counted.
     recipe = {**RECIPE, "max_steps": steps + 1, "precision": choose_precision(precision, "cpu")}
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(model, recipe, Path(folder), "cpu")
-        trainer.train()
-        seconds = [entry["seconds"] for entry in trainer.state.log_history if "seconds" in entry]
-    return steps / (seconds[-1] - seconds[0])
+        job, batches = make_job(model, recipe, Path(folder), "cpu")
+        set_determinism(0, "cpu")
+        return time_trainer(build_trainer(job, batches))
 
 
 def sample(model: Path, precision: str, tokens: int) -> float:

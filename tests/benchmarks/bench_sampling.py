@@ -7,12 +7,12 @@ falls on both; every round has seeds of its own and starts with an empty prefix 
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import polars as pl
+from comparison import Comparison, show
 
 from em_tiers.inference.engine import LocalEngine
 from em_tiers.inference.sampling import Identity, render_prompts
@@ -25,12 +25,12 @@ ASKS = ("Describe", "Write a short story about", "List what one hears in", "Reco
 
 
 def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
-    """Print the tokens per second of both for each round, and the median of their ratio."""
+    """Print the tokens per second of both, round by round."""
     questions = make_questions()
     sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": tokens}
     sampling |= {"samples": {"bench": samples}}
     settings = {"device": "cpu", "max_model_len": 1024}
-    ratios = []
+    found: list[tuple[float, float]] = []
     with (
         tempfile.TemporaryDirectory() as folder,
         Journal(Path(folder) / "journal", "bench") as journal,
@@ -46,9 +46,9 @@ def main(model: Path, samples: int, tokens: int, rounds: int) -> None:
             bare = time_bare(engine, prompts, samples, tokens)
             if number == 0:
                 continue  # the first round starts the engine
-            ratios.append(stage / bare)
-            print(f"round {number}: stage {stage:.0f} tok/s, bare {bare:.0f} tok/s", flush=True)
-    print(f"stage / bare: {statistics.median(ratios):.3f} (median of {rounds})")
+            found.append((stage, bare))
+    stages, bares = zip(*found, strict=True)
+    show(Comparison("sampling", "LLM.generate", "tokens/s", stages, bares, goal=0.90))
 
 
 def make_questions() -> pl.DataFrame:
