@@ -4,16 +4,23 @@ import hashlib
 import json
 from typing import Any
 
+# json.dumps makes an encoder for each call.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text in any key order."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def hash_of(value: Any, length: int = 32) -> str:
     """Hex SHA-256 of the canonical JSON of `value`, cut to `length` digits (default 128 bits)."""
-    data = canonical_json(value).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(data).hexdigest()[:length]
+    return hash_of_json(canonical_json(value), length)
+
+
+def hash_of_json(text: str, length: int = 32) -> str:
+    """`hash_of` the value whose canonical JSON is `text`."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def seed_of(*parts: Any) -> int:

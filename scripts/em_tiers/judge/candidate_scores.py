@@ -10,9 +10,9 @@ from em_tiers.judge.rubrics import Rubric
 from em_tiers.judge.verdicts import MIN_MASS, Verdict, choice_verdict, number_verdict
 
 # Probabilities below this are left out of a number's record (the score counts them all), and the
-# others so many decimals: a hundred candidates per verdict would fill the journal with zeros.
-SHOWN_PROBABILITY = 1e-6
-SHOWN_DIGITS = 7
+# others have so many decimals: a hundred candidates per verdict would fill the journal.
+SHOWN_PROBABILITY = 1e-4
+SHOWN_DIGITS = 6
 RAREST_LABEL = 1e-6  # of a choice, whose probabilities are counted
 _NEVER = -1e4  # the logarithm of 0, for sums
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from em_tiers.hashing import hash_of
+from em_tiers.hashing import canonical_json, hash_of_json
 from em_tiers.judge.rubrics import (
-    PARSER_VERSION,
     Rubric,
     render_messages,
     render_structured,
@@ -58,8 +57,8 @@ def verdict_key(
     judge: Judge, rubrics: Iterable[Rubric], messages: Iterable[Mapping[str, str]]
 ) -> str:
     """Hash of messages, model, decoding, scoring and parser: all that can change the verdict."""
-    asked = [[r.kind, r.labels, r.scale, judge.scoring(r)] for r in rubrics]
-    return hash_of([list(messages), judge.identity, asked, PARSER_VERSION])
+    # The canonical JSON of [messages, identity, asked, parser], of which most is always the same.
+    return hash_of_json(f"[{canonical_json(list(messages))},{judge.key_ending(tuple(rubrics))}]")
 
 
 def plan_requests(

@@ -8,6 +8,7 @@ that a model wrote comes after them, between markers whose code does not occur i
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from em_tiers.errors import ConfigError
@@ -80,7 +81,7 @@ class Rubric:
     max_chars: int = DEFAULT_MAX_CHARS
     verbatim: bool = False
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Hash of everything in the rubric that can change a verdict."""
         read = [self.prompt, self.kind, self.labels, self.scale, self.max_chars]
@@ -304,22 +305,32 @@ def _assemble(
     context: Mapping[str, Any] | None,
     max_chars: int,
 ) -> list[dict[str, str]]:
-    def clean(text: str) -> str:
-        return defuse(visible(shorten(text, max_chars)))
-
     head, middle, tail = _split(prompt)
-    values = {name: clean(_card_text((context or {}).get(name))) for name in _CONTEXT}
-    if values["examples"]:
-        values["examples"] = _fence("EXAMPLES", values["examples"], _code(values["examples"]))
-    # One pass over the rubric's own text: a placeholder that a value spells stays as it is.
-    instructions = _PLACEHOLDER.sub(lambda found: values[found[1]], head).strip()
-    asked, answered = clean(render_question(question)), clean(answer)
+    card = tuple(_card_text((context or {}).get(name)) for name in _CONTEXT)
+    instructions = _instructions(head, card, max_chars)
+    asked = _clean(render_question(question), max_chars)
+    answered = _clean(answer, max_chars)
     code = _code(asked, answered)
     body = [_fence("QUESTION", asked, code), middle.strip(), _fence("ANSWER", answered, code)]
     return [
-        {"role": "system", "content": f"{instructions}\n\n{GUARD}"},
+        {"role": "system", "content": instructions},
         {"role": "user", "content": "\n".join(part for part in [*body, tail.strip()] if part)},
     ]
+
+
+@lru_cache(maxsize=1024)  # the same for all answers of a data set
+def _instructions(head: str, card: tuple[str, ...], max_chars: int) -> str:
+    """The system message: a prompt's text before the question, with the card's texts in it."""
+    values = {name: _clean(text, max_chars) for name, text in zip(_CONTEXT, card, strict=True)}
+    if values["examples"]:
+        values["examples"] = _fence("EXAMPLES", values["examples"], _code(values["examples"]))
+    # One pass over the rubric's own text: a placeholder that a value spells stays as it is.
+    text = _PLACEHOLDER.sub(lambda found: values[found[1]], head).strip()
+    return f"{text}\n\n{GUARD}"
+
+
+def _clean(text: str, max_chars: int) -> str:
+    return defuse(visible(shorten(text, max_chars)))
 
 
 def _card_text(value: Any) -> str:

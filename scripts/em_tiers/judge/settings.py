@@ -5,10 +5,11 @@ Imported while the workflow is parsed, so nothing heavy is imported here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from em_tiers.errors import ConfigError
-from em_tiers.hashing import hash_of
+from em_tiers.hashing import canonical_json, hash_of
 from em_tiers.judge.rubrics import PARSER_VERSION, Rubric, load_rubric
 
 NUMBER_METHODS = {
@@ -55,13 +56,16 @@ class Judge:
     opening: str = ""
     tier_below: float = 50.0
     placebo_topics: dict[str, str] = field(default_factory=dict)
+    _key_endings: dict[tuple[str, ...], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def backend(self) -> str:
         """`vllm`, `openai` or `anthropic`."""
         return self.identity["backend"]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of all that makes two judges the same judge."""
         rubrics = {role: rubric.hash for role, rubric in self.rubrics.items()}
@@ -70,6 +74,15 @@ class Judge:
             [self.identity, rubrics, scoring, self.tier_below, PARSER_VERSION],
             length=16,
         )
+
+    def key_ending(self, rubrics: tuple[Rubric, ...]) -> str:
+        """Canonical JSON of model, scoring and parser, the end of what verdict keys hash."""
+        known = tuple(rubric.hash for rubric in rubrics)
+        if known not in self._key_endings:
+            asked = [[r.kind, r.labels, r.scale, self.scoring(r)] for r in rubrics]
+            parts = map(canonical_json, (self.identity, asked, PARSER_VERSION))
+            self._key_endings[known] = ",".join(parts)
+        return self._key_endings[known]
 
     def method(self, rubric: Rubric) -> str:
         """How replies to this rubric are scored."""
