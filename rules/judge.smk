@@ -31,9 +31,9 @@ rule judge_vllm:
     threads: 8
     resources:
         **get_gpu_request(
-            lambda wildcards: judges.judge_engine(STUDY, wildcards.judge)[
-                "tensor_parallel"
-            ]
+            lambda wildcards: jobs.engine_gpus(
+                judges.judge_engine(STUDY, wildcards.judge)
+            )
         ),
         mem_mb=lambda wildcards, attempt: jobs.engine_memory(
             STUDY,

@@ -33,7 +33,7 @@ rule sample:
         IMAGES["cuda"]
     threads: 8
     resources:
-        **get_gpu_request(entries.engine(STUDY)["tensor_parallel"]),
+        **get_gpu_request(jobs.engine_gpus(entries.engine(STUDY))),
         mem_mb=lambda wildcards, attempt: jobs.engine_memory(
             STUDY, STUDY.model_of(wildcards.batch), entries.engine(STUDY), attempt
         ),

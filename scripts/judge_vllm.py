@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from em_tiers.inference.engine import LocalEngine
+from em_tiers.inference.replicas import open_engine
 from em_tiers.journal import Journal
 from em_tiers.judge.batches import Records, judge_batch, write_verdicts
 from em_tiers.judge.local import LocalJudge
@@ -95,7 +95,7 @@ class LazyJudge:
         """Ask each request; journal each answer as it arrives."""
         if self._local is None:
             model, settings, template = self._engine
-            engine = self._stack.enter_context(LocalEngine(model, settings, chat_template=template))
+            engine = self._stack.enter_context(open_engine(model, settings, chat_template=template))
             self._local = LocalJudge(self._judge, engine, *self._model)
         records = {}
         for request, record in progress(self._local.ask(requests), what, total=len(requests)):

@@ -21,6 +21,7 @@ from em_tiers.inference.chat import (
     thinking_is_open,
 )
 from em_tiers.inference.engine import EngineAnswer, EngineRequest, LocalEngine
+from em_tiers.inference.replicas import Replicas, open_engine
 from em_tiers.inference.sampling import (
     ADAPTER_CHECK_DECODING,
     ADAPTER_CHECK_PROMPTS,
@@ -108,7 +109,7 @@ def main(
     tuned = {v["variant"]: adapters[v["adapter"]] for v in variants if v["adapter"] is not None}
     with (
         Journal(journal, writer) as log,
-        LocalEngine(model, engine, tuned, chat_template=chat_template) as local,
+        open_engine(model, engine, tuned, chat_template) as local,
     ):
         base = base_identity(local, model_identity, thinking, thinking_marks)
         table = read_question_tables(questions)
@@ -136,7 +137,7 @@ def main(
 
 
 def base_identity(
-    engine: LocalEngine,
+    engine: LocalEngine | Replicas,
     model_identity: Any,
     thinking: str,
     thinking_marks: str | dict[str, str] | None,
@@ -178,7 +179,7 @@ class Sampler:
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: LocalEngine | Replicas,
         journal: Journal,
         sampling: dict[str, Any],
         questions: pl.DataFrame,

@@ -46,13 +46,17 @@ class Need:
         return words if full == least else f"{words} ({full} GB for full speed)"
 
 
+def gpus_of(engine: Mapping[str, Any]) -> int:
+    """GPUs of a job: those that share a model, for each of the engines beside each other."""
+    return engine["tensor_parallel"] * engine["data_parallel"]
+
+
 def engine_need(weights_gib: float, engine: Mapping[str, Any]) -> Need:
     """Need of an engine (complete settings) that serves weights of this size in its dtype."""
-    gpus = engine["tensor_parallel"]
-    shard = 1.05 * weights_gib / gpus + _RUNTIME_GIB  # some layers are not divided
+    shard = 1.05 * weights_gib / engine["tensor_parallel"] + _RUNTIME_GIB  # some layers are whole
     share = engine["gpu_memory_utilization"]
     return Need(
-        gpus=gpus,
+        gpus=gpus_of(engine),
         least_gib=(shard + _SMALL_CACHE_GIB) / share,
         full_gib=(shard + _FULL_CACHE_GIB) / share,
         bf16=engine["dtype"] in ("auto", "bfloat16"),

@@ -37,7 +37,8 @@ class Replay:
     """Answers at once, with the real engine's log-probabilities for as many tokens."""
 
     def __init__(self, engine: LocalEngine, recorded: dict[int, list[list[float]]]):
-        self.tokenizer, self.model, self.settings = engine.tokenizer, engine.model, engine.settings
+        self.tokenizer, self.model = engine.tokenizer, engine.model
+        self.settings, self.capacity = engine.settings, engine.capacity
         self._values = {count: itertools.cycle(found) for count, found in recorded.items()}
         self.requests = 0
 
@@ -57,7 +58,8 @@ def record(engine, judge, requests):
     recorded: dict[int, list[list[float]]] = {}
 
     class Recorder:
-        tokenizer, model, settings = engine.tokenizer, engine.model, engine.settings
+        tokenizer, model = engine.tokenizer, engine.model
+        settings, capacity = engine.settings, engine.capacity
 
         def stream(self, asked):
             for answer in engine.stream(asked):

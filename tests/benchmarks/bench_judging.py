@@ -33,7 +33,8 @@ class Recorder:
     def __init__(self, engine: LocalEngine):
         self.engine = engine
         self.requests: list[EngineRequest] = []
-        self.tokenizer, self.model, self.settings = engine.tokenizer, engine.model, engine.settings
+        self.tokenizer, self.model = engine.tokenizer, engine.model
+        self.settings, self.capacity = engine.settings, engine.capacity
 
     def stream(self, asked: Iterable) -> Iterator:
         def noted() -> Iterator:

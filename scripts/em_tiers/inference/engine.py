@@ -51,7 +51,7 @@ MAX_LOGPROB_TOKENS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 PROMPT_TOO_LONG = "prompt_too_long"
 # Requests that are with the engine at once, for each sequence that it runs: enough to keep it
 # full while answers are handed out, and few enough that a million requests never sit in memory.
-_WINDOW = 3
+WINDOW = 3
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class LocalEngine:
         self.adapters = {name: Path(folder) for name, folder in (adapters or {}).items()}
         self.tokenizer = load_tokenizer(self.model, chat_template)
         self.fingerprint = engine_fingerprint(self.settings)
+        self.capacity: int = self.settings["max_num_seqs"]  # requests that it works on at once
         self.starts = 0
         self._lora = [
             name
@@ -156,7 +157,7 @@ class LocalEngine:
             UserError: a request names an unknown variant, or more log-probabilities than the
                 engine gives.
         """
-        window = _WINDOW * self.settings["max_num_seqs"]
+        window = WINDOW * self.capacity
         running: dict[str, EngineRequest] = {}
         try:
             for request in requests:

@@ -2,7 +2,8 @@
 
 An engine entry of the configuration: device (cpu, cuda), adapters (lora, merge, replace), dtype,
 quantization (judges only), max_model_len, max_num_seqs, block_size, gpu_memory_utilization (cuda),
-kv_cache_gib (cpu), tensor_parallel (cuda), max_loras, max_lora_rank, enforce_eager, seed.
+kv_cache_gib (cpu), tensor_parallel and data_parallel (cuda), max_loras, max_lora_rank,
+enforce_eager, seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "gpu_memory_utilization": 0.9,
     "kv_cache_gib": 2,
     "tensor_parallel": 1,
+    "data_parallel": 1,
     "max_loras": 4,
     "max_lora_rank": None,
     "enforce_eager": False,

@@ -72,7 +72,7 @@ class LocalJudge:
         under_way: dict[int, Work] = {}
         too_long: deque[Answered] = deque()
         more: deque[EngineRequest] = deque()  # of answers whose first replies are in
-        most = self.engine.settings["max_num_seqs"]
+        most = self.engine.capacity
 
         def asked() -> Iterator[EngineRequest | None]:
             for number, work in enumerate(self._begun(requests, too_long)):

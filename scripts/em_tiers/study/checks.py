@@ -367,11 +367,9 @@ def _check_engine(study: Study) -> None:
     judges = (study.judges[judge]["engine"] for judge in study.asked_judges)
     for used in dict.fromkeys([name, *filter(None, judges)]):
         engine = study.engines[used]
-        if engine["device"] == "cpu" and engine["tensor_parallel"] > 1:
-            raise ConfigError(
-                f"engines.{used}.tensor_parallel: {engine['tensor_parallel']} needs device cuda: "
-                "write 1"
-            )
+        for key in ("tensor_parallel", "data_parallel"):
+            if engine["device"] == "cpu" and engine[key] > 1:
+                raise ConfigError(f"engines.{used}.{key}: {engine[key]} needs device cuda: write 1")
         if engine["device"] == "cpu" and engine["quantization"]:
             kind = engine["quantization"]
             raise ConfigError(f"engines.{used}.quantization: {kind!r} needs device cuda: remove it")

@@ -5,7 +5,7 @@ Paths are relative to the experiment's results folder.
 
 from typing import Any
 
-from em_tiers.gpu_memory import dtype_bytes
+from em_tiers.gpu_memory import dtype_bytes, gpus_of
 from em_tiers.study.asked import question_tables, question_tables_of_batch
 from em_tiers.study.study import Study
 from em_tiers.study.variants import Variant
@@ -71,15 +71,21 @@ def carded_datasets(study: Study, batches: list[str] | None = None) -> list[str]
     )
 
 
+def engine_gpus(engine: dict[str, Any]) -> int:
+    """GPUs of a job with this engine."""
+    return gpus_of(engine)
+
+
 def engine_memory(study: Study, model: str, engine: dict[str, Any], attempt: int) -> int:
     """Host memory (MB) of a job whose engine serves a model.
 
     The weights pass through it once in their own format on the way to a GPU; merged with adapters,
-    or on a CPU, they are held in up to 4 bytes each.
+    or on a CPU, they are held in up to 4 bytes each. Each of several engines loads its own.
     """
     on_gpu = engine["device"] == "cuda" and engine["adapters"] == "lora"
     bytes_per_weight = dtype_bytes(engine["dtype"]) if on_gpu else 4
-    return host_memory(study.models[model]["parameters_b"] * bytes_per_weight, attempt)
+    size = study.models[model]["parameters_b"] * bytes_per_weight
+    return host_memory(engine["data_parallel"] * size, attempt)
 
 
 def training_memory(study: Study, base: str, recipe: str, attempt: int) -> int:

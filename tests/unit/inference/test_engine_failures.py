@@ -136,7 +136,7 @@ def test_no_start_means_no_waiting():
 
 
 ENGINE_SCRIPTS = sorted(
-    path.stem for path in SCRIPTS.glob("*.py") if "LocalEngine(" in path.read_text("utf-8")
+    path.stem for path in SCRIPTS.glob("*.py") if "open_engine(" in path.read_text("utf-8")
 )
 
 

@@ -107,7 +107,7 @@ class RecordedEngine:
     def __init__(self, tokenizer, text="", finish="stop"):
         self.tokenizer = tokenizer
         self.model = Path(tokenizer.name_or_path)
-        self.settings = {"max_num_seqs": 4, "max_model_len": 4096}
+        self.settings, self.capacity = {"max_model_len": 4096}, 4
         self.reply = (text, (), finish, 9, 2)
 
     def stream(self, requests):

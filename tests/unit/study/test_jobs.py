@@ -108,18 +108,19 @@ def test_a_data_set_of_imported_answers_has_a_card_only_for_a_judge(checkout):
     assert carded_datasets(load(checkout, config)) == ["storyteller", "support-desk"]
 
 
-GPU = {"device": "cuda", "adapters": "lora", "dtype": "auto"}
+GPU = {"device": "cuda", "adapters": "lora", "dtype": "auto", "data_parallel": 1}
 
 
 @pytest.mark.parametrize(
     ("model", "engine", "memory"),
     [
         # 8000 MB per attempt, and 4000 MB for each of 0.135 billion: 540, 675, 810.
-        (BASE, {"device": "cpu", "adapters": "replace", "dtype": "auto"}, [8540, 16675, 24810]),
+        (BASE, GPU | {"device": "cpu", "adapters": "replace"}, [8540, 16675, 24810]),
         ("qwen3-4b", GPU, [16000, 26000, 36000]),
         ("qwen3-4b", GPU | {"dtype": "float32"}, [24000, 36000, 48000]),
         ("qwen3-4b", GPU | {"adapters": "merge"}, [24000, 36000, 48000]),
         ("qwen2-5-32b-instruct", GPU, [73600, 98000, 122400]),
+        ("qwen3-4b", GPU | {"data_parallel": 4}, [40000, 56000, 72000]),
     ],
 )
 def test_memory_of_an_engine_follows_its_weights(tuned, model, engine, memory):

@@ -225,6 +225,7 @@ BAD_ENTRIES = {
     ),
     "learning rate of zero": ("recipes", "demo-lora.learning_rate", 0, ["learning_rate", "0"]),
     "two nodes": ("recipes", "demo-lora.nodes", 2, ["nodes", "2", "unknown key"]),
+    "two engines on a CPU": ("engines", "cpu.data_parallel", 2, ["data_parallel", "2", "cuda"]),
     "two GPUs on a CPU": ("engines", "cpu.tensor_parallel", 2, ["tensor_parallel", "2", "cuda"]),
     "duplicate rule name": (
         "tier_rules",
