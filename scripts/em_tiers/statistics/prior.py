@@ -16,7 +16,7 @@ size sum x^2 / sum x of the cluster of an event: questions differ, if several ev
 """
 
 import numpy as np
-from scipy.special import digamma, gammaln
+import scipy
 
 ICC = 0.3
 ICC_RISE = 0.5
@@ -70,6 +70,7 @@ def zero_bounds(sizes: np.ndarray, icc: np.ndarray | float, tail: float = ZERO_T
     is concave in b and nearly linear in log b, where Newton's method finds b.
     """
     sizes = np.asarray(sizes, float)
+    digamma, gammaln = scipy.special.digamma, scipy.special.gammaln  # imported at first use
     total = np.broadcast_to(1 / np.asarray(icc, float) - 1, sizes.shape[:-1])
     asked = (sizes > 0).sum(axis=-1)
     whole = (gammaln(total[..., None] + sizes) - gammaln(total)[..., None]).sum(axis=-1)
