@@ -12,12 +12,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from em_tiers.files import atomic_path
+from em_tiers.report.drawing import Axes, Figure, Line2D, Patch
 from em_tiers.report.table_files import formula_safe
 from em_tiers.terms import (
     BLACK,
@@ -122,17 +119,20 @@ def empty_figure(text: str = "no answers", width: float = COLUMN_WIDTH) -> Figur
 def save_figure(figure: Figure, paths: dict[str, Path | str]) -> None:
     """Write `figure` as {"pdf": ..., "svg": ..., "png": ...}: the same data give the same bytes.
 
-    For that reason the files hold no dates, versions or random ids.
+    For that reason the files hold no dates, versions or random ids. The layout is computed once,
+    for the PNG where there is one, and is the same in all files.
     """
     metadata = {
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
         "png": {"Software": None},
     }
-    with house_style():
-        for kind, path in paths.items():
-            with atomic_path(path) as temporary:
+    # Off, so that a figure whose engine has been taken away does not get another.
+    with house_style(), mpl.rc_context({"figure.constrained_layout.use": False}):
+        for kind in sorted(paths, key=lambda kind: kind != "png"):
+            with atomic_path(paths[kind]) as temporary:
                 figure.savefig(temporary, format=kind, metadata=metadata[kind])
+            figure.set_layout_engine(None)
 
 
 def save_all(figure: Figure, data: pl.DataFrame, figures: dict[str, Path | str]) -> None:
