@@ -13,7 +13,7 @@ from em_tiers.report import method_statistics as statistics
 from em_tiers.report import method_text as text
 from em_tiers.report.pages import Block, html_page, markdown_page
 from em_tiers.tables import scan_table
-from em_tiers.versions import installed_versions
+from em_tiers.versions import versions_of
 
 PROGRAMS = ("snakemake", "polars", "numpy", "scipy", "matplotlib")
 
@@ -64,7 +64,7 @@ def main(
         *statistics.controls_part(study),
         *statistics.terms_part(),
         *statistics.exclusions_part(pl.read_parquet(outcomes), pl.read_parquet(coverage)),
-        *text.versions_part(program_versions(), engine_fingerprints(responses)),
+        *text.versions_part(versions_of(PROGRAMS), engine_fingerprints(responses)),
         *text.rubrics_part(study),
     ]
     title = f"Method: {study['title'] or study['experiment']}"
@@ -102,14 +102,6 @@ def imported_rows(
         entry["id"]: (taken.get(f"import.{entry['id']}", 0), sum(1 for _ in path.open("rb")))
         for entry, path in zip(imports, rejected, strict=True)
     }
-
-
-def program_versions() -> dict[str, str]:
-    """Versions of the programs in this environment; those that are not installed are left out."""
-    installed = installed_versions()
-    packages = installed["packages"]
-    found = {name: packages[name] for name in PROGRAMS if name in packages}
-    return {"Python": installed["python"], **found}
 
 
 def manifests_in(folders: list[str]) -> list[Path]:
