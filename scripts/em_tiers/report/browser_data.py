@@ -232,17 +232,28 @@ def _write_variant(
     folder: Path,
     kept: Collected,
 ) -> None:
+    # Sorted, so that the same tables give the same bytes. Joined here, not for each part, which
+    # would look at all of the variant's rows each time.
+    places = answers.select("response_key").with_row_index("row")
+    judged = places.join(judged, on="response_key").sort("row", "judge")
+    verdicts = places.join(verdicts, on="response_key").sort("row", "judge", "rubric")
     for start, length in split_parts(answers.get_column("response")):
         rows = answers.slice(start, length)
-        keys = rows.select("response_key").with_row_index("row")
+        mine, asked = (_rows_of_part(table, start, length) for table in (judged, verdicts))
         number = len(kept.parts)
         write_text(folder / f"text-{number}.js", script_of(f"text-{number}", _text_part(rows)))
-        beside = _verdicts_by_judge(keys, judged, verdicts)
+        beside = _verdicts_by_judge(length, mine, asked)
         write_text(folder / f"verdicts-{number}.js", script_of(f"verdicts-{number}", beside))
         kept.parts.append(kept.shown)
         kept.shown += length
-        kept.index.append(_index_columns(rows, keys, judged, judges, variant, kept))
+        kept.index.append(_index_columns(rows, mine, judges, variant, kept))
         _flush_index(folder, kept, judges, at_least=INDEX_ROWS)
+
+
+def _rows_of_part(table: pl.DataFrame, start: int, length: int) -> pl.DataFrame:
+    """Rows of a table sorted by `row` that belong to a part; `row` then counts from 0."""
+    first, end = (table.get_column("row").search_sorted(at) for at in (start, start + length))
+    return table.slice(first, end - first).with_columns(pl.col("row") - start)
 
 
 def split_parts(texts: pl.Series) -> Iterator[tuple[int, int]]:
@@ -272,24 +283,21 @@ def _text_part(rows: pl.DataFrame) -> dict[str, list]:
 
 
 def _verdicts_by_judge(
-    keys: pl.DataFrame, judged: pl.DataFrame, verdicts: pl.DataFrame
+    length: int, judged: pl.DataFrame, verdicts: pl.DataFrame
 ) -> dict[str, list]:
-    """What the judges of a part's answers decided, in little space.
+    """What the judges of a part's answers decided, in little space; both tables have its `row`s.
 
     `why` lists each distinct [outcome, assigned_by, rule, reason, human label] once. Each of
     `rows`, one per answer, maps a judge to [place in `why` or null, verdicts], a verdict being
     [rubric, score or label, status unless ok, mass of numbers, LIKELIEST labels and probabilities,
     raw text, reasoning] without nulls at the end.
     """
-    rows: list[dict[str, Any]] = [{} for _ in range(len(keys))]
+    rows: list[dict[str, Any]] = [{} for _ in range(length)]
     why: dict[tuple, int] = {}
-    # Sorted, so that the same tables give the same bytes.
-    mine = keys.join(judged, on="response_key").sort("row", "judge")
     columns = ("row", "judge", "outcome", "assigned_by", "rule", "reason", "human_tier")
-    for row, judge, *reasons in mine.select(columns).iter_rows():
+    for row, judge, *reasons in judged.select(columns).iter_rows():
         rows[row][judge] = [why.setdefault(tuple(reasons), len(why)), []]
-    asked = keys.join(verdicts, on="response_key").sort("row", "judge", "rubric")
-    for found in asked.iter_rows(named=True):
+    for found in verdicts.iter_rows(named=True):
         rows[found["row"]].setdefault(found["judge"], [None, []])[1].append(_verdict(found))
     return {"why": [list(reasons) for reasons in why], "rows": rows}
 
@@ -314,7 +322,6 @@ def _verdict(found: Mapping[str, Any]) -> list[Any]:
 
 def _index_columns(
     rows: pl.DataFrame,
-    keys: pl.DataFrame,
     judged: pl.DataFrame,
     judges: list[str],
     variant: int,
@@ -337,12 +344,10 @@ def _index_columns(
         "start": rows.get_column("response").str.slice(0, START).to_list(),
         "judges": [],
     }
+    places = rows.select("response_key").with_row_index("row")
     for judge in judges:
-        mine = keys.join(
-            judged.filter(pl.col("judge") == judge),
-            on="response_key",
-            how="left",
-            maintain_order="left",
+        mine = places.join(
+            judged.filter(pl.col("judge") == judge), on="row", how="left", maintain_order="left"
         )
         outcome = mine.get_column("outcome").replace_strict(
             list(OUTCOMES_ALL), list(range(len(OUTCOMES_ALL))), default=NO_OUTCOME
