@@ -31,7 +31,7 @@ def widened(
         cells: the cells of one unit, as of one variant, judge and probe level.
     """
     array = cell_arrays(cells)
-    counted = cells_of(array)[definition, ATTRIBUTABLE]
+    counted = cells_of(array, [definition])[definition, ATTRIBUTABLE]
     attributed = array(f"attributed_{definition}")
     shares = np.divide(
         attributed, counted.counted, out=np.zeros_like(attributed), where=counted.counted > 0

@@ -15,7 +15,7 @@ the definition's own denominator:
   labelled it. Without any such probability or label the soft rate is null.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -90,27 +90,74 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
 class CellArrays:
     """The counts of one unit, such as a variant and judge, as arrays (seeds x questions).
 
-    Calling it with the name of a column gives that column's array. Its frame has a column
-    `seed_row` where it holds several training seeds.
+    Calling it with the name of a column gives that column's array. `questions` numbers its
+    columns as in the `CellTable` that it comes from.
     """
 
-    def __init__(self, frame: pl.DataFrame) -> None:
-        names = [name for name, kind in frame.schema.items() if kind == pl.Float64]
-        questions = np.unique(frame["question"].to_numpy(), return_inverse=True)[1]
-        seeds = np.zeros(len(frame), int)
-        if "seed_row" in frame.columns:
-            seeds = np.unique(frame["seed_row"].to_numpy(), return_inverse=True)[1]
-        self._values = np.zeros((len(names), seeds.max() + 1, questions.max() + 1))
-        self._values[:, seeds, questions] = frame.select(names).to_numpy().T
-        self._places = {name: place for place, name in enumerate(names)}
+    def __init__(self, places: Mapping[str, int], values: np.ndarray, questions: np.ndarray):
+        self._places, self._values, self.questions = places, values, questions
 
     def __call__(self, name: str) -> np.ndarray:
         return self._values[self._places[name]]
 
+    def identity(self) -> tuple:
+        """Equal for units with equal counts, as of probe levels that hold the same questions."""
+        return self._values.shape, self._values.tobytes()
+
+
+class CellTable:
+    """Cells as one matrix: a study has thousands of units, too many to ask polars for each.
+
+    Questions are numbered in their alphabetical order, which is that of `question_names`, and
+    training seeds likewise, where the cells have a column `seed_row`.
+    """
+
+    def __init__(self, cells: pl.DataFrame) -> None:
+        names = [name for name, kind in cells.schema.items() if kind == pl.Float64]
+        self._cells = cells
+        self._places = {name: place for place, name in enumerate(names)}
+        self._numbers = cells.select(names).to_numpy()
+        self.question_names = cells["question"].unique().sort().to_list()
+        self.questions = _numbered(cells["question"])
+        has_seeds = "seed_row" in cells.columns
+        self._seeds = _numbered(cells["seed_row"]) if has_seeds else np.zeros(len(cells), int)
+
+    def units(self, keys: Sequence[str]) -> Iterator[tuple[tuple[str, ...], CellArrays]]:
+        """Each unit's values of `keys` and its arrays, in the order of the units' first rows."""
+        for key, rows in self.rows_by(keys).items():
+            yield key, self.arrays(rows)
+
+    def rows_by(self, keys: Sequence[str]) -> dict[tuple[str, ...], np.ndarray]:
+        """The rows of each unit, in the order of the units' first rows."""
+        found = (
+            self._cells.select(keys)
+            .with_row_index("row")
+            .group_by(keys, maintain_order=True)
+            .agg("row", count=pl.len())
+        )
+        rows, counts = found["row"].explode().to_numpy(), found["count"].to_numpy()
+        parts = [rows[end - n : end] for end, n in zip(np.cumsum(counts), counts, strict=True)]
+        return dict(zip(found.select(keys).iter_rows(), parts, strict=True))
+
+    def arrays(self, rows: np.ndarray, seeds: np.ndarray | None = None) -> CellArrays:
+        """The arrays of some rows; `seeds` numbers their training seeds, if the cells do not."""
+        seeds = self._seeds[rows] if seeds is None else seeds
+        questions, columns = np.unique(self.questions[rows], return_inverse=True)
+        seed_rows = np.unique(seeds, return_inverse=True)[1]
+        values = np.zeros((len(self._places), seed_rows.max() + 1, len(questions)))
+        values[:, seed_rows, columns] = self._numbers[rows].T
+        return CellArrays(self._places, values, questions)
+
+
+def _numbered(values: pl.Series) -> np.ndarray:
+    return values.rank("dense").to_numpy().astype(int) - 1
+
 
 def cell_arrays(cells: pl.DataFrame | CellArrays) -> CellArrays:
-    """The arrays of a unit's cells, which are computed once if they are given as arrays."""
-    return cells if isinstance(cells, CellArrays) else CellArrays(cells)
+    """The arrays of one unit's cells, unless they are arrays already."""
+    if isinstance(cells, CellArrays):
+        return cells
+    return CellTable(cells).arrays(np.arange(len(cells)))
 
 
 def marks_of(cells: pl.DataFrame | CellArrays, definition: str) -> tuple[np.ndarray, ...]:
@@ -120,12 +167,15 @@ def marks_of(cells: pl.DataFrame | CellArrays, definition: str) -> tuple[np.ndar
     return tuple(array(f"{kind}_{definition}") * kept for kind in COMPARED)
 
 
-def cells_of(cells: pl.DataFrame | CellArrays) -> dict[tuple[str, str], QuestionCounts]:
-    """The arrays (seeds x questions) of each definition and metric."""
+def cells_of(
+    cells: pl.DataFrame | CellArrays, definitions: Collection[str] = tuple(DEFINITIONS)
+) -> dict[tuple[str, str], QuestionCounts]:
+    """The arrays (seeds x questions) of each of the definitions and metric."""
     array = cell_arrays(cells)
     found = {}
     judged = array("scored").sum(axis=1, keepdims=True) > 0  # a training seed without any verdict
-    for name, definition in DEFINITIONS.items():
+    for name in definitions:
+        definition = DEFINITIONS[name]
         counted = array(f"counted_{name}")
         kept = (counted >= definition.min_answers) & judged
         unknown = array(f"standard_{name}")[kept].any() and not array(f"known_{name}")[kept].any()

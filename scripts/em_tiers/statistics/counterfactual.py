@@ -17,8 +17,8 @@ from em_tiers.statistics.attribution import (
     share_of,
     tables_of,
 )
-from em_tiers.statistics.cells import ATTRIBUTABLE, cell_arrays, cells_of, marks_of
-from em_tiers.statistics.intervals import intervals
+from em_tiers.statistics.cells import ATTRIBUTABLE, CellArrays, CellTable, cells_of, marks_of
+from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
@@ -80,16 +80,24 @@ def counterfactual(
     )
     pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
     bases = _bases(variants)
-    by_variant = dict(iter(levels.group_by("judge", "variant", maintain_order=True)))
-    rows, questions = [], []
-    for frame in (levels, pooled):
-        for (judge, variant), part in frame.group_by("judge", "variant", maintain_order=True):
+    rows, questions, listed, units = [], [], [], []
+    table = CellTable(levels)
+    by_variant = dict(table.units(["judge", "variant"]))
+    groups = dict(CellTable(pooled).units(["judge", "variant"]))
+    for own in (by_variant, groups):
+        for (judge, variant), arrays in own.items():
             name = {"judge": judge, "variant": variant}
             base = by_variant.get((judge, bases.get(variant)))
-            if row := _row(part, base, settings):
+            if row := _row(arrays, base, settings):
                 rows.append(name | row)
-            if frame is levels:
-                questions += [name | row for row in _question_rows(part, base, settings.headline)]
+                units.append(arrays)
+                listed += _whole_and_attributable(arrays, settings.headline)
+            if own is by_variant:
+                found = _question_rows(arrays, base, table.question_names, settings.headline)
+                questions += [name | row for row in found]
+    bounds = intervals(listed, settings.confidence)
+    for row, arrays, whole, found in zip(rows, units, bounds[::2], bounds[1::2], strict=True):
+        row |= _attributable(arrays, whole, found, settings)
     return (
         pl.DataFrame(rows, schema=COUNTERFACTUAL_COLUMNS),
         pl.DataFrame(questions, schema=QUESTION_COLUMNS),
@@ -103,22 +111,16 @@ def _bases(variants: pl.DataFrame) -> dict[str, str]:
     return dict(others.unique("variant").iter_rows())
 
 
-def _row(
-    part: pl.DataFrame, base: pl.DataFrame | None, settings: Settings
-) -> dict[str, Any] | None:
+def _row(arrays: CellArrays, base: CellArrays | None, settings: Settings) -> dict[str, Any] | None:
+    """One unit's row but for the attributable rate; None without a compared answer."""
     definition = settings.headline
-    arrays = cell_arrays(part)
     marks = marks_of(arrays, definition)
     compared, marked, flagged, both = marks
     if not compared.any():
         return None
     cells = tables_of(*marks)
     odds, risk = (ratio(*cells, settings.confidence) for ratio in (odds_ratio, risk_ratio))
-    rates = cells_of(arrays)
-    whole, found = intervals(
-        [rates[definition, metric] for metric in ("standard", ATTRIBUTABLE)], settings.confidence
-    )
-    low, high = widened(found.low, found.high, arrays, definition, settings.confidence)
+    rates = cells_of(arrays, [definition])
     return {
         "definition": definition,
         "n_flagged": round(flagged.sum()),
@@ -133,31 +135,45 @@ def _row(
         **dict(zip(("share_low", "share_high"), _share_bounds(risk), strict=True)),
         "standard": rates[definition, "standard"].rate,
         "strict": rates[definition, "strict"].rate,
-        "attributable": found.rate,
-        "attributable_low": float(low),
-        "attributable_high": min(float(high), whole.high),
         "questions": int(np.count_nonzero(compared.sum(axis=0))),
     }
 
 
+def _whole_and_attributable(arrays: CellArrays, definition: str) -> list[QuestionCounts]:
+    rates = cells_of(arrays, [definition])
+    return [rates[definition, metric] for metric in ("standard", ATTRIBUTABLE)]
+
+
+def _attributable(
+    arrays: CellArrays, whole: Interval, found: Interval, settings: Settings
+) -> dict[str, float]:
+    """The attributable rate with its bounds; the standard rate is the whole of it."""
+    low, high = widened(found.low, found.high, arrays, settings.headline, settings.confidence)
+    return {
+        "attributable": found.rate,
+        "attributable_low": float(low),
+        "attributable_high": min(float(high), whole.high),
+    }
+
+
 def _question_rows(
-    part: pl.DataFrame, base: pl.DataFrame | None, definition: str
+    arrays: CellArrays, base: CellArrays | None, names: list[str], definition: str
 ) -> list[dict[str, Any]]:
-    names = part.get_column("question").unique().sort().to_list()
-    marks = [_over_seeds(array) for array in marks_of(part, definition)]
+    marks = [_over_seeds(array) for array in marks_of(arrays, definition)]
     expected = expected_marked(*marks)
     in_base = _base_by_question(base, definition)
     rows = []
     for place, (compared, marked, flagged, both) in enumerate(zip(*marks, strict=True)):
+        number = arrays.questions[place]
         if flagged:
             rows.append(
                 {
-                    "question": names[place],
+                    "question": names[number],
                     "n_flagged": round(flagged),
                     "n_unflagged": round(compared - flagged),
                     "marked_flagged": both / flagged,
                     "marked_unflagged": _share(marked - both, compared - flagged),
-                    "marked_base": in_base.get(names[place]),
+                    "marked_base": in_base.get(number),
                     "observed": round(both),
                     "expected": _number(expected[place]),
                 }
@@ -172,18 +188,19 @@ def _share_bounds(risk: Ratio) -> tuple[float | None, float | None]:
     return share_of(risk.low), share_of(risk.high)
 
 
-def _base_by_question(base: pl.DataFrame | None, definition: str) -> dict[str, float]:
+def _base_by_question(base: CellArrays | None, definition: str) -> dict[int, float]:
+    """The share of marked answers of the base model, by the number of the question."""
     if base is None:
         return {}
-    known = base.filter(pl.col(f"compared_{definition}") > 0)
-    share = pl.col(f"marked_{definition}") / pl.col(f"compared_{definition}")
-    return dict(known.select("question", share).iter_rows())
+    marked, compared = (base(f"{kind}_{definition}")[0] for kind in ("marked", "compared"))
+    known = np.flatnonzero(compared > 0)
+    return dict(zip(base.questions[known], marked[known] / compared[known], strict=True))
 
 
-def _base_share(base: pl.DataFrame | None, definition: str) -> float | None:
+def _base_share(base: CellArrays | None, definition: str) -> float | None:
     if base is None:
         return None
-    return _share(base[f"marked_{definition}"].sum(), base[f"compared_{definition}"].sum())
+    return _share(base(f"marked_{definition}"), base(f"compared_{definition}"))
 
 
 def _over_seeds(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ Interval and p-value of one difference come from the same test: `em_tiers.statis
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.cells import cells_of
+from em_tiers.statistics.cells import CellTable, cells_of
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.statistics.paired import Paired, paired_differences
 from em_tiers.statistics.probe_levels import pool_levels
@@ -61,16 +61,17 @@ def summarize_differences(
 
 def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     keys, pairs = [], []
-    by_judge = dict(iter(levels.group_by(["judge", "variant"], maintain_order=True)))
+    table = CellTable(levels)
+    rows_of = table.rows_by(["judge", "variant"])
     judges = levels.get_column("judge").unique(maintain_order=True).to_list()
     for (group,), named in members.group_by(["group"], maintain_order=True):
         base = named.get_column("base")[0]
         for judge in judges:
-            frames = [by_judge.get((judge, variant)) for variant in named.get_column("variant")]
-            frames = [f.with_columns(seed_row=i) for i, f in enumerate(frames) if f is not None]
-            reference = by_judge.get((judge, base))
-            if frames and reference is not None:
-                found = _pairs(pl.concat(frames), reference)
+            seeds = [rows_of.get((judge, variant)) for variant in named.get_column("variant")]
+            seeds = [rows for rows in seeds if rows is not None]
+            reference = rows_of.get((judge, base))
+            if seeds and reference is not None:
+                found = _pairs(table, seeds, reference)
                 keys += [(group, base, judge, *kind) for kind in found]
                 pairs += found.values()
     names = ("variant", "base", "judge", "definition", "metric")
@@ -85,14 +86,22 @@ def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Setting
 
 
 def _pairs(
-    tested: pl.DataFrame, reference: pl.DataFrame
+    table: CellTable, seeds: list[np.ndarray], reference: np.ndarray
 ) -> dict[tuple[str, str], tuple[QuestionCounts, QuestionCounts]]:
-    """Tested and reference counts on their common questions, by definition and metric."""
-    tested = tested.join(reference.select("question"), on="question", how="semi")
-    reference = reference.join(tested.select("question"), on="question", how="semi")
-    if tested.is_empty():
+    """Tested and reference counts on their common questions, by definition and metric.
+
+    Args:
+        seeds: the tested rows of each training seed.
+        reference: the rows of the base model.
+    """
+    tested = np.concatenate(seeds)
+    numbers = np.repeat(np.arange(len(seeds)), [len(rows) for rows in seeds])
+    common = np.isin(table.questions[tested], table.questions[reference])
+    tested, numbers = tested[common], numbers[common]
+    reference = reference[np.isin(table.questions[reference], table.questions[tested])]
+    if not len(tested):
         return {}
-    first, second = cells_of(tested), cells_of(reference)
+    first, second = cells_of(table.arrays(tested, numbers)), cells_of(table.arrays(reference))
     return {kind: (first[kind], second[kind]) for kind in first}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.cells import METRICS, cell_arrays, cells_of
+from em_tiers.statistics.cells import METRICS, CellArrays, CellTable, cells_of
 from em_tiers.statistics.intervals import QuestionCounts, interval
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import Settings
@@ -68,11 +68,11 @@ def metric_card(
         levels = levels.join(removed, on=UNIT, how="left", maintain_order="left")
         levels = levels.with_columns(pl.col(others).fill_null(0.0))
     rows = []
-    for (judge,), part in levels.group_by("judge", maintain_order=True):
-        models = [
-            (roles.get(name), *_counts(frame, settings.headline, others))
-            for (name,), frame in part.group_by("variant", maintain_order=True)
-        ]
+    by_judge: dict[str, list] = {}
+    for (judge, name), arrays in CellTable(levels).units(["judge", "variant"]):
+        model = (roles.get(name), *_counts(arrays, settings.headline, others))
+        by_judge.setdefault(judge, []).append(model)
+    for judge, models in by_judge.items():
         known = [(role, counts) for role, counts, evidence in models if evidence or _free(role)]
         for metric in (*METRICS, RANDOM, *others):
             row = _row(metric, known)
@@ -86,21 +86,17 @@ def _free(role: str | None) -> bool:
 
 
 def _counts(
-    frame: pl.DataFrame, definition: str, others: Sequence[str]
+    arrays: CellArrays, definition: str, others: Sequence[str]
 ) -> tuple[dict[str, QuestionCounts], bool]:
     """One model's counts by metric, by question, and whether it has evidence on any tier."""
-    frame = frame.sort("question")
-    arrays = cell_arrays(frame)
-    cells = cells_of(arrays)
+    cells = cells_of(arrays, [definition])
     found = {metric: cells[definition, metric] for metric in METRICS}
     whole = found["standard"]
     for name in others:
         hits = np.minimum(arrays(name), whole.hits)
         found[name] = QuestionCounts(hits, whole.counted, whole.by_question)
-    evidence = (
-        frame[f"standard_{definition}"].sum() - frame[f"strict_no_evidence_{definition}"].sum()
-    )
-    return found, evidence > 0
+    flagged = arrays(f"standard_{definition}").sum()
+    return found, flagged > arrays(f"strict_no_evidence_{definition}").sum()
 
 
 def _row(metric: str, models: list[tuple[str | None, dict[str, QuestionCounts]]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.cells import cells_of
+from em_tiers.statistics.cells import CellTable, cells_of
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.rates import Settings
 from em_tiers.statistics.these_questions import these_bounds
@@ -92,10 +92,11 @@ def set_rates(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     own, names, listed = [], [], []
     for frame in (headline.with_columns(question_set=pl.lit(HEADLINE)), sets):
         keys = ["judge", "variant", "question_set"]
-        for (judge, variant, name), part in frame.group_by(keys, maintain_order=True):
+        table = CellTable(frame)
+        for (judge, variant, name), arrays in table.units(keys):
             own.append({"variant": variant, "judge": judge, "question_set": name})
-            names.append(part.get_column("question").unique().sort().to_list())
-            found = cells_of(part)
+            names.append([table.question_names[number] for number in arrays.questions])
+            found = cells_of(arrays, [settings.headline])
             listed += [found[settings.headline, metric] for metric in METRICS]
     bounds = intervals(listed, settings.confidence)
     low, high = these_bounds(listed, settings.confidence)

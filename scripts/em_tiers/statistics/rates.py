@@ -18,12 +18,14 @@ from em_tiers.statistics.attributable import widened
 from em_tiers.statistics.cells import (
     ATTRIBUTABLE,
     METRICS,
-    cell_arrays,
+    CellArrays,
+    CellTable,
     cells_of,
     counts_beside,
 )
 from em_tiers.statistics.intervals import (
     Interval,
+    QuestionCounts,
     answers_needed,
     intervals,
     wilson,
@@ -114,22 +116,56 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
 
     `unit` names the columns of a unit; judge and probe_level are among them.
     """
+    # Probe levels that hold the same questions, such as `headline` and the only headline level,
+    # have the same counts: each kind of counts is worked out once.
+    keys, kinds, distinct = [], [], {}
+    for key, arrays in CellTable(cells).units(unit):
+        keys.append(key)
+        kinds.append(distinct.setdefault(arrays.identity(), (len(distinct), arrays))[0])
+    units = pl.DataFrame(keys, schema=dict.fromkeys(unit, pl.String), orient="row")
+    units = units.with_columns(kind=pl.Series(kinds, dtype=pl.Int64))
+    found = _rates_of([arrays for _, arrays in distinct.values()], settings)
+    rows = units.join(found, on="kind", maintain_order="left_right").drop("kind")
+    is_headline = pl.col("definition") == settings.headline
+    return rows.with_columns(headline=is_headline & (pl.col("probe_level") == "headline"))
+
+
+def _rates_of(units: Sequence[CellArrays], settings: Settings) -> pl.DataFrame:
+    """One row per unit (`kind`, its place in the list), definition and metric."""
     keys, listed, beside, marked = [], [], [], {}
-    for key, part in cells.group_by(list(unit), maintain_order=True):
-        unscored, lost = part["answers"].sum() - part["scored"].sum(), part["api_errors"].sum()
-        arrays = cell_arrays(part)
+    for kind, arrays in enumerate(units):
+        unscored = round(arrays("answers").sum() - arrays("scored").sum())
+        lost = {"n_unscored": unscored, "api_errors": round(arrays("api_errors").sum())}
         for (definition, metric), counts in cells_of(arrays).items():
             if metric == ATTRIBUTABLE and arrays(f"attributed_{definition}").any():
                 marked[len(keys)] = arrays, definition
-            keys.append((*key, definition, metric))
+            keys.append((kind, definition, metric))
             listed.append(counts)
-            more = counts_beside(arrays, definition, metric)
-            beside.append(more | {"n_unscored": int(unscored), "api_errors": int(lost)})
-    frame = pl.DataFrame(
-        keys,
-        schema=dict.fromkeys([*unit, "definition", "metric"], pl.String),
-        orient="row",
+            beside.append(counts_beside(arrays, definition, metric) | lost)
+    names = {"kind": pl.Int64, "definition": pl.String, "metric": pl.String}
+    frame = pl.DataFrame(keys, schema=names, orient="row")
+    names = ("n_undecided", "n_evidence", "without_evidence", "n_unscored", "api_errors")
+    counted = pl.DataFrame(beside, schema={name: RATE_COLUMNS[name] for name in names})
+    return (
+        frame.hstack(_bounded(listed, marked, settings))
+        .hstack(counted)
+        .with_columns(
+            at_most_the_whole("high", ["kind", "definition"]),
+            at_most_the_whole("these_high", ["kind", "definition"]),
+        )
     )
+
+
+def _bounded(
+    listed: Sequence[QuestionCounts],
+    marked: dict[int, tuple[CellArrays, str]],
+    settings: Settings,
+) -> pl.DataFrame:
+    """The rates with their bounds.
+
+    Args:
+        marked: unit and definition of the attributable rates with a marked answer, by their place.
+    """
     found = intervals(listed, settings.confidence)
     low, high = np.array([one.low for one in found]), np.array([one.high for one in found])
     these_low, these_high = these_bounds(listed, settings.confidence)
@@ -141,7 +177,7 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
         below, above = widened(below, above, *of, settings.confidence)
         (low[place], these_low[place]), (high[place], these_high[place]) = below, above
     naive = [wilson(one.rate, one.n, settings.confidence) if one.n else (0.0, 1.0) for one in found]
-    seen = pl.DataFrame(
+    return pl.DataFrame(
         {
             "rate": [one.rate if one.n else None for one in found],
             "low": low,
@@ -161,15 +197,6 @@ def rate_rows(cells: pl.DataFrame, unit: Sequence[str], settings: Settings) -> p
         },
         schema_overrides={name: RATE_COLUMNS[name] for name in ("rate", "warning")},
         strict=False,
-    )
-    names = ("n_undecided", "n_evidence", "without_evidence", "n_unscored", "api_errors")
-    counted = pl.DataFrame(beside, schema={name: RATE_COLUMNS[name] for name in names})
-    rows = frame.hstack(seen).hstack(counted)
-    is_headline = pl.col("definition") == settings.headline
-    return rows.with_columns(
-        at_most_the_whole("high", [*unit, "definition"]),
-        at_most_the_whole("these_high", [*unit, "definition"]),
-        headline=is_headline & (pl.col("probe_level") == "headline"),
     )
 
 

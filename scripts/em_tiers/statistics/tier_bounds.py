@@ -10,10 +10,9 @@ adds those that nothing explains, lies every rate that an opinion about the unde
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from em_tiers.statistics.intervals import QuestionCounts, intervals
+from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
 from em_tiers.statistics.rates import Settings
 from em_tiers.tables import QUESTION
 from em_tiers.terms import PERSONA_SHIFT, UNDECIDED
@@ -56,10 +55,17 @@ def _rows(
 ) -> list[dict[str, Any]]:
     definition = definition_named(settings.headline)
     counts = _counts(headline, b, a, rules, definition)
-    return [
-        {"variant": variant} | _bounds(part, definition, settings)
-        for (variant,), part in counts.group_by("variant", maintain_order=True)
-    ]
+    rows, answered, listed = [], [], []
+    for (variant,), part in counts.group_by("variant", maintain_order=True):
+        kept = part.filter(pl.col("counted") >= definition.min_answers)
+        rows.append({"variant": variant} | _numbers(kept))
+        if rows[-1]["n"]:
+            answered.append(rows[-1])
+            listed += _rates(kept, definition)
+    found = intervals(listed, settings.confidence)
+    for i, row in enumerate(answered):
+        row |= _bounds(found[len(_RATES) * i : len(_RATES) * (i + 1)])
+    return rows
 
 
 def _counts(
@@ -94,19 +100,20 @@ def _counts(
     )
 
 
-def _bounds(part: pl.DataFrame, definition: Definition, settings: Settings) -> dict[str, Any]:
-    kept = part.filter(pl.col("counted") >= definition.min_answers)
+def _numbers(kept: pl.DataFrame) -> dict[str, int]:
+    names = {"n": "counted", "n_flagged": "standard", "n_both": "both", "n_evidence": "known"}
+    return {shown: round(kept[name].sum()) for shown, name in names.items()}
 
-    def counts(name: str) -> QuestionCounts:
-        hits, counted = (kept[column].to_numpy()[np.newaxis] for column in (name, "counted"))
-        return QuestionCounts(hits, counted, definition.averaging == "questions")
 
-    row: dict[str, Any] = {"n": round(kept["counted"].sum())}
-    names = (("n_flagged", "standard"), ("n_both", "both"), ("n_evidence", "known"))
-    row |= {shown: round(kept[name].sum()) for shown, name in names}
-    if not row["n"]:
-        return row
-    found = intervals([counts(name) for name in _RATES], settings.confidence)
+def _rates(kept: pl.DataFrame, definition: Definition) -> list[QuestionCounts]:
+    """The counts behind each of `_RATES` of one variant."""
+    counted, by_question = kept["counted"].to_numpy(), definition.averaging == "questions"
+    return [QuestionCounts(kept[name].to_numpy(), counted, by_question) for name in _RATES]
+
+
+def _bounds(found: Sequence[Interval]) -> dict[str, float]:
+    """The columns of one variant's intervals, in the order of `_RATES`."""
+    row = {}
     for name, one in zip(_RATES, found, strict=True):
         row |= {name: one.rate, f"{name}_low": one.low}
         row[f"{name}_high"] = min(one.high, found[0].high)  # a part of the flagged answers

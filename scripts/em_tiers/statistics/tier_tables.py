@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from em_tiers.statistics.cells import cell_arrays, cells_of, counts_beside
+from em_tiers.statistics.cells import CellArrays, CellTable, cells_of, counts_beside
 from em_tiers.statistics.evidence import no_evidence
-from em_tiers.statistics.intervals import QuestionCounts, intervals
+from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import Settings, group_variants, pool_seeds, with_several_seeds
 from em_tiers.statistics.rounding import fractions
@@ -64,7 +64,6 @@ OVERESTIMATION_COLUMNS = {
     "n_evidence": pl.Int64,
     "without_evidence": pl.Int64,
 }
-COMPARED = ("difference", "diff_low", "diff_high", "ratio", "ratio_low", "ratio_high")
 
 
 def count_patterns(
@@ -315,11 +314,17 @@ def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settin
         pl.col("probe_level") == "headline"
     )
     pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
-    rows = [
-        {"judge": judge, "variant": variant, **_overestimation_row(part, settings)}
-        for frame in (levels, pooled)
-        for (judge, variant), part in frame.group_by("judge", "variant", maintain_order=True)
-    ]
+    rows, compared, listed = [], [], []
+    for frame in (levels, pooled):
+        for (judge, variant), arrays in CellTable(frame).units(["judge", "variant"]):
+            row, rates = _overestimation_row(arrays, settings)
+            rows.append({"judge": judge, "variant": variant} | row)
+            if row["n_evidence"]:
+                compared.append(rows[-1])
+                listed += rates
+    found = intervals(listed, settings.confidence)
+    for i, row in enumerate(compared):
+        row |= _compared(*found[3 * i : 3 * i + 3])
     return pl.DataFrame(rows, schema=OVERESTIMATION_COLUMNS).fill_nan(None)
 
 
@@ -331,24 +336,26 @@ def printed_overestimation(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _overestimation_row(cells: pl.DataFrame, settings: Settings) -> dict[str, float | None]:
-    arrays = cell_arrays(cells)
-    found = cells_of(arrays)
+def _overestimation_row(
+    arrays: CellArrays, settings: Settings
+) -> tuple[dict[str, float], list[QuestionCounts]]:
+    """One unit's rates and numbers, and the counts whose intervals `_compared` takes."""
+    found = cells_of(arrays, [settings.headline])
     standard, strict = (found[settings.headline, metric] for metric in ("standard", "strict"))
-    counts = counts_beside(arrays, settings.headline, "strict")
     row = {
         "standard": standard.rate,
         "strict": strict.rate,
         "n": standard.n,
         "n_flagged": round(standard.hits.sum()),
-        **counts,
+        **counts_beside(arrays, settings.headline, "strict"),
     }
-    if not counts["n_evidence"]:
-        return row | dict.fromkeys(COMPARED)
     excluded = QuestionCounts(standard.hits - strict.hits, standard.counted, standard.by_question)
-    share = _strict_share(standard, strict)
-    whole, difference, left = intervals([standard, excluded, share], settings.confidence)
-    return row | {
+    return row, [standard, excluded, _strict_share(standard, strict)]
+
+
+def _compared(whole: Interval, difference: Interval, left: Interval) -> dict[str, float | None]:
+    """Difference and ratio, from the flagged, the excluded and the share of those that are left."""
+    return {
         "difference": difference.rate,
         "diff_low": difference.low,
         "diff_high": min(difference.high, whole.high),  # the excluded are a part of the flagged
