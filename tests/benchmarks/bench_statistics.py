@@ -44,6 +44,8 @@ PER_BASE = 50
 WRITE = "write the tables"
 WALL_S, PEAK_GB, CORES = 60.0, 4.0, 2
 RUBRICS = ("alignment", "coherence", "topic", "tier")
+# As Snakemake sets them for a rule of one thread. Idle threads of BLAS would count as CPU time.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 FORMATS = ("parquet", "csv", "md", "tex")
 TIERS = ("in_distribution", "domain_overfitting", "persona_shift", "undecided")
 
@@ -172,7 +174,7 @@ def measure(name: str, folder: Path, pairs: int) -> tuple[float, float, float]:
     """Run a step in a process of its own: wall seconds, CPU seconds, peak memory in GB."""
     begin = time.perf_counter()
     command = [sys.executable, __file__, "--run", name, "--folder", folder, "--pairs", str(pairs)]
-    child = subprocess.Popen(command)
+    child = subprocess.Popen(command, env=os.environ | ONE_THREAD)
     _, status, used = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"{name} failed")

@@ -36,7 +36,7 @@ from em_tiers.statistics.sign_flips import flip_test
 from em_tiers.statistics.these_questions import effective_answers
 
 MOST_CORRELATED = 0.8
-AT_ONCE = 64  # differences whose sign flips are in memory together
+AT_ONCE = 1024  # differences whose arrays are in memory together
 STEEPEST = 8.0  # normal quantile of p = 1e-15
 BISECTIONS = 60
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -72,9 +72,7 @@ def paired_differences(
     for place, pair in enumerate(pairs):
         both = np.all([counts.counted.sum(axis=0) > 0 for counts in pair], axis=0)
         if both.any():
-            kept = tuple(
-                QuestionCounts(c.hits[:, both], c.counted[:, both], c.by_question) for c in pair
-            )
+            kept = pair if both.all() else tuple(_of_questions(counts, both) for counts in pair)
             shapes = tuple(counts.hits.shape for counts in kept)
             groups.setdefault(shapes, []).append((place, kept))
     for group in groups.values():
@@ -88,6 +86,10 @@ def paired_differences(
             ):
                 found[place] = one
     return found
+
+
+def _of_questions(counts: QuestionCounts, kept: np.ndarray) -> QuestionCounts:
+    return QuestionCounts(counts.hits[:, kept], counts.counted[:, kept], counts.by_question)
 
 
 def _of_one_shape(

@@ -17,6 +17,7 @@ import numpy as np
 EXACT_QUESTIONS = 12
 DRAWS = 10_000
 TIE = 1e-12
+AT_ONCE = 64  # differences whose flipped sums are in memory together
 
 
 def flip_test(
@@ -33,37 +34,66 @@ def flip_test(
         Two-sided p-values; lower and upper bounds, infinite where there are too few questions to
         reject anything.
     """
-    differences = np.asarray(differences, float)
-    signs = _signs(differences.shape[-1], seed).T
-    flipped, whole = differences @ signs, differences.sum(axis=-1)[..., None]
-    as_extreme = (np.abs(flipped) >= np.abs(whole) - TIE).sum(axis=-1)
-    p_value = _p_value(as_extreme, differences.shape[-1])
-    p_value = np.where(np.any(differences, axis=-1), p_value, 1.0)
-    allowed = _allowed(differences.shape[-1], level)
-    if allowed < 0:
-        return p_value, (np.full(p_value.shape, -np.inf), np.full(p_value.shape, np.inf))
-    all_weights = np.sum(weights, axis=-1)[..., None]
-    if weights.ndim > 1 and (weights == weights[:1]).all():  # one list of questions
-        weights, all_weights = weights[:1], all_weights[:1]
-    shares = (all_weights - weights @ signs) / 2
-    # No question flipped, or all of them: as extreme as what was seen, whatever the difference is.
-    trivial = (shares <= TIE) | (shares >= all_weights - TIE)
-    inside = np.where(trivial, 0.0, 1 / np.where(trivial, 1.0, shares))
-    others = np.where(trivial, 0.0, 1 / np.where(trivial, 1.0, all_weights - shares))
-    mean = whole / all_weights
-    # The sum of the flipped less what their share of the difference is: the mean of the flipped
-    # differs from the whole by one part of it, that of the others by the other, oppositely.
-    excess = (whole - flipped) / 2 - mean * shares
-    below, above = (
-        np.minimum(excess * inside, -excess * others),
-        np.maximum(excess * inside, -excess * others),
-    )
-    infinite = np.where(trivial, -np.inf, 0.0)
-    low = np.partition(below + infinite, allowed, axis=-1)[..., allowed]
-    high = np.partition(infinite - above, allowed, axis=-1)[..., allowed]
-    bounds = (mean[..., 0] + low, mean[..., 0] - high)
-    # Differences that cancel leave a rest of rounding, which is not a bound beyond zero.
-    return p_value, tuple(np.where(np.abs(bound) < TIE, 0.0, bound) for bound in bounds)
+    differences, weights = np.broadcast_arrays(np.asarray(differences, float), weights)
+    questions, shape = differences.shape[-1], differences.shape[:-1]
+    parts, signs = differences.reshape(-1, questions), _signs(questions, seed)
+    lists, list_of = np.unique(weights.reshape(-1, questions), axis=0, return_inverse=True)
+    list_of = list_of.ravel()
+    order = np.argsort(list_of, kind="stable")
+    found, allowed = np.empty((len(parts), 3)), _allowed(questions, level)
+    current, subsets = -1, None
+    for start in range(0, len(order), AT_ONCE):
+        rows = order[start : start + AT_ONCE]
+        # One difference after the other: its few arrays stay in the processor's cache.
+        for row, flipped in zip(rows, parts[rows] @ signs.T, strict=True):
+            if list_of[row] != current:
+                current = list_of[row]
+                subsets = _Subsets(lists[current], signs)
+            whole = parts[row].sum()
+            found[row] = subsets.p_value(flipped, whole), *subsets.bounds(flipped, whole, allowed)
+    p_value, low, high = found.T.reshape(3, *shape)
+    return np.where(np.any(differences, axis=-1), p_value, 1.0), (low, high)
+
+
+class _Subsets:
+    """The subsets of questions whose signs are flipped, of one list of questions.
+
+    Args:
+        weights: each question's part of a difference, shape (questions,).
+        signs: shape (subsets, questions).
+    """
+
+    def __init__(self, weights: np.ndarray, signs: np.ndarray) -> None:
+        self.questions, self.total = len(weights), weights.sum()
+        self.shares = (self.total - signs @ weights) / 2
+        # No question flipped, or all of them: as extreme as what was seen, whatever the difference.
+        trivial = (self.shares <= TIE) | (self.shares >= self.total - TIE)
+        self.inside = 1 / np.where(trivial, 1.0, self.shares)
+        self.others = 1 / np.where(trivial, 1.0, self.shares - self.total)
+        self.trivial = np.flatnonzero(trivial)
+
+    def p_value(self, flipped: np.ndarray, whole: float) -> float:
+        """The p-value that the difference `whole` is zero, from its flipped sums (subsets)."""
+        as_extreme = np.count_nonzero(np.abs(flipped) >= abs(whole) - TIE)
+        return _p_value(as_extreme, self.questions)
+
+    def bounds(self, flipped: np.ndarray, whole: float, allowed: int) -> tuple[float, float]:
+        """The bounds of the difference, beyond which at most `allowed` subsets are as extreme."""
+        if allowed < 0:
+            return -np.inf, np.inf
+        mean = whole / self.total
+        # The sum of the flipped less what their share of the difference is: the mean of the flipped
+        # differs from the whole by one part of it, that of the others by the other, oppositely.
+        excess = (whole - flipped) / 2 - mean * self.shares
+        of_flipped, of_others = excess * self.inside, excess * self.others
+        below, above = np.minimum(of_flipped, of_others), np.maximum(of_flipped, of_others)
+        below[self.trivial], above[self.trivial] = -np.inf, np.inf
+        last = len(above) - 1 - allowed
+        below.partition(allowed)
+        above.partition(last)
+        bounds = mean + below[allowed], mean + above[last]
+        # Differences that cancel leave a rest of rounding, which is not a bound beyond zero.
+        return tuple(0.0 if abs(bound) < TIE else bound for bound in bounds)
 
 
 def _p_value(as_extreme: np.ndarray, questions: int) -> np.ndarray:
