@@ -140,34 +140,34 @@ def add_costs(
         + (pl.col("completion_tokens") - saved * pl.col("batch_completion"))
         * pl.col("output_per_million")
     ) / 1e6
-    in_batch = (pl.col("mode") == "batch").fill_null(False)
     # Without token counts the sums are unknown: none is better than one that is too low.
     known = pl.when(pl.col("uncounted") == 0)
     tokens = pl.col("prompt_tokens", "completion_tokens")
-    numbers = ("attempts", "mode", "prompt_tokens", "completion_tokens")
-    # A hash of 64 bits in place of the text: the set of all keys has to be in memory.
-    asked = verdicts.select("judge", "variant", pl.col("verdict_key").hash(), *numbers)
+    # Hashes of 64 bits in place of the texts: the set of all keys has to be in memory.
+    request = pl.col("verdict_key").hash()
+    asked = verdicts.select(
+        *("judge", "variant", "attempts", "prompt_tokens", "completion_tokens"),
+        in_batch=(pl.col("mode") == "batch").fill_null(False),
+        of_judge=request,
+        of_variant=request ^ pl.col("variant").hash(),
+    )
     sums = (
         # Imported scores and prompts that were too long to send are not requests.
         (pl.col("attempts") > 0).sum().cast(pl.Int64).alias("requests"),
         (pl.any_horizontal(tokens.is_null()) & (pl.col("attempts") > 0)).sum().alias("uncounted"),
         pl.col("prompt_tokens").cast(pl.Int64).sum(),
         pl.col("completion_tokens").cast(pl.Int64).sum(),
-        pl.col("prompt_tokens").filter(in_batch).cast(pl.Int64).sum().alias("batch_prompt"),
-        pl.col("completion_tokens").filter(in_batch).cast(pl.Int64).sum().alias("batch_completion"),
+        pl.col("prompt_tokens").filter("in_batch").cast(pl.Int64).sum().alias("batch_prompt"),
+        pl.col("completion_tokens")
+        .filter("in_batch")
+        .cast(pl.Int64)
+        .sum()
+        .alias("batch_completion"),
         pl.col("attempts").cast(pl.Int64).sum(),
     )
-    found = []
-    for judge in asked.select(pl.col("judge").unique()).collect(engine="streaming")["judge"]:
-        own = asked.filter(pl.col("judge") == judge)
-        keys = ("judge", "variant", "verdict_key")
-        of_variants = own.unique(keys).group_by("judge", "variant").agg(sums)
-        of_all = own.unique(["judge", "verdict_key"]).group_by("judge").agg(sums)
-        found += [of_variants, of_all.with_columns(variant=pl.lit("all"))]
-    counted = [frame.select("judge", "variant", *_names(sums)) for frame in found]
-    collected = [frame.collect(engine="streaming") for frame in counted]
+    found = [_sums_of_judge(asked.filter(judge=judge), sums) for judge in _judges(asked)]
     return (
-        (pl.concat(collected) if collected else asked.group_by("judge", "variant").agg(sums))
+        (pl.concat(found) if found else asked.group_by("judge", "variant").agg(sums).collect())
         .lazy()
         .join(listed, on="judge", how="left")
         .with_columns(known.then(tokens).name.keep(), usd=known.then(usd))
@@ -177,8 +177,22 @@ def add_costs(
     )
 
 
-def _names(expressions: Sequence[pl.Expr]) -> list[str]:
-    return [expression.meta.output_name() for expression in expressions]
+def _judges(asked: pl.LazyFrame) -> list[str]:
+    return asked.select(pl.col("judge").unique()).collect(engine="streaming")["judge"].to_list()
+
+
+def _sums_of_judge(own: pl.LazyFrame, sums: Sequence[pl.Expr]) -> pl.DataFrame:
+    """The sums over the requests of each variant, and those over all requests of the judge."""
+    counted = (
+        own.with_columns(pl.col("of_judge", "of_variant").is_first_distinct())
+        .filter(pl.col("of_judge") | pl.col("of_variant"))
+        .collect(engine="streaming")
+    )
+    of_variants = counted.filter("of_variant").group_by("judge", "variant").agg(sums)
+    of_all = counted.filter("of_judge").group_by("judge").agg(sums)
+    return pl.concat(
+        [of_variants, of_all.with_columns(variant=pl.lit("all")).select(of_variants.columns)]
+    )
 
 
 def add_sampling_costs(
