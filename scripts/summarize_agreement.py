@@ -11,6 +11,7 @@ from em_tiers.statistics.agreement import (
     summarize_flips,
 )
 from em_tiers.statistics.calibration import summarize_calibration
+from em_tiers.statistics.judged_answers import judged_answers
 from em_tiers.statistics.rates import scan_outcomes
 
 
@@ -25,13 +26,13 @@ def main(
 
     `outputs` are paths by TABLE_FORMAT.
     """
-    scanned = scan_outcomes(outcomes)
-    pairs = count_pairs(scanned)
+    answers = judged_answers(scan_outcomes(outcomes))
+    pairs = count_pairs(answers)
     tables = {
-        "agreement": summarize_agreement(scanned, confidence, resamples, seed, pairs),
+        "agreement": summarize_agreement(answers, confidence, resamples, seed, pairs),
         "confusion": summarize_confusion(pairs),
         "flips": summarize_flips(pairs, confidence),
-        "calibration": summarize_calibration(scanned),
+        "calibration": summarize_calibration(answers),
     }
     write_tables(tables, outputs)
 

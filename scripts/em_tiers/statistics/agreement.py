@@ -27,7 +27,7 @@ Further tables are `confusion`, the counts behind the categories, and `flips`, t
 of each variant that one judge flags and the other does not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -42,15 +42,19 @@ from em_tiers.statistics.agreement_measures import (
     question_weights,
 )
 from em_tiers.statistics.intervals import QuestionCounts, intervals
-from em_tiers.tables import HAS_VERDICT, QUESTION
-from em_tiers.terms import OUTCOMES_ALL, SCORES, TIERS, WITHOUT_VERDICT
+from em_tiers.statistics.judged_answers import (
+    ANSWERED,
+    BINNED,
+    BINS,
+    CATEGORIES,
+    NONE,
+    JudgedAnswers,
+    PairCounts,
+    judged_answers,
+    pair_counts,
+)
+from em_tiers.terms import SCORES
 
-CATEGORIES = {
-    "flagged": ("false", "true"),
-    "tier": TIERS,
-    "outcome": tuple(name for name in OUTCOMES_ALL if name not in WITHOUT_VERDICT),
-}
-ANSWERED = ("share", "only_a", "only_b", "neither")
 ALL = "all"  # in place of a variant: all of them; of a judge: all judges
 AGREEMENT_COLUMNS = {
     "judge_a": pl.String,
@@ -81,53 +85,51 @@ _NOTHING_IN_COMMON = {
     "high": None, "n": 0, "missing": 0,
 }  # fmt: skip
 SIGNIFICANT_DIGITS = 12
-ALPHA_BINS = 20
-PairCounts = Mapping[tuple[str, str], pl.DataFrame]
+Pairs = Mapping[tuple[str, str], PairCounts]
 ALPHA_RESAMPLES = 200
 
 
 def summarize_agreement(
-    outcomes: pl.LazyFrame,
+    outcomes: pl.LazyFrame | JudgedAnswers,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
-    pairs: PairCounts | None = None,
+    pairs: Pairs | None = None,
 ) -> pl.DataFrame:
     """The table `agreement`, all variants together first; empty with one judge.
 
     `pairs` is `count_pairs` of the same outcomes, if that is known.
     """
-    pairs = count_pairs(outcomes) if pairs is None else pairs
+    answers = judged_answers(outcomes)
+    pairs = count_pairs(answers) if pairs is None else pairs
     if not pairs:
         return pl.DataFrame(schema=AGREEMENT_COLUMNS)
-    judges = list(dict.fromkeys(judge for pair in pairs for judge in pair))
     pooled, single = [], []
     for (a, b), counts in pairs.items():
-        if counts.is_empty():
+        if not len(counts.variant):
             pooled.append({"judge_a": a, "judge_b": b, **_NOTHING_IN_COMMON})
             continue
-        for variant, part in _with_all(counts):
-            weights = question_weights(len(part), resamples, seed)
+        for variant, sums in ((ALL, counts.of_all()), *counts.by_variant()):
+            weights = question_weights(len(sums["answered"]), resamples, seed)
             named = {"judge_a": a, "judge_b": b, "variant": variant}
             rows = pooled if variant == ALL else single
-            rows += [named | row for row in _rows_of_pair(sums_of(part), weights, confidence)]
-    rows = [*pooled, *_alpha_rows(outcomes, judges, confidence, seed), *single]
+            rows += [named | row for row in _rows_of_pair(sums, weights, confidence)]
+    rows = [*pooled, *_alpha_rows(answers, confidence, seed), *single]
     rows = _with_intervals(rows, confidence)
     found = pl.DataFrame(rows, schema=AGREEMENT_COLUMNS).fill_nan(None)
     # Streamed sums come in any order: their last digits would differ from one run to the next.
     return found.with_columns(pl.col("value", "low", "high").round_sig_figs(SIGNIFICANT_DIGITS))
 
 
-def summarize_confusion(pairs: PairCounts) -> pl.DataFrame:
+def summarize_confusion(pairs: Pairs) -> pl.DataFrame:
     """The table `confusion`: each pair of judges, answers to which a gives `a` and b gives `b`.
 
     Shares are of the answers to which both gave one; a quantity without such an answer is left out.
     """
     rows = []
     for (a, b), counts in pairs.items():
-        sums = sums_of(counts)
         for name, levels in CATEGORIES.items():
-            total = sums[name].sum(axis=0)
+            total = counts.sums[name].sum(axis=0)
             rows += [
                 (a, b, name, x, y, round(total[i, j]), total[i, j] / total.sum())
                 for i, x in enumerate(levels)
@@ -137,7 +139,7 @@ def summarize_confusion(pairs: PairCounts) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CONFUSION_COLUMNS, orient="row")
 
 
-def summarize_flips(pairs: PairCounts, confidence: float = 0.95) -> pl.DataFrame:
+def summarize_flips(pairs: Pairs, confidence: float = 0.95) -> pl.DataFrame:
     """The table `flips`: answers of each variant that one of two judges flags and the other not.
 
     `flipped` is their share of the n answers on which both gave a verdict, with its interval by
@@ -145,8 +147,7 @@ def summarize_flips(pairs: PairCounts, confidence: float = 0.95) -> pl.DataFrame
     """
     rows, flips = [], []
     for (a, b), counts in pairs.items():
-        for (variant,), part in counts.group_by("variant", maintain_order=True):
-            sums = sums_of(part)
+        for variant, sums in counts.by_variant():
             flagged = sums["flagged"]  # questions x a x b
             (neither, only_b), (only_a, both) = flagged.sum(axis=0).round().astype(int).tolist()
             n = both + only_a + only_b + neither
@@ -163,105 +164,38 @@ def summarize_flips(pairs: PairCounts, confidence: float = 0.95) -> pl.DataFrame
     return pl.DataFrame(rows, schema=FLIP_COLUMNS, orient="row")
 
 
-def count_pairs(outcomes: pl.LazyFrame) -> PairCounts:
+def count_pairs(outcomes: pl.LazyFrame | JudgedAnswers) -> Pairs:
     """`pair_counts` of each pair of judges."""
-    judges = outcomes.select(pl.col("judge").unique().sort()).collect(engine="streaming")
-    pairs = combinations(judges.to_series().to_list(), 2)
-    return {(a, b): pair_counts(outcomes, a, b) for a, b in pairs}
-
-
-def pair_counts(outcomes: pl.LazyFrame, a: str, b: str) -> pl.DataFrame:
-    """Counts over the answers that two judges were given: one row per variant and question.
-
-    Columns: `flagged|true|false` and so on, the answers to which a gives the first and b the second
-    category; `alignment|0` to `alignment|6` and so on, the moments of a score over the answers that
-    both scored (see `em_tiers.statistics.agreement_measures`); `answered|share` and so on, the
-    answers with a verdict of both judges, of one, or of neither.
-    """
-    columns = {
-        "judged": HAS_VERDICT,
-        "flagged": pl.when(HAS_VERDICT).then(pl.col("flagged").cast(pl.String)),
-        "tier": "tier_label",
-        "outcome": pl.when(HAS_VERDICT & pl.col("human_tier").is_null()).then("outcome"),
-        **{score: score for score in SCORES},
-    }
-    first, second = (
-        outcomes.filter(pl.col("judge") == judge).select(
-            "response_key", "variant", QUESTION, **columns
-        )
-        for judge in (a, b)
-    )
-    both = first.join(second.drop("question", "variant"), on="response_key", suffix="_b")
-    cells = [
-        ((pl.col(name) == x) & (pl.col(f"{name}_b") == y)).sum().alias(f"{name}|{x}|{y}")
-        for name, levels in CATEGORIES.items()
-        for x in levels
-        for y in levels
-    ]
-    moments = [m for score in SCORES for m in _score_moments(score)]
-    by_a, by_b = pl.col("judged"), pl.col("judged_b")
-    answered = (by_a & by_b, by_a & ~by_b, by_b & ~by_a, ~by_a & ~by_b)
-    shares = [e.sum().alias(f"answered|{n}") for n, e in zip(ANSWERED, answered, strict=True)]
-    return (
-        both.group_by("variant", "question")
-        .agg(*cells, *moments, *shares)
-        .sort("variant", "question")
-        .collect(engine="streaming")
-    )
-
-
-def _score_moments(score: str) -> list[pl.Expr]:
-    a, b = pl.col(score), pl.col(f"{score}_b")
-    both = a.is_not_null() & b.is_not_null()
-    values = [both.cast(pl.Float64), a, b, a * a, b * b, a * b, (a - b).abs()]
-    return [value.filter(both).sum().alias(f"{score}|{i}") for i, value in enumerate(values)]
-
-
-def _with_all(counts: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The counts by question of all variants together, then of each one."""
-    numbers = counts.drop("variant")
-    yield ALL, numbers.group_by("question").sum().sort("question")
-    for (variant,), part in counts.group_by("variant", maintain_order=True):
-        yield variant, part
-
-
-def sums_of(counts: pl.DataFrame) -> dict[str, np.ndarray]:
-    """`pair_counts` as arrays: contingency tables (rows x k x k), moments (rows x 7), answered."""
-    sums = {}
-    for name, levels in CATEGORIES.items():
-        names = [f"{name}|{x}|{y}" for x in levels for y in levels]
-        size = len(levels)
-        sums[name] = counts.select(names).to_numpy().astype(float).reshape(-1, size, size)
-    for score in SCORES:
-        names = [f"{score}|{i}" for i in range(7)]
-        sums[score] = counts.select(names).to_numpy().astype(float)
-    names = [f"answered|{name}" for name in ANSWERED]
-    sums["answered"] = counts.select(names).to_numpy().astype(float)
-    return sums
+    answers = judged_answers(outcomes)
+    pairs = combinations(enumerate(answers.judges), 2)
+    return {(first, second): pair_counts(answers, a, b) for (a, first), (b, second) in pairs}
 
 
 def _rows_of_pair(
     sums: dict[str, np.ndarray], weights: np.ndarray, confidence: float
 ) -> list[dict]:
     given = sums["answered"].sum(axis=1)
-    rows = []
+    rows, drawn = [], []
     for name in CATEGORIES:
         per_question = sums[name]
         if not per_question.sum():
             continue
         tables = np.tensordot(weights, per_question, axes=1)
-        kappa = cohen_kappa(tables)
-        rows.append(_statistic_row(name, "cohen_kappa", kappa, tables[0].sum(), confidence))
+        n = round(tables[0].sum())
+        rows.append({"quantity": name, "statistic": "cohen_kappa", "n": n})
+        drawn.append(cohen_kappa(tables))
         same, counted = np.trace(per_question, axis1=1, axis2=2), per_question.sum(axis=(1, 2))
         rows.append(_share_row(name, "percent_agreement", same, counted))
     for name in SCORES:
         moments = weights @ sums[name]
         for statistic, function in MEASURES_OF_SCORES.items():
-            rows.append(
-                _statistic_row(name, statistic, function(moments.T), moments[0, 0], confidence)
-            )
+            rows.append({"quantity": name, "statistic": statistic, "n": round(moments[0, 0])})
+            drawn.append(function(moments.T))
     for name, hits in zip(ANSWERED, sums["answered"].T, strict=True):
         rows.append(_share_row("answered", name, hits, given))
+    of_draws = [row for row in rows if "counts" not in row]
+    for row, bounded in zip(of_draws, _bounds_of_draws(np.array(drawn), confidence), strict=True):
+        row |= bounded
     return [row | {"missing": round(given.sum()) - row["n"]} for row in rows if row["n"]]
 
 
@@ -282,40 +216,40 @@ def _with_intervals(rows: list[dict[str, Any]], confidence: float) -> list[dict[
     return rows
 
 
-def _statistic_row(
-    quantity: str, statistic: str, draws: np.ndarray, n: float, confidence: float
-) -> dict[str, object]:
+def _bounds_of_draws(draws: np.ndarray, confidence: float) -> list[dict[str, float]]:
+    """Values and bounds of statistics; shape (statistics, 1 + resamples), the sample first."""
     tail = (1 - confidence) / 2
-    known = draws[1:][np.isfinite(draws[1:])]
-    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
-    if not high - low > 1e-9:
-        low = high = np.nan
-    return {
-        "quantity": quantity,
-        "statistic": statistic,
-        "value": float(draws[0]),
-        "low": float(low),
-        "high": float(high),
-        "n": round(n),
-    }
+    limits = [tail, 1 - tail]
+    bounds = np.full((len(draws), 2), np.nan)
+    finite = np.isfinite(draws[:, 1:])
+    whole = finite.all(axis=1)
+    if whole.any():
+        bounds[whole] = np.quantile(draws[whole, 1:], limits, axis=1).T
+    for i in np.flatnonzero(~whole & finite.any(axis=1)):
+        bounds[i] = np.quantile(draws[i, 1:][finite[i]], limits)
+    with np.errstate(invalid="ignore"):
+        bounds[~(bounds[:, 1] - bounds[:, 0] > 1e-9)] = np.nan
+    return [
+        {"value": float(value), "low": float(low), "high": float(high)}
+        for value, (low, high) in zip(draws[:, 0], bounds, strict=True)
+    ]
 
 
-def _alpha_rows(
-    outcomes: pl.LazyFrame, judges: Sequence[str], confidence: float, seed: int
-) -> list[dict]:
+def _alpha_rows(answers: JudgedAnswers, confidence: float, seed: int) -> list[dict]:
     """Krippendorff's alpha of all judges over patterns counted by question.
 
-    Scores are binned to `ALPHA_BINS` levels first, so that the patterns stay few.
+    Scores are binned first, so that the patterns stay few. Only answers that two judges or more
+    were given count: the others tell nothing of agreement.
     """
     rows = []
-    step = 100 / ALPHA_BINS
-    quantities = {
-        "flagged": (pl.when(HAS_VERDICT).then(pl.col("flagged").cast(pl.Float64)), "nominal"),
-        "alignment": ((pl.col("alignment") / step).round() * step, "interval"),
-        "coherence": ((pl.col("coherence") / step).round() * step, "interval"),
+    step = 100 / BINS
+    shared = np.flatnonzero(answers.values["given"].sum(axis=0) > 1)
+    quantities = {"flagged": ("flagged", 1.0, "nominal")} | {
+        score: (name, step, "interval") for score, name in BINNED.items()
     }
-    for name, (value, level) in quantities.items():
-        question, ratings, counts = _rating_patterns(outcomes, judges, value)
+    for name, (column, unit, level) in quantities.items():
+        levels = answers.values[column][:, shared]
+        question, ratings, counts = _rating_patterns(answers.question[shared], levels, unit)
         paired = np.isfinite(ratings).sum(axis=1) > 1
         if not paired.any():
             continue
@@ -323,34 +257,32 @@ def _alpha_rows(
         values, matrices = coincidences_by_question(ratings, counts, question)
         drawn = np.tensordot(weights, matrices, axes=1)
         draws = krippendorff_alpha(values, drawn, level)
-        n = counts[paired].sum()
-        row = _statistic_row(name, "krippendorff_alpha", draws, n, confidence)
+        n = round(counts[paired].sum())
+        row = {"quantity": name, "statistic": "krippendorff_alpha", "n": n}
+        row |= _bounds_of_draws(draws[np.newaxis], confidence)[0]
         row["missing"] = round(counts.sum() - n)
         rows.append({"judge_a": ALL, "judge_b": ALL, "variant": ALL, **row})
     return rows
 
 
 def _rating_patterns(
-    outcomes: pl.LazyFrame, judges: Sequence[str], value: pl.Expr
+    question: np.ndarray, levels: np.ndarray, unit: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each question's distinct rating patterns: question number, ratings by judge, answers.
 
-    Only of answers that two judges or more were given: the others tell nothing of agreement.
+    Args:
+        levels: of each judge's ratings, in units of `unit`; NONE without one.
     """
-    answers = outcomes.group_by("response_key").agg(
-        QUESTION.first(),
-        *(value.filter(pl.col("judge") == judge).first().alias(judge) for judge in judges),
-        given=pl.len(),
-    )
+    names = [f"judge_{i}" for i in range(len(levels))]
     counted = (
-        answers.filter(pl.col("given") > 1)
-        .group_by("question", *judges)
+        pl.DataFrame({"question": question} | dict(zip(names, levels, strict=True)))
+        .group_by("question", *names)
         .agg(answers=pl.len())
-        .sort("question", *judges)
-        .collect(engine="streaming")
+        .sort("question", *names)
     )
+    found = counted.select(names).to_numpy().astype(float)
     return (
         counted["question"].rank("dense").to_numpy().astype(int) - 1,
-        counted.select(judges).to_numpy().astype(float),
+        np.where(found == NONE, np.nan, found * unit),
         counted["answers"].to_numpy().astype(float),
     )

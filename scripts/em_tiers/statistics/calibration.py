@@ -13,6 +13,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from em_tiers.statistics.judged_answers import JudgedAnswers, judged_answers
+
 STEP = 10
 CALIBRATED = ("alignment", "coherence")
 CALIBRATION_COLUMNS = {
@@ -29,25 +31,17 @@ CALIBRATION_COLUMNS = {
 }
 
 
-def summarize_calibration(outcomes: pl.LazyFrame) -> pl.DataFrame:
+def summarize_calibration(outcomes: pl.LazyFrame | JudgedAnswers) -> pl.DataFrame:
     """The table `calibration`: one row per pair of judges, score and bin of the first judge's."""
-    judges = outcomes.select(pl.col("judge").unique().sort()).collect().to_series().to_list()
+    answers = judged_answers(outcomes)
     rows = []
-    for a, b in combinations(judges, 2):
+    for (a, first), (b, second) in combinations(enumerate(answers.judges), 2):
         for quantity in CALIBRATED:
-            own = {"judge_a": a, "judge_b": b, "quantity": quantity}
-            rows += [own | row for row in _bins(*_scores(outcomes, a, b, quantity))]
+            own = {"judge_a": first, "judge_b": second, "quantity": quantity}
+            scores = answers.values[quantity][[a, b]]
+            both = np.isfinite(scores).all(axis=0)
+            rows += [own | row for row in _bins(*scores[:, both])]
     return pl.DataFrame(rows, schema=CALIBRATION_COLUMNS)
-
-
-def _scores(outcomes: pl.LazyFrame, a: str, b: str, quantity: str) -> tuple[np.ndarray, ...]:
-    """The scores of the answers that both judges scored."""
-    first, second = (
-        outcomes.filter(pl.col("judge") == judge).select("response_key", quantity).drop_nulls()
-        for judge in (a, b)
-    )
-    both = first.join(second, on="response_key", suffix="_b").collect(engine="streaming")
-    return both[quantity].to_numpy(), both[f"{quantity}_b"].to_numpy()
 
 
 def _bins(first: np.ndarray, second: np.ndarray) -> list[dict[str, float]]:

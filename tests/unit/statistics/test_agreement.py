@@ -4,6 +4,7 @@ import krippendorff
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
 
@@ -292,3 +293,12 @@ def test_judges_without_a_common_answer_have_a_row_that_says_so():
     assert (row["quantity"], row["value"], row["n"]) == ("answered", None, 0)
     pairs = count_pairs(apart)
     assert summarize_confusion(pairs).is_empty() and summarize_flips(pairs).is_empty()
+
+
+def test_judges_may_list_the_answers_in_any_order():
+    answers = table([15.0 if i % 2 else 95.0 for i in range(40)]).collect()
+    judge = answers["judge"][0]
+    others = answers.filter(pl.col("judge") != judge).sample(fraction=1, shuffle=True, seed=0)
+    mixed = pl.concat([answers.filter(judge=judge), others])
+    for summary in (summarize_confusion, summarize_flips):
+        assert_frame_equal(summary(count_pairs(mixed.lazy())), summary(count_pairs(answers.lazy())))

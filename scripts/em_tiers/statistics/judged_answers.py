@@ -1,0 +1,208 @@
+"""Answers with the verdicts of all judges side by side, as arrays: one pass over the outcomes.
+
+Answers are numbered once. Counting pairs of verdicts by variant and question is then arithmetic on
+small integers, and no key of an answer is looked up again.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from em_tiers.tables import HAS_VERDICT, QUESTION
+from em_tiers.terms import OUTCOMES_ALL, SCORES, TIERS, WITHOUT_VERDICT
+
+CATEGORIES = {
+    "flagged": ("false", "true"),
+    "tier": TIERS,
+    "outcome": tuple(name for name in OUTCOMES_ALL if name not in WITHOUT_VERDICT),
+}
+ANSWERED = ("share", "only_a", "only_b", "neither")
+NONE = -1  # in place of a category
+BINS = 20  # levels of a score for Krippendorff's alpha
+BINNED = {"alignment": "alignment_bin", "coherence": "coherence_bin"}
+
+
+class JudgedAnswers(NamedTuple):
+    """The answers that any judge was given.
+
+    Attributes:
+        judges, variants, questions: names, in alphabetical order.
+        variant, question: places of each answer's names; shape (answers,).
+        values: arrays of shape (judges, answers). `given`: the judge was given the answer;
+            `judged`: it gave a verdict; places in CATEGORIES, or NONE; SCORES, NaN without one; and
+            BINNED scores, from 0 to BINS, or NONE.
+    """
+
+    judges: list[str]
+    variants: list[str]
+    questions: list[str]
+    variant: np.ndarray
+    question: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+class PairCounts(NamedTuple):
+    """Counts over the answers that two judges were given, by cell (variant and question).
+
+    Attributes:
+        variants: the names of the variants.
+        variant, question: numbers of each cell's, in ascending order; shape (cells,).
+        sums: for each of CATEGORIES the contingency tables, judge a in rows (cells x k x k); for
+            each of SCORES the moments over the answers that both scored (cells x 7, see
+            `em_tiers.statistics.agreement_measures`); and `answered`, the numbers of ANSWERED.
+    """
+
+    variants: list[str]
+    variant: np.ndarray
+    question: np.ndarray
+    sums: dict[str, np.ndarray]
+
+    def of_all(self) -> dict[str, np.ndarray]:
+        """The sums by question, all variants together."""
+        questions, place = np.unique(self.question, return_inverse=True)
+        found = {}
+        for name, values in self.sums.items():
+            found[name] = np.zeros((len(questions), *values.shape[1:]))
+            np.add.at(found[name], place, values)
+        return found
+
+    def by_variant(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """Each variant with its sums by question."""
+        found = np.unique(self.variant, return_index=True, return_counts=True)
+        for number, start, cells in zip(*found, strict=True):
+            own = {name: values[start : start + cells] for name, values in self.sums.items()}
+            yield self.variants[number], own
+
+
+def judged_answers(outcomes: pl.LazyFrame | JudgedAnswers) -> JudgedAnswers:
+    """The answers of an outcomes table, unless they are arrays already."""
+    if isinstance(outcomes, JudgedAnswers):
+        return outcomes
+    judges, variants, questions = (
+        outcomes.select(pl.Expr.unique(name).sort()).collect(engine="streaming").to_series()
+        for name in (pl.col("judge"), pl.col("variant"), QUESTION)
+    )
+    columns = _columns(variants, questions)
+    frames = [
+        outcomes.filter(pl.col("judge") == judge).select(columns).collect(engine="streaming")
+        for judge in judges
+    ]
+    places, count = _places([frame.get_column("response_key") for frame in frames])
+    values = {
+        name: _side_by_side([frame.get_column(name) for frame in frames], places, count, missing)
+        for name, missing in _MISSING.items()
+    }
+    variant, question = (
+        values.pop(name).max(axis=0, initial=0) for name in ("variant", "question")
+    )
+    names = (listed.to_list() for listed in (judges, variants, questions))
+    return JudgedAnswers(*names, variant, question, values)
+
+
+# The columns of JudgedAnswers, with the value where the judge was not given the answer.
+_MISSING = {
+    "variant": 0,
+    "question": 0,
+    "given": False,
+    "judged": False,
+    **dict.fromkeys(CATEGORIES, NONE),
+    **dict.fromkeys(BINNED.values(), NONE),
+    **dict.fromkeys(SCORES, np.nan),
+}
+
+
+def _columns(variants: pl.Series, questions: pl.Series) -> list[pl.Expr]:
+    categories = {
+        "flagged": pl.when(HAS_VERDICT).then(pl.col("flagged").cast(pl.String)),
+        "tier": pl.col("tier_label"),
+        "outcome": pl.when(HAS_VERDICT & pl.col("human_tier").is_null()).then("outcome"),
+    }
+    bins = {
+        name: (pl.col(score) / (100 / BINS)).round().fill_null(NONE).cast(pl.Int8)
+        for score, name in BINNED.items()
+    }
+    return [
+        pl.col("response_key"),
+        _place(pl.col("variant"), variants).alias("variant"),
+        _place(QUESTION, questions).alias("question"),
+        pl.lit(True).alias("given"),
+        HAS_VERDICT.alias("judged"),
+        *(
+            _place(value, CATEGORIES[name]).fill_null(NONE).cast(pl.Int8).alias(name)
+            for name, value in categories.items()
+        ),
+        *(value.alias(name) for name, value in bins.items()),
+        *(pl.col(score).fill_null(np.nan) for score in SCORES),
+    ]
+
+
+def _place(value: pl.Expr, names: Sequence[str] | pl.Series) -> pl.Expr:
+    """The place of a text in `names`; null where it is none of them."""
+    return value.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int32)
+
+
+def _places(keys: Sequence[pl.Series]) -> tuple[list[np.ndarray], int]:
+    """The numbers of each judge's answers, and how many different answers there are."""
+    known = pl.DataFrame({"key": keys[0] if keys else pl.Series([], dtype=pl.String)})
+    places = []
+    for own in keys:
+        if own.equals(known.get_column("key")):  # the judges judged the same answers
+            places.append(np.arange(len(own)))
+            continue
+        numbered = known.with_row_index("place")
+        found = pl.DataFrame({"key": own}).join(
+            numbered, on="key", how="left", maintain_order="left"
+        )
+        place = found.get_column("place").cast(pl.Int64).fill_null(NONE).to_numpy().copy()
+        new = np.flatnonzero(place == NONE)
+        place[new] = len(known) + np.arange(len(new))
+        places.append(place)
+        known = pl.concat([known, pl.DataFrame({"key": own[new]})])
+    return places, len(known)
+
+
+def _side_by_side(
+    columns: Sequence[pl.Series], places: Sequence[np.ndarray], answers: int, missing: float
+) -> np.ndarray:
+    dtype = columns[0].to_numpy().dtype if columns else float
+    found = np.full((len(columns), answers), missing, dtype)
+    for row, values, place in zip(found, columns, places, strict=True):
+        row[place] = values.to_numpy()
+    return found
+
+
+def pair_counts(answers: JudgedAnswers, a: int, b: int) -> PairCounts:
+    """The counts over the answers that the judges with these places were both given."""
+    both = np.flatnonzero(answers.values["given"][a] & answers.values["given"][b])
+    # Of all possible pairs of variant and question, those that occur get the next number.
+    whole = answers.variant[both].astype(int) * len(answers.questions) + answers.question[both]
+    occurs = np.zeros(len(answers.variants) * len(answers.questions), bool)
+    occurs[whole] = True
+    cell, cells = (np.cumsum(occurs) - 1)[whole], int(occurs.sum())
+    sums = {}
+    for name, levels in CATEGORIES.items():
+        first, second = (answers.values[name][judge][both] for judge in (a, b))
+        known, k = (first != NONE) & (second != NONE), len(levels)
+        place = (cell[known] * k + first[known]) * k + second[known]
+        sums[name] = _count(place, cells * k * k).reshape(cells, k, k)
+    for name in SCORES:
+        first, second = (answers.values[name][judge][both] for judge in (a, b))
+        known = np.isfinite(first) & np.isfinite(second)
+        sums[name] = _moments(cell[known], first[known], second[known], cells)
+    by_a, by_b = (answers.values["judged"][judge][both] for judge in (a, b))
+    answered = 2 * ~by_a + 1 * ~by_b  # the place in ANSWERED
+    sums["answered"] = _count(cell * len(ANSWERED) + answered, cells * len(ANSWERED))
+    sums["answered"] = sums["answered"].reshape(cells, len(ANSWERED))
+    variant, question = np.divmod(np.flatnonzero(occurs), max(len(answers.questions), 1))
+    return PairCounts(answers.variants, variant, question, sums)
+
+
+def _count(places: np.ndarray, length: int) -> np.ndarray:
+    return np.bincount(places, minlength=length).astype(float)
+
+
+def _moments(cell: np.ndarray, a: np.ndarray, b: np.ndarray, cells: int) -> np.ndarray:
+    values = (np.ones_like(a), a, b, a * a, b * b, a * b, np.abs(a - b))
+    return np.stack([np.bincount(cell, value, cells) for value in values], axis=1)
