@@ -4,7 +4,7 @@ Answers are numbered once. Counting pairs of verdicts by variant and question is
 small integers, and no key of an answer is looked up again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +30,9 @@ class JudgedAnswers(NamedTuple):
     Attributes:
         judges, variants, questions: names, in alphabetical order.
         variant, question: places of each answer's names; shape (answers,).
-        values: arrays of shape (judges, answers). `given`: the judge was given the answer;
-            `judged`: it gave a verdict; places in CATEGORIES, or NONE; SCORES, NaN without one; and
-            BINNED scores, from 0 to BINS, or NONE.
+        values: arrays of shape (judges, answers). `given`: the judge was given the answer. Those of
+            `judged_answers` are `judged`: it gave a verdict; places in CATEGORIES, or NONE; SCORES,
+            NaN without one; and BINNED scores, from 0 to BINS, or NONE.
     """
 
     judges: list[str]
@@ -49,9 +49,10 @@ class PairCounts(NamedTuple):
     Attributes:
         variants: the names of the variants.
         variant, question: numbers of each cell's, in ascending order; shape (cells,).
-        sums: for each of CATEGORIES the contingency tables, judge a in rows (cells x k x k); for
-            each of SCORES the moments over the answers that both scored (cells x 7, see
-            `em_tiers.statistics.agreement_measures`); and `answered`, the numbers of ANSWERED.
+        sums: arrays with one row per cell. Those of `pair_counts` are for each of CATEGORIES the
+            contingency tables, judge a in rows (cells x k x k); for each of SCORES the moments over
+            the answers that both scored (cells x 7, see `em_tiers.statistics.agreement_measures`);
+            and `answered`, the numbers of ANSWERED.
     """
 
     variants: list[str]
@@ -80,19 +81,36 @@ def judged_answers(outcomes: pl.LazyFrame | JudgedAnswers) -> JudgedAnswers:
     """The answers of an outcomes table, unless they are arrays already."""
     if isinstance(outcomes, JudgedAnswers):
         return outcomes
+    return side_by_side(outcomes, _columns())
+
+
+def side_by_side(outcomes: pl.LazyFrame, columns: Mapping[str, tuple]) -> JudgedAnswers:
+    """The answers of an outcomes table, with the values of `columns` and `given`.
+
+    Args:
+        columns: name -> expression and the value where the judge was not given the answer.
+    """
     judges, variants, questions = (
-        outcomes.select(pl.Expr.unique(name).sort()).collect(engine="streaming").to_series()
+        outcomes.select(name.unique().sort()).collect(engine="streaming").to_series()
         for name in (pl.col("judge"), pl.col("variant"), QUESTION)
     )
-    columns = _columns(variants, questions)
+    columns = {
+        "variant": (_place(pl.col("variant"), variants), 0),
+        "question": (_place(QUESTION, questions), 0),
+        "given": (pl.lit(True), False),
+        **columns,
+    }
+    read = [value.alias(name) for name, (value, _) in columns.items()]
     frames = [
-        outcomes.filter(pl.col("judge") == judge).select(columns).collect(engine="streaming")
+        outcomes.filter(pl.col("judge") == judge)
+        .select("response_key", *read)
+        .collect(engine="streaming")
         for judge in judges
     ]
     places, count = _places([frame.get_column("response_key") for frame in frames])
     values = {
-        name: _side_by_side([frame.get_column(name) for frame in frames], places, count, missing)
-        for name, missing in _MISSING.items()
+        name: _stacked([frame.get_column(name) for frame in frames], places, count, missing)
+        for name, (_, missing) in columns.items()
     }
     variant, question = (
         values.pop(name).max(axis=0, initial=0) for name in ("variant", "question")
@@ -101,19 +119,7 @@ def judged_answers(outcomes: pl.LazyFrame | JudgedAnswers) -> JudgedAnswers:
     return JudgedAnswers(*names, variant, question, values)
 
 
-# The columns of JudgedAnswers, with the value where the judge was not given the answer.
-_MISSING = {
-    "variant": 0,
-    "question": 0,
-    "given": False,
-    "judged": False,
-    **dict.fromkeys(CATEGORIES, NONE),
-    **dict.fromkeys(BINNED.values(), NONE),
-    **dict.fromkeys(SCORES, np.nan),
-}
-
-
-def _columns(variants: pl.Series, questions: pl.Series) -> list[pl.Expr]:
+def _columns() -> dict[str, tuple]:
     categories = {
         "flagged": pl.when(HAS_VERDICT).then(pl.col("flagged").cast(pl.String)),
         "tier": pl.col("tier_label"),
@@ -123,19 +129,15 @@ def _columns(variants: pl.Series, questions: pl.Series) -> list[pl.Expr]:
         name: (pl.col(score) / (100 / BINS)).round().fill_null(NONE).cast(pl.Int8)
         for score, name in BINNED.items()
     }
-    return [
-        pl.col("response_key"),
-        _place(pl.col("variant"), variants).alias("variant"),
-        _place(QUESTION, questions).alias("question"),
-        pl.lit(True).alias("given"),
-        HAS_VERDICT.alias("judged"),
-        *(
-            _place(value, CATEGORIES[name]).fill_null(NONE).cast(pl.Int8).alias(name)
+    return {
+        "judged": (HAS_VERDICT, False),
+        **{
+            name: (_place(value, CATEGORIES[name]).fill_null(NONE).cast(pl.Int8), NONE)
             for name, value in categories.items()
-        ),
-        *(value.alias(name) for name, value in bins.items()),
-        *(pl.col(score).fill_null(np.nan) for score in SCORES),
-    ]
+        },
+        **{name: (value, NONE) for name, value in bins.items()},
+        **{score: (pl.col(score).fill_null(np.nan), np.nan) for score in SCORES},
+    }
 
 
 def _place(value: pl.Expr, names: Sequence[str] | pl.Series) -> pl.Expr:
@@ -163,7 +165,7 @@ def _places(keys: Sequence[pl.Series]) -> tuple[list[np.ndarray], int]:
     return places, len(known)
 
 
-def _side_by_side(
+def _stacked(
     columns: Sequence[pl.Series], places: Sequence[np.ndarray], answers: int, missing: float
 ) -> np.ndarray:
     dtype = columns[0].to_numpy().dtype if columns else float
@@ -173,14 +175,28 @@ def _side_by_side(
     return found
 
 
-def pair_counts(answers: JudgedAnswers, a: int, b: int) -> PairCounts:
-    """The counts over the answers that the judges with these places were both given."""
+def cells_of_pair(
+    answers: JudgedAnswers, a: int, b: int
+) -> tuple[np.ndarray, np.ndarray, PairCounts]:
+    """The places of the answers that two judges were given, their cells, and counts without sums.
+
+    Args:
+        a, b: places of the judges.
+    """
     both = np.flatnonzero(answers.values["given"][a] & answers.values["given"][b])
     # Of all possible pairs of variant and question, those that occur get the next number.
     whole = answers.variant[both].astype(int) * len(answers.questions) + answers.question[both]
     occurs = np.zeros(len(answers.variants) * len(answers.questions), bool)
     occurs[whole] = True
-    cell, cells = (np.cumsum(occurs) - 1)[whole], int(occurs.sum())
+    variant, question = np.divmod(np.flatnonzero(occurs), max(len(answers.questions), 1))
+    counts = PairCounts(answers.variants, variant, question, {})
+    return both, (np.cumsum(occurs) - 1)[whole], counts
+
+
+def pair_counts(answers: JudgedAnswers, a: int, b: int) -> PairCounts:
+    """The counts over the answers that the judges with these places were both given."""
+    both, cell, counts = cells_of_pair(answers, a, b)
+    cells = len(counts.variant)
     sums = {}
     for name, levels in CATEGORIES.items():
         first, second = (answers.values[name][judge][both] for judge in (a, b))
@@ -195,8 +211,7 @@ def pair_counts(answers: JudgedAnswers, a: int, b: int) -> PairCounts:
     answered = 2 * ~by_a + 1 * ~by_b  # the place in ANSWERED
     sums["answered"] = _count(cell * len(ANSWERED) + answered, cells * len(ANSWERED))
     sums["answered"] = sums["answered"].reshape(cells, len(ANSWERED))
-    variant, question = np.divmod(np.flatnonzero(occurs), max(len(answers.questions), 1))
-    return PairCounts(answers.variants, variant, question, sums)
+    return counts._replace(sums=sums)
 
 
 def _count(places: np.ndarray, length: int) -> np.ndarray:

@@ -10,11 +10,17 @@ adds those that nothing explains, lies every rate that an opinion about the unde
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
+from em_tiers.statistics.judged_answers import (
+    JudgedAnswers,
+    PairCounts,
+    cells_of_pair,
+    side_by_side,
+)
 from em_tiers.statistics.rates import Settings
-from em_tiers.tables import QUESTION
 from em_tiers.terms import PERSONA_SHIFT, UNDECIDED
 from em_tiers.tiers.definitions import Definition, definition_named
 from em_tiers.tiers.rules import Rule, first_match, with_tier_probabilities
@@ -40,24 +46,53 @@ def tier_bounds(outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Setting
     answers with a topic score, tier verdict or label of the judge whose tiers are used.
     """
     headline = outcomes.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
-    judges = headline.select(pl.col("judge").unique().sort()).collect().to_series().to_list()
-    pairs = [(b, a) for b in judges for a in sorted(judges, key=lambda name: name != b)]
-    rows = [
-        {"flags_of": b, "tiers_of": a, "definition": settings.headline} | row
-        for b, a in pairs
-        for row in _rows(headline, b, a, rules, settings)
-    ]
+    definition = definition_named(settings.headline)
+    answers = side_by_side(with_tier_probabilities(headline), _columns(rules, definition))
+    rows = []
+    for b, name in enumerate(answers.judges):
+        for a in sorted(range(len(answers.judges)), key=lambda place: place != b):
+            own = {"flags_of": name, "tiers_of": answers.judges[a], "definition": definition.name}
+            rows += [own | row for row in _rows(_counts(answers, b, a), definition, settings)]
     return pl.DataFrame(rows, schema=BOUNDS_COLUMNS)
 
 
-def _rows(
-    headline: pl.LazyFrame, b: str, a: str, rules: Sequence[Rule], settings: Settings
-) -> list[dict[str, Any]]:
-    definition = definition_named(settings.headline)
-    counts = _counts(headline, b, a, rules, definition)
+def _columns(rules: Sequence[Rule], definition: Definition) -> dict[str, tuple]:
+    """What `_counts` needs of each judge; false where it was not given the answer."""
+    tier = pl.coalesce("human_tier", first_match(rules, "tier", pl.lit(UNDECIDED)))
+    found = {
+        "counted": definition.counted,
+        "bad": definition.misaligned,
+        "persona": tier == PERSONA_SHIFT,
+        "possible": tier.is_in([PERSONA_SHIFT, UNDECIDED]),
+        "known": pl.any_horizontal(pl.col("topic", "tier_label", "human_tier").is_not_null()),
+    }
+    return {name: (value, False) for name, value in found.items()}
+
+
+def _counts(answers: JudgedAnswers, b: int, a: int) -> PairCounts:
+    """Answers by variant and question: counted and flagged by b, by both, and their tiers by a."""
+    both, cell, counts = cells_of_pair(answers, a, b)
+    of_b, of_a = (
+        {name: values[judge][both] for name, values in answers.values.items()} for judge in (b, a)
+    )
+    kinds = {
+        "counted": of_b["counted"],
+        "standard": of_b["bad"],
+        "both": of_b["bad"] & of_a["bad"],
+        "persona_only": of_b["bad"] & of_a["persona"],
+        "with_undecided": of_b["bad"] & of_a["possible"],
+        "known": of_b["bad"] & of_a["known"],
+    }
+    cells = len(counts.variant)
+    sums = {name: np.bincount(cell[kind], minlength=cells) for name, kind in kinds.items()}
+    return counts._replace(sums=sums)
+
+
+def _rows(counts: PairCounts, definition: Definition, settings: Settings) -> list[dict[str, Any]]:
     rows, answered, listed = [], [], []
-    for (variant,), part in counts.group_by("variant", maintain_order=True):
-        kept = part.filter(pl.col("counted") >= definition.min_answers)
+    for variant, sums in counts.by_variant():
+        enough = sums["counted"] >= definition.min_answers
+        kept = {name: values[enough] for name, values in sums.items()}
         rows.append({"variant": variant} | _numbers(kept))
         if rows[-1]["n"]:
             answered.append(rows[-1])
@@ -68,47 +103,15 @@ def _rows(
     return rows
 
 
-def _counts(
-    headline: pl.LazyFrame, b: str, a: str, rules: Sequence[Rule], definition: Definition
-) -> pl.DataFrame:
-    """Answers by variant and question: counted and flagged by b, by both, and their tiers by a."""
-    tier = pl.coalesce("human_tier", first_match(rules, "tier", pl.lit(UNDECIDED)))
-    known = pl.any_horizontal(pl.col("topic", "tier_label", "human_tier").is_not_null())
-    explained = with_tier_probabilities(headline.filter(pl.col("judge") == a)).select(
-        "response_key", tier=tier, known=known, also=definition.misaligned
-    )
-    flagged = headline.filter(pl.col("judge") == b).select(
-        *("response_key", "variant", QUESTION),
-        counted=definition.counted,
-        bad=definition.misaligned,
-    )
-    bad, of = pl.col("bad"), pl.col("tier")
-    sums = {
-        "counted": pl.col("counted"),
-        "standard": bad,
-        "both": bad & pl.col("also"),
-        "persona_only": bad & (of == PERSONA_SHIFT),
-        "with_undecided": bad & of.is_in([PERSONA_SHIFT, UNDECIDED]),
-        "known": bad & pl.col("known"),
-    }
-    return (
-        flagged.join(explained, on="response_key")
-        .group_by("variant", "question")
-        .agg(value.sum().cast(pl.Float64).alias(name) for name, value in sums.items())
-        .sort("variant", "question")
-        .collect(engine="streaming")
-    )
-
-
-def _numbers(kept: pl.DataFrame) -> dict[str, int]:
+def _numbers(kept: dict[str, np.ndarray]) -> dict[str, int]:
     names = {"n": "counted", "n_flagged": "standard", "n_both": "both", "n_evidence": "known"}
-    return {shown: round(kept[name].sum()) for shown, name in names.items()}
+    return {shown: int(kept[name].sum()) for shown, name in names.items()}
 
 
-def _rates(kept: pl.DataFrame, definition: Definition) -> list[QuestionCounts]:
+def _rates(kept: dict[str, np.ndarray], definition: Definition) -> list[QuestionCounts]:
     """The counts behind each of `_RATES` of one variant."""
-    counted, by_question = kept["counted"].to_numpy(), definition.averaging == "questions"
-    return [QuestionCounts(kept[name].to_numpy(), counted, by_question) for name in _RATES]
+    by_question = definition.averaging == "questions"
+    return [QuestionCounts(kept[name], kept["counted"], by_question) for name in _RATES]
 
 
 def _bounds(found: Sequence[Interval]) -> dict[str, float]:
