@@ -1,8 +1,11 @@
 """Assign each answer exactly one outcome, and each flagged answer a tier."""
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from em_tiers.errors import UserError
 from em_tiers.files import atomic_path
@@ -46,20 +49,42 @@ def main(
             judge has no verdict, or its verdicts come from different models or rubrics.
     """
     answers = scan_table(list(responses), "responses")
-    judged = own_verdicts(scan_table(list(verdicts), "verdicts"), judge)
-    _check_one_judge(judged, judge)
-    outcomes = join_verdicts(answers, judged)
-    outcomes = with_question_topic(outcomes, topics)
-    outcomes = with_human_labels(
-        outcomes, _read_settled_labels(labels, answers) if labels else None
+    _check_one_judge(own_verdicts(scan_table(list(verdicts), "verdicts"), judge), judge)
+    given = _read_settled_labels(labels, answers) if labels else None
+    decide = partial(
+        with_outcomes, rules=read_rules(rules), definition=definition_named(definition)
     )
-    outcomes = outcomes.with_columns(judge=pl.lit(judge))
-    outcomes = with_outcomes(outcomes, read_rules(rules), definition_named(definition))
-    outcomes = outcomes.select(pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
     with atomic_path(output) as temporary:
-        outcomes.sink_parquet(temporary, compression="zstd", maintain_order=True)
+        with pq.ParquetWriter(temporary, _ARROW_SCHEMA, compression="zstd") as file:
+            for some, judged in _slices(responses, verdicts):
+                outcomes = join_verdicts(some, judged.filter(pl.col("judge") == judge))
+                outcomes = with_human_labels(with_question_topic(outcomes, topics), given)
+                outcomes = decide(outcomes.with_columns(judge=pl.lit(judge)))
+                columns = (pl.col(name).cast(kind) for name, kind in OUTCOMES.items())
+                file.write_table(outcomes.select(columns).collect().to_arrow())
         _check_rows(answers, pl.scan_parquet(temporary), judge)
     _log_counts(output, judge)
+
+
+_ARROW_SCHEMA = pl.DataFrame(schema=OUTCOMES).to_arrow().schema
+
+
+def _slices(
+    responses: Sequence[Path | str], verdicts: Sequence[Path | str]
+) -> Iterator[tuple[pl.LazyFrame, pl.LazyFrame]]:
+    """Each file of answers, with the verdicts of the files that share a variant with it.
+
+    One slice at a time is joined in memory, and the larger a join, the slower each of its rows.
+    """
+    judged = {path: _variants(path, "verdicts") for path in dict.fromkeys(map(str, verdicts))}
+    for path in dict.fromkeys(map(str, responses)):
+        asked = _variants(path, "responses")
+        own = [file for file, variants in judged.items() if variants & asked]
+        yield scan_table(path, "responses"), scan_table(own, "verdicts")
+
+
+def _variants(path: str, table: str) -> set[str]:
+    return set(_distinct_values(scan_table(path, table), "variant"))
 
 
 def own_verdicts(verdicts: pl.LazyFrame, judge: str) -> pl.LazyFrame:

@@ -40,22 +40,28 @@ RUBRICS = ("alignment", "coherence", "topic", "tier")
 
 
 def join_verdicts(responses: pl.LazyFrame, verdicts: pl.LazyFrame) -> pl.LazyFrame:
-    """Put an answer's verdicts of one judge beside it.
+    """Put an answer's verdicts of one judge beside it; both are read into memory.
 
     Args:
         responses: a responses table; its texts are not read.
         verdicts: the verdicts of one judge on these answers; `rubric` names the question asked.
     """
-    answers = responses.select(
-        [name for name in OUTCOMES if name in responses.collect_schema()]
-        + ["question_topics", "finish_reason"]
+    names = [name for name in OUTCOMES if name in responses.collect_schema()]
+    asked = [
+        verdicts.filter(pl.col("rubric") == asks).select("response_key", *_verdict_columns(asks))
+        for asks in RUBRICS
+    ]
+    answers, *found = pl.collect_all(
+        [responses.select(*names, "question_topics", "finish_reason"), *asked]
     )
-    for asks in RUBRICS:
-        found = verdicts.filter(pl.col("rubric") == asks).select(
-            "response_key", *_verdict_columns(asks)
-        )
-        answers = answers.join(found, on="response_key", how="left", maintain_order="left")
-    return answers
+    keys = answers.get_column("response_key")
+    for own in found:
+        # Mostly each answer has a verdict, in the same order: then there is no key to look up.
+        if len(answers) == len(keys) and own.get_column("response_key").equals(keys):
+            answers = answers.hstack(own.drop("response_key"))
+        else:
+            answers = answers.join(own, on="response_key", how="left", maintain_order="left")
+    return answers.lazy()
 
 
 def _verdict_columns(asks: str) -> list[pl.Expr]:
