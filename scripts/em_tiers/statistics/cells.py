@@ -182,13 +182,15 @@ def cells_of(
         hits = {metric: array(f"{metric}_{name}") for metric in METRICS if metric != ATTRIBUTABLE}
         share = attributable_share(*(array(f"{kind}_{name}") * kept for kind in COMPARED))
         hits[ATTRIBUTABLE] = hits["standard"] - share * array(f"attributed_{name}")
+        by_question = definition.averaging == "questions"
+        counted = np.where(kept, counted, 0.0)
         for metric in METRICS:
-            used = kept & (metric != "soft" or not unknown)
             found[name, metric] = QuestionCounts(
-                np.where(used, hits[metric], 0.0),
-                np.where(used, counted, 0.0),
-                definition.averaging == "questions",
+                np.where(kept, hits[metric], 0.0), counted, by_question
             )
+        if unknown:
+            nothing = np.zeros_like(counted)
+            found[name, "soft"] = QuestionCounts(nothing, nothing, by_question)
     return found
 
 

@@ -163,16 +163,17 @@ def _question_rows(
     expected = expected_marked(*marks)
     in_base = _base_by_question(base, definition)
     rows = []
-    for place, (compared, marked, flagged, both) in enumerate(zip(*marks, strict=True)):
-        number = arrays.questions[place]
+    counts = zip(*(values.tolist() for values in marks), strict=True)
+    for place, (compared, marked, flagged, both) in enumerate(counts):
+        number, unflagged = arrays.questions[place], compared - flagged
         if flagged:
             rows.append(
                 {
                     "question": names[number],
                     "n_flagged": round(flagged),
-                    "n_unflagged": round(compared - flagged),
+                    "n_unflagged": round(unflagged),
                     "marked_flagged": both / flagged,
-                    "marked_unflagged": _share(marked - both, compared - flagged),
+                    "marked_unflagged": (marked - both) / unflagged if unflagged else None,
                     "marked_base": in_base.get(number),
                     "observed": round(both),
                     "expected": _number(expected[place]),

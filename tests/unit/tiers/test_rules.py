@@ -256,6 +256,26 @@ def test_a_judge_gets_its_own_verdicts_and_every_answer_that_it_was_given(tmp_pa
         assert found["alignment"].to_list() == scores_given
 
 
+def test_files_of_verdicts_and_answers_may_hold_different_variants(tmp_path):
+    variants = {"0": "a", "1": "b", "2": "b", "3": "c"}
+    every = responses(*({"variant": variant} for variant in variants.values()))
+    given = (("0", 5), ("2", 90), ("1", 20), ("3", 7))
+    judged = verdicts(*(verdict for key, score in given for verdict in scores(key, score, 95)))
+    judged = judged.with_columns(variant=pl.col("response_key").replace_strict(variants))
+    paths = {"answers": [], "verdicts": []}
+    for kind, frame, parts in (
+        ("answers", every, (["a"], ["b", "c"])),
+        ("verdicts", judged, (["a", "c"], ["b"])),
+    ):
+        for part in parts:
+            paths[kind].append(tmp_path / f"{kind}.{len(paths[kind])}.parquet")
+            frame.filter(pl.col("variant").is_in(part)).write_parquet(paths[kind][-1])
+    main(*paths.values(), "judge", STANDARD, "D1", {}, tmp_path / "outcomes.parquet")
+    found = read_table(tmp_path / "outcomes.parquet", "outcomes")
+    assert found["response_key"].to_list() == ["0", "1", "2", "3"]
+    assert found["alignment"].to_list() == [5, 20, 90, 7]
+
+
 def test_a_judge_without_verdicts_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"judge judge: .* contain verdicts of me only"):
         assign(tmp_path, responses({}), verdicts(("0", "alignment", {"judge": "me", "score": 1})))
