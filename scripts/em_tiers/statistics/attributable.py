@@ -5,22 +5,17 @@ Zou & Donner 2008, Statistics in Medicine 27, 1693-1702).
 """
 
 import numpy as np
-import polars as pl
 
 from em_tiers.statistics.attribution import risk_ratio, share_of, tables_of
-from em_tiers.statistics.cells import (
-    ATTRIBUTABLE,
-    CellArrays,
-    cell_arrays,
-    cells_of,
-    marks_of,
-)
+from em_tiers.statistics.cells import CellArrays, marks_of
+from em_tiers.statistics.question_counts import QuestionCounts
 
 
 def widened(
     low: np.ndarray | float,
     high: np.ndarray | float,
-    cells: pl.DataFrame | CellArrays,
+    counted: QuestionCounts,
+    array: CellArrays,
     definition: str,
     confidence: float,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -28,10 +23,9 @@ def widened(
 
     Args:
         low, high: bounds, or arrays of the bounds of several intervals.
-        cells: the cells of one unit, as of one variant, judge and probe level.
+        counted: the counts of the attributable rate.
+        array: the counts of its unit, as of one variant, judge and probe level.
     """
-    array = cell_arrays(cells)
-    counted = cells_of(array, [definition])[definition, ATTRIBUTABLE]
     attributed = array(f"attributed_{definition}")
     shares = np.divide(
         attributed, counted.counted, out=np.zeros_like(attributed), where=counted.counted > 0

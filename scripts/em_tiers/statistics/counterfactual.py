@@ -18,7 +18,7 @@ from em_tiers.statistics.attribution import (
     tables_of,
 )
 from em_tiers.statistics.cells import ATTRIBUTABLE, CellArrays, CellTable, cells_of, marks_of
-from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
+from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import (
     Settings,
@@ -96,8 +96,14 @@ def counterfactual(
                 found = _question_rows(arrays, base, table.question_names, settings.headline)
                 questions += [name | row for row in found]
     bounds = intervals(listed, settings.confidence)
-    for row, arrays, whole, found in zip(rows, units, bounds[::2], bounds[1::2], strict=True):
-        row |= _attributable(arrays, whole, found, settings)
+    for place, (row, arrays) in enumerate(zip(rows, units, strict=True)):
+        whole, found = bounds[2 * place : 2 * place + 2]
+        low, high = widened(
+            *(found.low, found.high, listed[2 * place + 1], arrays, settings.headline),
+            settings.confidence,
+        )
+        row |= {"attributable": found.rate, "attributable_low": float(low)}
+        row["attributable_high"] = min(float(high), whole.high)
     return (
         pl.DataFrame(rows, schema=COUNTERFACTUAL_COLUMNS),
         pl.DataFrame(questions, schema=QUESTION_COLUMNS),
@@ -142,18 +148,6 @@ def _row(arrays: CellArrays, base: CellArrays | None, settings: Settings) -> dic
 def _whole_and_attributable(arrays: CellArrays, definition: str) -> list[QuestionCounts]:
     rates = cells_of(arrays, [definition])
     return [rates[definition, metric] for metric in ("standard", ATTRIBUTABLE)]
-
-
-def _attributable(
-    arrays: CellArrays, whole: Interval, found: Interval, settings: Settings
-) -> dict[str, float]:
-    """The attributable rate with its bounds; the standard rate is the whole of it."""
-    low, high = widened(found.low, found.high, arrays, settings.headline, settings.confidence)
-    return {
-        "attributable": found.rate,
-        "attributable_low": float(low),
-        "attributable_high": min(float(high), whole.high),
-    }
 
 
 def _question_rows(

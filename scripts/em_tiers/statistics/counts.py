@@ -183,13 +183,13 @@ def _judges(asked: pl.LazyFrame) -> list[str]:
 
 def _sums_of_judge(own: pl.LazyFrame, sums: Sequence[pl.Expr]) -> pl.DataFrame:
     """The sums over the requests of each variant, and those over all requests of the judge."""
-    counted = (
-        own.with_columns(pl.col("of_judge", "of_variant").is_first_distinct())
-        .filter(pl.col("of_judge") | pl.col("of_variant"))
-        .collect(engine="streaming")
-    )
-    of_variants = counted.filter("of_variant").group_by("judge", "variant").agg(sums)
-    of_all = counted.filter("of_judge").group_by("judge").agg(sums)
+    every = own.collect(engine="streaming")
+    in_variants = in_all = every
+    if every["of_judge"].n_unique() < len(every):  # requests that gave several verdicts
+        first = every.with_columns(pl.col("of_judge", "of_variant").is_first_distinct())
+        in_variants, in_all = first.filter("of_variant"), first.filter("of_judge")
+    of_variants = in_variants.group_by("judge", "variant").agg(sums)
+    of_all = in_all.group_by("judge").agg(sums)
     return pl.concat(
         [of_variants, of_all.with_columns(variant=pl.lit("all")).select(of_variants.columns)]
     )

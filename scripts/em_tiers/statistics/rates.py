@@ -174,7 +174,7 @@ def _bounded(
             np.array([low[place], these_low[place]]),
             np.array([high[place], these_high[place]]),
         )
-        below, above = widened(below, above, *of, settings.confidence)
+        below, above = widened(below, above, listed[place], *of, settings.confidence)
         (low[place], these_low[place]), (high[place], these_high[place]) = below, above
     naive = [wilson(one.rate, one.n, settings.confidence) if one.n else (0.0, 1.0) for one in found]
     return pl.DataFrame(
