@@ -13,7 +13,7 @@ def start_run():
             return
         if IS_ALONE:
             hand_over_study()
-            look_for_jobs_when_one_ends()
+            start.look_for_jobs_when_one_ends(workflow)
         for line in start.remove_leftovers(STUDY, Path(EXPERIMENT), Path(RESULTS)):
             logger.info(line)
     except ConfigError as error:
@@ -29,16 +29,6 @@ def hand_over_study():
     settings.configfiles = []
     # What scripts see of the configuration: build_report hands it to another Snakemake.
     config[snapshot.KEY] = path
-
-
-def look_for_jobs_when_one_ends():
-    """On one machine, do without the limit of jobs that start per second: cores limit them there.
-
-    With it, Snakemake 9.27 also looks for jobs once a second for each job that has ended while
-    others wait. After 20 jobs that is 20 looks a second, each with the size of every input.
-    """
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
 
 
 def say_what_was_edited():

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
-from em_tiers.report.drawing import Axes, Figure
 from em_tiers.report.figure_style import (
     BLACK,
     COLUMN_WIDTH,

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from em_tiers.logs import run_script
-from em_tiers.report.drawing import Axes, Figure, MaxNLocator
 from em_tiers.report.figure_style import (
     LINE_STYLES,
     METRIC_APPEARANCES,

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from em_tiers.logs import run_script
-from em_tiers.report.drawing import Figure, Line2D, MaxNLocator
 from em_tiers.report.figure_style import (
     MOST_ROWS,
     empty_figure,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
-from em_tiers.report.drawing import Figure
 from em_tiers.report.figure_style import empty_figure, house_style, level_words, save_all
 from em_tiers.report.forest import PanelBlock, forest_figure, headline_rates
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 
 from em_tiers.logs import run_script
-from em_tiers.report.drawing import Axes, Figure, PolyCollection
 from em_tiers.report.figure_style import (
     BLACK,
     MOST_ROWS,

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from em_tiers.logs import run_script
-from em_tiers.report.drawing import Axes, Figure, MaxNLocator, QuadMesh, Rectangle
 from em_tiers.report.figure_style import (
     BLACK,
     HEAT,

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import matplotlib as mpl
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from em_tiers.files import atomic_path
-from em_tiers.report.drawing import Axes, Figure, Line2D, Patch
 from em_tiers.report.table_files import formula_safe
 from em_tiers.terms import (
     BLACK,

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from em_tiers.report.drawing import Axes, Figure, MaxNLocator
 from em_tiers.report.figure_style import (
     COLUMN_WIDTH,
     LEVEL_LABELS,

@@ -12,9 +12,22 @@ from em_tiers.study.outdated import outdated_files
 from em_tiers.study.study import Study
 from em_tiers.study.variants import brought_id
 
+_DEFAULT_LIMIT = (100, 1)  # Snakemake's own: jobs in so many seconds
 _ONLY_PRINT = {"plan_requests", "show_status"}
 # Of the study's models these need the size only.
 _CHECK_NODES = {"check_gpu", "show_gpu_checks"}
+
+
+def look_for_jobs_when_one_ends(workflow: Any) -> None:
+    """On one machine, do without the limit of jobs that start per second: cores limit them there.
+
+    With it, Snakemake 9.27 also looks for jobs once a second for each job that has ended while
+    others wait. After 20 jobs that is 20 looks a second, each with the size of every input. A limit
+    of the user's own is kept.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if workflow.local_exec and limit and (limit.max_jobs, limit.timespan) == _DEFAULT_LIMIT:
+        workflow.scheduler.job_rate_limiter = None
 
 
 def check_start(study: Study, needed: Iterable[Any], used_images: Mapping[str, str] | None) -> bool:
