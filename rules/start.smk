@@ -1,5 +1,4 @@
 # The start and the end of a run: what is checked, what its jobs are told.
-# No rule is defined here.
 from em_tiers.study import images, start
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
