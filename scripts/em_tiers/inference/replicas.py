@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from em_tiers.errors import TemporaryError, UserError
@@ -58,12 +57,7 @@ class Replicas:
     def __enter__(self) -> "Replicas":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
 
     def stream(self, requests: Iterable[EngineRequest | None]) -> Iterator[EngineAnswer]:

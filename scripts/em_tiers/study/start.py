@@ -21,8 +21,8 @@ _CHECK_NODES = {"check_gpu", "show_gpu_checks"}
 def look_for_jobs_when_one_ends(workflow: Any) -> None:
     """On one machine, do without the limit of jobs that start per second: cores limit them there.
 
-    With it, Snakemake 9.27 also looks for jobs once a second for each job that has ended while
-    others wait. After 20 jobs that is 20 looks a second, each with the size of every input. A limit
+    With it, Snakemake 9.27 also looks for jobs once per second for each job that has ended while
+    others wait: after 20 jobs 20 times per second, each time with the size of every input. A limit
     of the user's own is kept.
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan

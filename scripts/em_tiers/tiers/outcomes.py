@@ -56,7 +56,7 @@ def join_verdicts(responses: pl.LazyFrame, verdicts: pl.LazyFrame) -> pl.LazyFra
     )
     keys = answers.get_column("response_key")
     for own in found:
-        # Mostly each answer has a verdict, in the same order: then there is no key to look up.
+        # Mostly each answer has a verdict, in the same order: then no key is looked up.
         if len(answers) == len(keys) and own.get_column("response_key").equals(keys):
             answers = answers.hstack(own.drop("response_key"))
         else:
