@@ -1,8 +1,8 @@
 """Everything that is compared with what others use, in one run: `make bench`.
 
 Run: PYTHONPATH=scripts python tests/benchmarks/bench.py MODEL_FOLDER
-Each part runs in a process of its own, one after the other; its figures go to side_by_side.md,
-which the documentation shows. About half an hour on two cores without other load.
+Each part runs in a process of its own, one after the other; the figures go to side_by_side.md.
+About half an hour on two cores without other load.
 """
 
 import argparse
