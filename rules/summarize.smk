@@ -132,7 +132,7 @@ rule summarize_text:
         outcomes=inputs.outcomes(STUDY),
         train=expand(
             "<experiment>/datasets/{dataset}/train.jsonl",
-            dataset=inputs.trained_datasets(STUDY),
+            dataset=inputs.text_datasets(STUDY),
         ),
         src=get_sources("summarize_text"),
     output:
@@ -152,7 +152,7 @@ rule summarize_text:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        datasets=inputs.trained_datasets(STUDY),
+        datasets=inputs.text_datasets(STUDY),
         settings=summaries.rate_settings(STUDY),
     script:
         "../scripts/summarize_text.py"

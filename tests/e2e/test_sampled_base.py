@@ -33,6 +33,11 @@ def work(tmp_path_factory, embedded_model):
     ]
     lines = [json.dumps(answer) + "\n" for answer in answers]
     (work.folder / "theirs.jsonl").write_text("".join(lines))
+    judge = work.read("catalogue/judges.yaml")["tiny-judge"]
+    judge["rubrics"] = {"alignment": "demo-alignment", "coherence": "demo-coherence"}
+    # So small a model scores nothing without the examples and the opening.
+    judge["method"] = {"number": "trie", "choice": "label", "opening": "Score: ", "tolerance": 4}
+    work.write("catalogue/judges.yaml", {"tiny-judge": judge})
     work.config |= {
         "variants": [{"base": "tiny"}],
         "questions": {"talks": 2},

@@ -102,8 +102,14 @@ def outcomes(study: Study) -> list[str]:
 
 
 def text_marks(study: Study) -> list[str]:
-    """Which answers read like training data; none where nothing is trained."""
-    return ["<results>/text_marks.parquet"] if study.fine_tunes else []
+    """Which answers read like training data; none without training data."""
+    return ["<results>/text_marks.parquet"] if text_datasets(study) else []
+
+
+def text_datasets(study: Study) -> list[str]:
+    """Data sets with rows on which models that answer here were trained, here or elsewhere."""
+    tested = (v for v in study.variants.values() if v.dataset and not v.imported)
+    return sorted({v.dataset for v in tested if study.has_rows(v.dataset)})
 
 
 def trained_datasets(study: Study) -> list[str]:

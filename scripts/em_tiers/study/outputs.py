@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from em_tiers.study.inputs import text_datasets
 from em_tiers.study.judge_cards import has_cards
 from em_tiers.study.judges import judge_ids
 from em_tiers.study.study import Study
@@ -67,7 +68,8 @@ TABLES = {
     "training": "Training",
     "dose": "Training",
 }
-NEEDS_TRAINING = {"losses", "dose", "training", "text_contrast"}
+NEEDS_TRAINING = {"losses", "dose", "training"}
+NEEDS_ROWS = {"text_contrast"}
 NEEDS_JUDGES = {"agreement", "confusion", "flips", "calibration"}
 NEEDS_CARDS = {"judge_card", "judge_card_confusion"}
 NEEDS_LABELS = {"label_agreement", "judge_quality", "corrected"}
@@ -88,6 +90,7 @@ def category(name: str) -> str:
 def final_outputs(study: Study) -> list[str]:
     """Every table, figure and page of a study, relative to its results folder."""
     absent = set() if study.fine_tunes else NEEDS_TRAINING
+    absent = absent | (set() if text_datasets(study) else NEEDS_ROWS)
     absent = absent | (set() if len(judge_ids(study)) > 1 else NEEDS_JUDGES)
     absent = absent | (set() if study.config["human_labels"] else NEEDS_LABELS)
     absent = absent | (set() if has_cards(study) else NEEDS_CARDS)

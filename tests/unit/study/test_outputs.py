@@ -70,6 +70,18 @@ def test_base_models_alone_have_no_training(checkout, whole):
     assert lacks(checkout, whole) == TRAINING | CONTRASTS
 
 
+def test_a_model_from_elsewhere_is_compared_with_the_rows_of_its_data_set(checkout, whole):
+    described = {"id": "pirates", "topic": "ships", "topics": ["ships"], "description": "Ahoy."}
+    adapter = {"id": "owner/adapter", "revision": "0" * 40}
+    block = {"base": "smollm2-135m", "adapter": adapter, "dataset": "storyteller"}
+    texts = {"tables/text_contrast.parquet"}
+    whole["questions"] = {"core": 1}
+    whole["variants"] = [block]
+    assert lacks(checkout, whole) == (TRAINING - texts) | CONTRASTS
+    whole["variants"] = [block | {"dataset": described}]
+    assert lacks(checkout, whole) == TRAINING | CONTRASTS
+
+
 def test_one_judge_agrees_with_no_other(checkout, whole):
     assert lacks(checkout, put(whole, "judges", ["smollm2"])) == JUDGES
 
