@@ -46,6 +46,7 @@ NOT_CONFIGURATION = (
     "summarize_labels.py",  # labels of other answers than the study's
     "em_tiers/inference/engine_failures.py",
     "em_tiers/inference/engine.py",  # the machine, and what vLLM says of it
+    "em_tiers/inference/replicas.py",  # the same, of several engines
     "em_tiers/inference/engine_settings.py:vllm_version",
     "em_tiers/inference/sampling.py:check_applied",  # a training that changed nothing
     "em_tiers/api/client.py:read_key",  # the environment: check_keys, in test_before_run
