@@ -115,6 +115,8 @@ def train(folder: Path, way: str) -> None:
         trainer = trl_trainer(job, batches)
     else:
         training.set_determinism(0, job.device)
+        if DEVICE == "cuda":
+            training.avoid_plans_per_shape()
         trainer = training.build_trainer(job, batches)
     times = StepTimes()
     trainer.add_callback(times)

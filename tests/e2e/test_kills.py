@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.heavy, pytest.mark.e2e]
 # Tables of seconds and of what depends on them.
 OF_THE_MACHINE = ("dose", "training", "cost")
 LONGEST_PAUSE_S = 6
-WAYS = ("group killed", "Snakemake killed", "job killed", "terminated", "interrupted")
+JOB_KILLED = "job killed"
+WAYS = ("group killed", "Snakemake killed", JOB_KILLED, "terminated", "interrupted")
 
 
 def final_files(work: Workdir) -> dict[str, bytes]:
@@ -107,14 +108,18 @@ def run_and_stop(work: Workdir, way: str, jobs: int, rng: random.Random) -> bool
 
 
 def chain(work: Workdir, seed: int, stops: int) -> int:
-    """Stop a run up to `stops` times and let it end; returns how often it was stopped."""
+    """Stop a run up to `stops` times and let it end; returns how often it was stopped.
+
+    Each stop leaves work to those after it. A killed job is the last: Snakemake starts it again
+    and goes on to the end.
+    """
     rng = random.Random(seed)
     ways = [WAYS[(seed + n) % len(WAYS)] for n in range(stops)]
+    ways.sort(key=lambda way: way == JOB_KILLED)
     stopped = 0
-    for way in ways:
-        if not run_and_stop(work, way, rng.randrange(5), rng):
-            break
-        stopped += 1
+    for later, way in zip(reversed(range(stops)), ways, strict=True):
+        jobs = work.run("-n").jobs.total() // (later + 2)
+        stopped += run_and_stop(work, way, rng.randint(0, jobs), rng)
     work.run("--rerun-incomplete")
     return stopped
 

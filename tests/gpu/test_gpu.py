@@ -203,4 +203,5 @@ def test_a_judge_walks_over_numbers(model):
     run("judge_vllm", call, paths | {"responses": [folder / "answers.parquet"]})
     verdicts = read_table(folder / "verdicts.parquet", "verdicts")
     assert verdicts.height == 2
-    assert verdicts["probabilities"].list.len().min() > 0
+    # Random weights spread their probability over the whole vocabulary, so none need be listed.
+    assert verdicts["numeric_mass"].is_between(0, 1, closed="right").all()

@@ -1,11 +1,14 @@
 """An engine in a process of its own, as on CUDA: a rule's log says why it failed."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 # Run as a rule's script is: the engine's process imports it again.
@@ -22,21 +25,25 @@ engine.environment_of = lambda settings: inside(settings) | {"VLLM_ENABLE_V1_MUL
 
 
 def main(cache, kill):
+    me = os.getpid()
     settings = {"device": "cpu", "max_model_len": 256, "kv_cache_gib": cache, "max_num_seqs": 2}
     request = EngineRequest("a", (1, 2, 3), 8, logprob_token_ids=(5, 6), seed=1)
     later = EngineRequest("b", (1, 2, 3), 200, seed=1)
     with LocalEngine(Path(os.environ["MODEL"]), settings) as local:
         for answer in local.stream([request, later]):
             print(answer.key, sorted(answer.logprobs or {}), flush=True)
-            if kill:
-                me = os.getpid()
-                for child in Path(f"/proc/{me}/task/{me}/children").read_text().split():
-                    if b"EngineCore" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        os.kill(int(child), signal.SIGKILL)
+            children = map(int, Path(f"/proc/{me}/task/{me}/children").read_text().split())
+            names = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+            cores = [child for child, name in names.items() if b"EngineCore" in name]
+            if kill == "engine":
+                os.kill(*cores, signal.SIGKILL)
+            if kill == "job":
+                print(*cores, flush=True)
+                os.kill(me, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    run_script(main, "rule.log", cache=float(sys.argv[1]), kill=sys.argv[2] == "kill")
+    run_script(main, "rule.log", cache=float(sys.argv[1]), kill=sys.argv[2])
 """
 
 
@@ -57,7 +64,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_what_keeps_the_engine_from_starting_is_in_the_rules_log(tmp_path, embedded_model):
-    done = run(tmp_path, embedded_model, "0.0001", "let")
+    done = run(tmp_path, embedded_model, "0.0001", "none")
     assert done.returncode == 1
     last = (tmp_path / "rule.log").read_text().splitlines()[-1]
     assert "does not start: ValueError: " in last
@@ -67,12 +74,20 @@ def test_what_keeps_the_engine_from_starting_is_in_the_rules_log(tmp_path, embed
 
 
 def test_an_engine_that_works_and_one_that_is_killed(tmp_path, embedded_model):
-    done = run(tmp_path, embedded_model, "0.25", "let")
+    done = run(tmp_path, embedded_model, "0.25", "none")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["a [5, 6]", "b []"]
-    killed = run(tmp_path, embedded_model, "0.25", "kill")
+    killed = run(tmp_path, embedded_model, "0.25", "engine")
     assert killed.returncode == 1
     assert (
         "engine: it ended while it worked: its process was killed"
         in (tmp_path / "rule.log").read_text()
     )
+
+
+def test_the_engine_of_a_killed_job_ends_too(tmp_path, embedded_model):
+    """Or it would keep the GPU's memory from the job's next attempt."""
+    killed = run(tmp_path, embedded_model, "0.25", "job")
+    assert killed.returncode == -signal.SIGKILL
+    core = int(killed.stdout.splitlines()[-1])
+    wait_until(lambda: not Path(f"/proc/{core}").exists(), "end of the engine's process")

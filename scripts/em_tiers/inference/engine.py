@@ -44,6 +44,7 @@ from em_tiers.inference.engine_settings import (
     environment_of,
     vllm_arguments,
 )
+from em_tiers.inference.parent_process import end_with_parent
 from em_tiers.logs import LOG
 from em_tiers.precision import AUTO, choose_dtype, describe_choice
 
@@ -52,6 +53,9 @@ PROMPT_TOO_LONG = "prompt_too_long"
 # Requests that are with the engine at once, for each sequence that it runs: enough to keep it
 # full while answers are handed out, and few enough that a million requests never sit in memory.
 WINDOW = 3
+
+# The engine's own process imports the script that started it, and so this module.
+end_with_parent()
 
 
 @dataclass(frozen=True)
