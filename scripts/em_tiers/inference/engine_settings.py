@@ -84,7 +84,10 @@ def environment_of(settings: Mapping[str, Any]) -> dict[str, str]:
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     }
     if complete["device"] == "cpu":
-        return common | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+        common["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        # vLLM has a few functions compiled for an eager engine too, with a C++ compiler that this
+        # machine may lack.
+        common["TORCH_COMPILE_DISABLE"] = str(int(complete["enforce_eager"]))
     return common
 
 

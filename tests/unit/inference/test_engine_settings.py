@@ -83,6 +83,12 @@ def test_environment_keeps_compute_nodes_offline():
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in environment_of(CUDA)
 
 
+def test_only_an_engine_that_is_not_eager_compiles_on_a_cpu():
+    assert environment_of(CPU)["TORCH_COMPILE_DISABLE"] == "1"
+    assert environment_of(CPU | {"enforce_eager": False})["TORCH_COMPILE_DISABLE"] == "0"
+    assert "TORCH_COMPILE_DISABLE" not in environment_of(CUDA | {"enforce_eager": True})
+
+
 def test_null_takes_the_default_of_the_device():
     assert complete_settings({"device": "cpu", "adapters": None})["adapters"] == "replace"
     assert complete_settings({"device": "cuda", "adapters": None})["adapters"] == "lora"
