@@ -74,7 +74,7 @@ test: setup test-tools .venv-validate/.ready  ## run the unit tests, the smalles
 test-all: setup test-tools .venv-validate/.ready .venv-inspect/.ready  ## run all tests, including the long ones
 	$(PYTEST) tests
 
-test-gpu:  ## run the GPU path on one GPU without internet, in under eight minutes
+test-gpu:  ## run the GPU path on one GPU without internet
 	$(BIN)/python -m pytest -n 0 -m gpu tests/gpu
 
 BENCH_MODEL = results/resources/models/smollm2-135m
