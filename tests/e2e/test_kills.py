@@ -118,7 +118,7 @@ def chain(work: Workdir, seed: int, stops: int) -> int:
     ways.sort(key=lambda way: way == JOB_KILLED)
     stopped = 0
     for later, way in zip(reversed(range(stops)), ways, strict=True):
-        jobs = work.run("-n").jobs.total() // (later + 2)
+        jobs = work.run("-n", "--rerun-incomplete").jobs.total() // (later + 2)
         stopped += run_and_stop(work, way, rng.randint(0, jobs), rng)
     work.run("--rerun-incomplete")
     return stopped
