@@ -77,6 +77,8 @@ def stop(process: subprocess.Popen, way: str, below: list[int]) -> None:
 
 def run_and_stop(work: Workdir, way: str, jobs: int, rng: random.Random) -> bool:
     """Start a run and stop it some seconds after `jobs` jobs are done; False if it ended before."""
+    # Where the tests run in a shell's background, they and all that they start ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = work.folder / "run.out"
     with log.open("w") as output:
         process = subprocess.Popen(
