@@ -39,6 +39,12 @@ FETCHED = re.compile(
 )
 LOCAL_FILE = re.compile(r"\s*Processing (?P<path>\S+)")
 MB = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0}
+# What a torch from an index without CPU builds brings along, which the lock's size leaves out.
+CUDA_LIBRARY = re.compile(r"nvidia[-_]")
+CUDA_BUILD = (
+    "no CPU build of torch was found, so its CUDA build is downloaded, about 2.5 GB more: to avoid "
+    "that, interrupt this and name an index of CPU builds, TORCH_INDEX=URL"
+)
 # An index or a folder that lacks a package, which another one may have: pip repeats this for each
 # package, and ends with an error of its own when none has it.
 VLLM = re.compile(r"vllm(-cpu)?==")
@@ -110,8 +116,9 @@ def format_size(megabytes: float) -> str:
 class Progress:
     """Progress of pip, read from its output, and the lines that report it."""
 
-    def __init__(self, total: int, folder: Path, pause: float) -> None:
+    def __init__(self, total: int, folder: Path, pause: float, cpu_build: bool = False) -> None:
         self.total, self.done = total, 0
+        self.cpu_build = cpu_build  # as far as is known, torch is installed without CUDA
         self.folder = folder  # where pip keeps unfinished downloads
         self.pause = pause  # seconds without a line, at most
         self.downloaded = self.at_hand = 0.0  # MB
@@ -144,6 +151,9 @@ class Progress:
             return
         self.downloaded += size
         self.file, self.size = file, size
+        if self.cpu_build and CUDA_LIBRARY.match(file):
+            self.cpu_build = False
+            self.say(CUDA_BUILD)
         if size >= LARGE_FILE:
             self.say(f"downloading {self.get_package()}, {format_size(size)}")
 
@@ -230,10 +240,10 @@ def remove_half_installed(site: Path) -> None:
             shutil.rmtree(folder)
 
 
-def install(lots: list[Lot], pause: float) -> None:
+def install(lots: list[Lot], pause: float, cpu_build: bool) -> None:
     """Install lot after lot; exit with pip's status when it fails."""
     with tempfile.TemporaryDirectory(prefix="set-up-") as folder:
-        progress = Progress(sum(len(lot.packages) for lot in lots), Path(folder), pause)
+        progress = Progress(sum(len(lot.packages) for lot in lots), Path(folder), pause, cpu_build)
         for lot in lots:
             status = run_pip(lot, progress)
             if status < 0:
@@ -264,7 +274,7 @@ def main() -> None:
     lots = plan_lots(requirements, args.torch_index, args.vllm)
     if args.resolve:
         lots = [Lot(requirements, [])]
-    install(lots, args.pause)
+    install(lots, args.pause, cpu_build=any(r.endswith("+cpu") for r in requirements))
 
 
 if __name__ == "__main__":

@@ -123,6 +123,17 @@ def test_progress_adds_up_what_pip_says(tmp_path, capsys):
     assert progress.at_hand == pytest.approx(5.0)
 
 
+def test_a_cuda_build_in_place_of_the_cpu_build_is_reported_once(tmp_path, capsys):
+    lines = ["Downloading nvidia_cublas-13.1.1.3-x.whl (423.1 MB)", "Downloading nvidia_nvtx-13.whl"]
+    for cpu_build, said in ((True, 1), (False, 0)):
+        progress = Progress(3, tmp_path, pause=15, cpu_build=cpu_build)
+        for line in lines:
+            progress.read(line)
+        out = capsys.readouterr().out
+        assert out.count("about 2.5 GB more") == out.count("TORCH_INDEX=URL") == said
+        assert "downloading nvidia_cublas 13.1.1.3, 423 MB" in out
+
+
 def build_wheel(folder, name, content=b"", needs=()):
     """A minimal wheel of one module, its metadata first as some build tools put it."""
     wheel = folder / f"{name}-1.0-py3-none-any.whl"
