@@ -30,7 +30,7 @@ from em_tiers.report.figure_style import (
 )
 from em_tiers.statistics.rounding import percent, points_between
 from em_tiers.statistics.tier_tables import LEVELS, OF_WHICH_UNDECIDED
-from em_tiers.terms import UNDECIDED
+from em_tiers.terms import BY_HUMAN, UNDECIDED
 
 REMOVED = Appearance("removed by a rule", SHADES[1], "....")
 
@@ -108,6 +108,11 @@ def draw_waterfall(axis: Axes, bars: pl.DataFrame, places: dict[str, int]) -> No
         )
 
 
+def step_words(step: str) -> str:
+    """A step as the axis names it; the CSV file beside the figure has the names of the rules."""
+    return "labels by people" if step == BY_HUMAN else step.replace("_", " ")
+
+
 def _remark(bars: pl.DataFrame) -> str:
     """What a panel says where its bars cannot; empty where they can."""
     longest = bars["length"].max()
@@ -121,7 +126,7 @@ def plot_tiers(frame: pl.DataFrame) -> Figure:
     if frame.is_empty():
         return empty_figure("no answers: no flagged rate to break down")
     # Without labels by people, a step of theirs would only say 0.
-    by_people = pl.col("step") == "human"
+    by_people = pl.col("step") == BY_HUMAN
     if not frame.filter(by_people)["rate"].max():
         frame = frame.filter(~by_people)
     judges = sorted(frame.get_column("judge").unique())
@@ -146,7 +151,8 @@ def plot_tiers(frame: pl.DataFrame) -> Figure:
         used |= {name: appearance_of(name) for name in bars["look"]}
         axis.set_xlim(0, max(1.0, top) * 1.2)
         axis.set_ylim(len(steps) - 0.5, -0.5)
-        axis.set_yticks(range(len(steps)), [wrap_label(step, 28 if many else 20) for step in steps])
+        words = [wrap_label(step_words(step), 28 if many else 20) for step in steps]
+        axis.set_yticks(range(len(steps)), words)
         axis.tick_params(axis="y", length=0, labelsize=5 if many else 6.5)
         axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     label_below(figure, "share of answers (%)", left_out_note(frame, shown))

@@ -250,6 +250,13 @@ def test_waterfall_bars_hang_from_what_is_left():
     assert bars["text"].to_list() == ["20.0", "−5.0", "−3.0", "12.0"]
 
 
+def test_a_waterfall_names_its_steps_in_words():
+    axis = draw("tiers", CASES["few"]).axes[0]
+    labels = [t.get_text().replace("\n", " ") for t in axis.get_yticklabels()]
+    assert {"flagged", "labels by people", "domain dragged in", "strict"} <= {*labels}
+    assert not any("_" in label for label in labels)
+
+
 def test_printed_removals_add_up_with_the_printed_rates():
     # 13.75 % flagged, 11.25 % left: rounded one by one, 13.8 - 1.3 - 1.3 would be 11.2.
     steps = pl.DataFrame(
