@@ -137,7 +137,7 @@ def run_others(repeats: int, every: int = 1) -> dict[str, pl.DataFrame]:
     """The other intervals by their name: one row per case, of which `every`-th ones are run."""
     return {
         name: pl.DataFrame(
-            [case.simulate(max(repeats // case.SLOWER, 1)) for case in cases()[::every]]
+            [case.simulate(max(int(repeats * case.DRAWS), 1)) for case in cases()[::every]]
         )
         for name, cases in CASES.items()
     }
@@ -172,7 +172,7 @@ def page(found: pl.DataFrame, command: str, others: dict[str, pl.DataFrame] | No
             "training seeds; the rate is that of all questions and seeds one might have drawn.",
             "`scripts/em_tiers/statistics/intervals.py` gives the formulas and their sources. The",
             "other intervals (these questions, differences, corrected rates) follow at the end,",
-            f"drawn {repeats:,}, {repeats:,} and {max(repeats // 2, 1):,} times.",
+            f"drawn {4 * repeats:,}, {repeats:,} and {max(repeats // 2, 1):,} times.",
             "",
             "## Methods over all cases",
             "",

@@ -35,7 +35,7 @@ class These:
     samples: int
     rate: float
     icc: float
-    SLOWER: ClassVar[int] = 1
+    DRAWS: ClassVar[float] = 4  # of `repeats`: quickly drawn, and each coverage more exact
 
     def simulate(self, repeats: int) -> Row:
         """Coverage of the list's own rate."""
@@ -56,7 +56,7 @@ class Difference:
     base: float
     lift: float
     icc: float
-    SLOWER: ClassVar[int] = 1
+    DRAWS: ClassVar[float] = 1
 
     def simulate(self, repeats: int) -> Row:
         """Coverage of the difference, and how often p is at most 0.05 and zero is excluded."""
@@ -90,7 +90,7 @@ class Labelled:
     tpr: float
     fpr: float
     labels: int = 200
-    SLOWER: ClassVar[int] = 2  # a study takes long to draw
+    DRAWS: ClassVar[float] = 0.5  # a study takes long to draw
 
     def simulate(self, repeats: int) -> Row:
         """Coverage of the corrected rate."""

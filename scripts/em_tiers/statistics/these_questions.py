@@ -28,7 +28,7 @@ from em_tiers.statistics.quantiles import beta_lower, beta_upper
 from em_tiers.statistics.question_counts import QuestionCounts
 
 SMOOTHING = 0.5
-EDGE = 0.2
+EDGE = 0.3
 ROUNDING = 1e-12  # a mean of rates that are all 1 may miss it by less
 
 
