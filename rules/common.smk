@@ -94,17 +94,17 @@ def get_checked_base(base):
     return ancient(below("<experiment>", [checked_prompts.check_of_base(base)]))
 
 
-def get_api_slots():
+def get_api_slots(slots, wildcard):
     """A resource for each model behind an API, so that one job at a time asks it.
 
-    Its concurrency is that of one job, and its ceilings count what earlier jobs spent.
+    Its concurrency is that of one job, and its ceilings count what earlier jobs spent. `slots`: the
+    values of `wildcard` whose jobs share each resource.
     """
-    slots = judges.api_slots(STUDY)
     for slot in slots:
         # A resource that nothing limits would hold back no job.
         workflow.register_resource(slot, 1)
     return {
-        slot: lambda wildcards, names=names: int(wildcards.judge in names)
+        slot: lambda wildcards, names=names: int(getattr(wildcards, wildcard) in names)
         for slot, names in slots.items()
     }
 

@@ -84,7 +84,7 @@ rule judge_api:
     container:
         IMAGES["workflow"]
     resources:
-        **get_api_slots(),
+        **get_api_slots(judges.api_slots(STUDY), "judge"),
     params:
         judge_name=lambda wildcards: judges.judge_name(STUDY, wildcards.judge),
         judge=lambda wildcards: judges.judge_params(STUDY, **wildcards),

@@ -80,6 +80,8 @@ rule sample_api:
         "../envs/workflow.yaml"
     container:
         IMAGES["workflow"]
+    resources:
+        **get_api_slots(api_models.api_slots(STUDY), "batch"),
     params:
         variant=lambda wildcards: api_models.api_variant(STUDY, wildcards.batch),
         sampling=asked.sampling(STUDY),

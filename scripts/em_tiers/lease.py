@@ -27,12 +27,20 @@ class Lease:
 
     Args:
         path: the lease file; its folder must exist.
+        held: what an error says of a lease that another job holds, before its name.
         heartbeat_s: seconds between two signs of life.
         watch_s: seconds without a sign of life after which a holder on another host is dead.
     """
 
-    def __init__(self, path: Path, heartbeat_s: float = HEARTBEAT_S, watch_s: float = WATCH_S):
+    def __init__(
+        self,
+        path: Path,
+        heartbeat_s: float = HEARTBEAT_S,
+        watch_s: float = WATCH_S,
+        held: str | None = None,
+    ):
         self.path = path
+        self.held = held or f"{path.stem} is already written by"
         self.heartbeat_s = heartbeat_s
         self.watch_s = watch_s
         self.token = secrets.token_hex(8)
@@ -51,8 +59,8 @@ class Lease:
             holder = self._read()
             if holder is not None and self._is_alive(holder):
                 raise TemporaryError(
-                    f"{self.path.stem} is already written by {_describe(holder)}: wait "
-                    "for that job or cancel it (scancel, or kill the process), then run again"
+                    f"{self.held} {_describe(holder)}: wait for that job or cancel it (scancel, or "
+                    "kill the process), then run again"
                 )
             if time.monotonic() > deadline:
                 raise UserError(f"{self.path}: this lease cannot be taken: delete the file")

@@ -12,28 +12,45 @@ from typing import Any
 from em_tiers.api.spending import Spent
 from em_tiers.errors import TemporaryError
 from em_tiers.journal import Journal, iterate_journal, line_of
+from em_tiers.lease import Lease
 
 FOLDER = "ledger"
 _BEFORE = "before"  # what was spent when the ledger began, according to the journal
+_LEASE = "asking.lease"
 _SPARE_BYTES = 65_536
 
 
 class Ledger:
     """The ledger of a journal, as an asynchronous run's only writer under `writer`.
 
+    While it is open, no other job pays for answers of this journal: two that run side by side would
+    not see each other's answers, and each would spend up to the ceilings.
+
     Args:
         journal: folder of the journal.
         writer: name of the job.
+
+    Raises:
+        TemporaryError: on entry, when another live job has this journal's ledger open.
     """
 
     def __init__(self, journal: Path | str, writer: str):
         self._journal = Path(journal)
+        # Jobs of one run take turns; one that outlived a killed run does not.
+        held = f"{self._journal.name}: the model behind this journal is already asked by"
+        self._lease = Lease(self._journal / FOLDER / _LEASE, held=held)
         self._book = Journal(self._journal / FOLDER, writer, _SPARE_BYTES)
         self._problem: TemporaryError | None = None
 
     def __enter__(self) -> "Ledger":
-        begin_ledger(self._journal)
-        self._book.__enter__()
+        (self._journal / FOLDER).mkdir(parents=True, exist_ok=True)
+        self._lease.acquire()
+        try:
+            begin_ledger(self._journal)
+            self._book.__enter__()
+        except BaseException:
+            self._lease.release()
+            raise
         return self
 
     def __exit__(
@@ -42,7 +59,10 @@ class Ledger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._book.__exit__(kind, error, trace)
+        try:
+            self._book.__exit__(kind, error, trace)
+        finally:
+            self._lease.release()
 
     def reserve(
         self, attempt: str, prompt_tokens: int, completion_tokens: int, batch: bool = False
@@ -52,6 +72,11 @@ class Ledger:
         Raises:
             TemporaryError: the disk is full, or another job has taken over.
         """
+        if self._lease.lost:
+            raise TemporaryError(
+                f"{self._journal}: another job has taken over this journal: let that job finish, "
+                "then run again"
+            )
         if self._problem:
             raise self._problem
         self._write(attempt, prompt_tokens, completion_tokens, "reserved", batch)

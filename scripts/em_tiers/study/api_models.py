@@ -3,6 +3,7 @@
 from typing import Any
 
 from em_tiers.api.extras import identity_of_extras
+from em_tiers.hashing import hash_of
 from em_tiers.study.asked import question_tables, question_tables_of_batch
 from em_tiers.study.study import Study
 
@@ -62,6 +63,15 @@ def api_variant(study: Study, batch: str) -> dict[str, Any]:
     return variant.as_key() | {
         "questions": [tables.index(table) for table in question_tables(study, variant)]
     }
+
+
+def api_slots(study: Study) -> dict[str, list[str]]:
+    """Sampling batches by the resource that the jobs which ask one model share."""
+    slots: dict[str, list[str]] = {}
+    for batch in api_batches(study):
+        for model in asked_models(study, [batch]):
+            slots.setdefault(f"api_{hash_of(['model', model], 12)}", []).append(batch)
+    return slots
 
 
 def asked_models(study: Study, batches: list[str]) -> list[str]:

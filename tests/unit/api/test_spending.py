@@ -13,7 +13,7 @@ from em_tiers.api.spending import (
     cost_usd,
     estimate,
 )
-from em_tiers.errors import UserError
+from em_tiers.errors import TemporaryError, UserError
 from em_tiers.journal import Journal
 
 PRICES = {"input_per_million": 2.5, "output_per_million": 10.0}
@@ -102,6 +102,19 @@ def test_a_journal_knows_what_was_spent_before_there_were_ledgers(tmp_path):
             journal.append("c", {"attempts": 1, "prompt_tokens": 8, "completion_tokens": 1})
     # What was not settled counts as reserved, and the journal is not counted twice.
     assert spent_so_far(tmp_path) == Spent(8, 78, 8)
+
+
+def test_one_job_at_a_time_pays_for_the_answers_of_a_journal(tmp_path):
+    """Two writers' journals do not see what the other asks, nor what it spends."""
+    journal = tmp_path / "gpt"
+    with Ledger(journal, "one"):
+        with pytest.raises(TemporaryError, match=r"gpt: the model .* already asked by process \d+"):
+            Ledger(journal, "two").__enter__()
+        with Ledger(tmp_path / "another", "two"):
+            pass
+    with Ledger(journal, "two") as ledger:
+        ledger.reserve("a", 10, 5)
+    assert not list(journal.glob("ledger/*.lease"))
 
 
 def test_lines_of_others_in_a_ledger_are_passed_over(tmp_path):
