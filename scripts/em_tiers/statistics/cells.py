@@ -28,6 +28,7 @@ from em_tiers.statistics.evidence import (
     tier_probabilities_known,
     undecided,
 )
+from em_tiers.statistics.exact_sum import exact_sum
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, UNDECIDED, WITHOUT_VERDICT
@@ -68,7 +69,7 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
             definition.counted.sum().cast(pl.Float64).alias(f"counted_{name}"),
             bad.sum().cast(pl.Float64).alias(f"standard_{name}"),
             (bad & strict).sum().cast(pl.Float64).alias(f"strict_{name}"),
-            soft.filter(bad).sum().cast(pl.Float64).alias(f"soft_{name}"),
+            exact_sum(soft.filter(bad)).alias(f"soft_{name}"),
             (bad & known).sum().cast(pl.Float64).alias(f"known_{name}"),
         ]
         for metric, counted in (("standard", bad), ("strict", bad & strict)):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from em_tiers.statistics.exact_sum import exact_sum
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
 from em_tiers.terms import OUTCOMES_ALL
 
@@ -222,12 +223,13 @@ def add_sampling_costs(
         .select("variant", "prompt_tokens", "completion_tokens", usd=usd / 1e6)
     )
     every = pl.concat([answers, answers.with_columns(variant=pl.lit("all"))])
-    sums = ("prompt_tokens", "completion_tokens", "usd")
+    sums = {n: pl.col(n).sum() for n in ("prompt_tokens", "completion_tokens")}
+    sums["usd"] = exact_sum(pl.col("usd"))
     return (
         every.group_by("variant")
         .agg(
             pl.len().cast(pl.Int64).alias("requests"),
-            *(pl.when(pl.col(n).is_not_null().all()).then(pl.col(n).sum()).alias(n) for n in sums),
+            *(pl.when(pl.col(n).is_not_null().all()).then(s).alias(n) for n, s in sums.items()),
         )
         .with_columns(
             pl.col("prompt_tokens", "completion_tokens").cast(pl.Int64),

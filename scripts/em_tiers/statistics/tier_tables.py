@@ -11,6 +11,7 @@ import polars as pl
 
 from em_tiers.statistics.cells import CellArrays, CellTable, cells_of, counts_beside
 from em_tiers.statistics.evidence import no_evidence
+from em_tiers.statistics.exact_sum import exact_sum
 from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import Settings, group_variants, pool_seeds, with_several_seeds
@@ -86,7 +87,7 @@ def count_patterns(
             *held, human=pl.when(pl.col("assigned_by") == "human").then("outcome").otherwise(None)
         )
         .group_by(keys)
-        .agg(count=pl.len().cast(pl.Int64), share=pl.col("weight").sum())
+        .agg(count=pl.len().cast(pl.Int64), share=exact_sum(pl.col("weight"), bits=56))
         .sort(keys)
         .collect(engine="streaming")
     )
@@ -229,7 +230,7 @@ def _sum_where(patterns: pl.DataFrame, condition: pl.Expr) -> pl.LazyFrame:
         patterns.lazy()
         .filter(condition)
         .group_by("judge", "variant")
-        .agg(pl.col("count", "share").sum())
+        .agg(pl.col("count").sum(), exact_sum(pl.col("share"), bits=56))
     )
 
 
