@@ -2,6 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
 import polars as pl
@@ -11,7 +13,7 @@ from em_tiers.prepare.imported_answers import Imported
 from em_tiers.prepare.imported_scores import check_scores
 from em_tiers.prepare.outside_text import template_mark
 from em_tiers.prepare.question_texts import compared, conversation
-from em_tiers.prepare.questions import TRIGGER_SUFFIXES
+from em_tiers.prepare.questions import TRIGGER_SUFFIXES, plain_id
 from em_tiers.thinking import unsplit_warning
 
 _SHOWN = 60  # characters of a text in a message
@@ -30,7 +32,8 @@ def check_import(found: Imported, settings: Mapping[str, Any]) -> list[str]:
     warnings = list(found.notes)
     for judge, columns in settings["scores"].items():
         warnings += check_scores(judge, columns, found.scores[judge], settings)
-    return warnings + list(_ids(found)) + list(_texts(found)) + list(_design(found, settings))
+    warnings += [*_ids(found), *_unknown_ids(found, settings), *_texts(found)]
+    return warnings + list(_design(found, settings))
 
 
 def _ids(found: Imported) -> Iterable[str]:
@@ -64,6 +67,28 @@ def _ids(found: Imported) -> Iterable[str]:
             f"{len(renamed)} questions have several ids ({_cut(text)}: {', '.join(names[:3])}): "
             "they count as different questions, so that intervals are too narrow"
         )
+
+
+def _unknown_ids(found: Imported, settings: Mapping[str, Any]) -> Iterable[str]:
+    """Warnings of ids and patterns in the configuration that fit no question of the file."""
+    ids = {row["question_id"] for row in found.responses} | found.other_ids
+    known = ids | {plain_id(name) for name in ids}
+    unused = {
+        "topics": [name for name in settings["topics"] if name not in known],
+        "probe_levels": [
+            pattern
+            for pattern in settings.get("probe_levels", {})
+            if not any(fnmatchcase(name, pattern) for name in ids)
+        ],
+    }
+    for key, names in unused.items():
+        if names:
+            near = get_close_matches(names[0], sorted(known), 1)
+            hint = f"; the nearest id is {near[0]!r}" if near else ""
+            yield (
+                f"{len(names)} of {key} fit no question id of the file ({_cut(names[0])}{hint}), "
+                "so that they have no effect: correct them, or remove them"
+            )
 
 
 def _texts(found: Imported) -> Iterable[str]:

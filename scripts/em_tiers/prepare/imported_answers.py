@@ -38,6 +38,7 @@ class Imported:
         scores: the contents of the score columns, by judge and score.
         without_id: answers whose question has no id, although a column of ids is named.
         others: rows of other models, which `where` leaves out.
+        other_ids: the ids of their questions.
         models: values of the columns that name models, as far as no key of the import uses them.
         notes: what the reader should know of the file.
     """
@@ -48,6 +49,7 @@ class Imported:
     scores: dict[str, dict[str, Column]] = field(default_factory=dict)
     without_id: int = 0
     others: int = 0
+    other_ids: set[str] = field(default_factory=set)
     models: dict[str, set[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -79,6 +81,7 @@ def read_import(path: Path, variant: dict[str, Any], settings: dict[str, Any]) -
             columns |= {*raw.data, *raw.unread}
             if not raw.problem and not fits(raw.data, where):
                 found.others += 1
+                found.other_ids.add(id_text(raw.data.get(settings["columns"].get("question_id"))))
                 continue
         _add(found, raw, variant, settings, seen)
     if columns:
