@@ -23,6 +23,7 @@ CHUNK = 1 << 20
 COMPRESSED = frozenset({".parquet", ".png", ".zip", ".safetensors", ".pdf", ".gz"})
 LARGEST_RATIO = 500
 SMALL_ENOUGH = 100 << 20
+_SHOWN = 80  # characters of a line in a message
 # What reading a damaged, cut or encrypted entry raises.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
@@ -148,8 +149,14 @@ def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
     """The SHA-256 of each name.
 
     Raises:
-        UserError: the manifest is missing or malformed.
+        UserError: the manifest is missing, malformed or a bomb.
     """
+    for info in archive.infolist():
+        if info.orig_filename == HASH_LIST and (why := why_unsafe(info)):
+            raise UserError(
+                f"archive {archive.filename}: {HASH_LIST}: {why}; it is not an archive of this "
+                "workflow: do not unpack it"
+            )
     try:
         lines = archive.read(HASH_LIST).decode().splitlines()
     except (KeyError, *DAMAGE, UnicodeDecodeError, OSError) as error:
@@ -161,6 +168,8 @@ def read_hashes(archive: zipfile.ZipFile) -> dict[str, str]:
     for line in lines:
         digest, gap, name = line.partition("  ")
         if not gap or len(digest) != 64 or name in hashes:
-            raise UserError(f"archive {archive.filename}: {HASH_LIST}: line {line!a} is malformed")
+            raise UserError(
+                f"archive {archive.filename}: {HASH_LIST}: line {line[:_SHOWN]!a} is malformed"
+            )
         hashes[name] = digest
     return hashes

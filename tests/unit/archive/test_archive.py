@@ -246,6 +246,17 @@ def test_a_bomb_is_refused_by_its_declared_sizes(tmp_path):
         restore_archive(small, tmp_path / "to", tmp_path / "to", most_bytes=100)
 
 
+@pytest.mark.parametrize("read", [verify_archive, lambda p: restore_archive(p, p.parent, p.parent)])
+def test_a_manifest_is_no_bomb_and_is_quoted_in_part(tmp_path, read):
+    for content, said in ((b"0" * (101 << 20), "would grow from"), (b"0" * 9999, "is malformed")):
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(HASH_LIST, content)
+        with pytest.raises(UserError, match=said) as error:
+            read(path)
+        assert len(str(error.value)) < 400 + len(str(path))
+
+
 def test_paths_are_hidden_and_shown():
     home = Path("/home/ada")
     inside = Places(home / "em", home / "em", home, {"config/data/a.jsonl", "scripts/b.py"})
