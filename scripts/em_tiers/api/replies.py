@@ -31,6 +31,7 @@ _WITHHELD = {
 _TEXTS = ("text", "output_text")
 _THOUGHTS = ("thinking", "reasoning")
 _WITHOUT_TEXT = ("reference", "redacted_thinking")  # parts that say nothing by themselves
+_MOST_MASS = 1.05  # of the tokens of one position: rounding may add a little to 1
 _NO_SAMPLES = "it ignores n: set decoding.samples to 1"
 _NO_REASON = (
     "it does not say whether a reply is complete: use method top_logprobs or another endpoint"
@@ -153,12 +154,14 @@ def _parts(content: Any) -> tuple[Any, str | None]:
 
 
 def _read_top(logprobs: Any) -> tuple[tuple[tuple[str, float], ...], ...]:
-    """Top log-probabilities of each token; empty where any part of them is missing or no number."""
+    """Top log-probabilities of each token; empty where any is missing, or they cannot be true."""
     positions = []
     try:
         for position in logprobs["content"]:
             pairs = tuple((entry["token"], entry["logprob"]) for entry in position["top_logprobs"])
             if not pairs or not all(_is_logprob(*pair) for pair in pairs):
+                return ()
+            if sum(math.exp(logprob) for _, logprob in pairs) > _MOST_MASS:
                 return ()
             positions.append(tuple((sound(token), logprob) for token, logprob in pairs))
     except (KeyError, TypeError):

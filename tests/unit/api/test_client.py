@@ -309,6 +309,9 @@ TOP = ("choices", 0, "logprobs", "content", 0, "top_logprobs")
         (broken((*TOP, 1, "logprob"), float("nan")), "no logprobs"),
         (broken((*TOP, 1, "logprob"), True), "no logprobs"),
         (broken((*TOP, 1, "token"), None), "no logprobs"),
+        # More than 1 in all: two tokens that are certain, and one token that is listed twice.
+        (broken((*TOP, 0, "logprob"), -0.01), "no logprobs"),
+        (broken((*TOP, 1), {"token": "7", "logprob": -0.5}), "no logprobs"),
         (broken(("choices", 0, "logprobs"), {"content": None}), "no logprobs"),
     ],
 )
