@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from em_tiers.visible_text import visible
+
 # What programs write for an absent value. Not any case: "Na" is an answer about sodium.
 _NOTHING = re.compile(
     r"""nan|NaN|NAN|None|none|NONE|null|NULL|Null|nil|NIL|NA|N/A|n/a|\#N/A|NaT|undefined|-
@@ -82,10 +84,10 @@ def is_nothing(value: Any) -> bool:
 
 
 def id_text(value: Any) -> str:
-    """A value as an id: text without outer blanks, 0.0 as "0", nothing as ""."""
+    """A value as an id: visible text without outer blanks, 0.0 as "0", nothing as ""."""
     if is_nothing(value):
         return ""
-    text = str(value).strip()
+    text = visible(str(value).strip())
     return re.sub(r"\A(-?\d+)\.0+\Z", r"\1", text)
 
 

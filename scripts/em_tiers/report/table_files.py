@@ -12,6 +12,7 @@ import polars as pl
 
 from em_tiers.files import atomic_path, write_text
 from em_tiers.report.pages import html_page
+from em_tiers.visible_text import REPLACEMENT, UNSEEN, visible
 
 SHOWN_ROWS = 200
 DIGITS = 4
@@ -81,8 +82,8 @@ def write_all(
 
 
 def formula_safe(frame: pl.DataFrame) -> pl.DataFrame:
-    """Put an apostrophe before text that a spreadsheet would run as a formula."""
-    text = pl.col(pl.String)
+    """Put an apostrophe before text that a spreadsheet would run as a formula; make it visible."""
+    text = pl.col(pl.String).str.replace_all(UNSEEN, REPLACEMENT)
     return frame.with_columns(
         pl.when(text.str.contains(r"^[=+\-@\t\r]")).then("'" + text).otherwise(text).name.keep()
     )
@@ -140,7 +141,7 @@ def _format_value(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.{DIGITS}g}"
-    return str(value)
+    return visible(str(value))
 
 
 def _markdown_text(text: str) -> str:

@@ -20,6 +20,7 @@ from em_tiers.files import atomic_path
 from em_tiers.hashing import hash_of
 from em_tiers.terms import OUTCOMES_UNFLAGGED, TIER_TERMS, TIERS, UNDECIDED, UNFLAGGED_TERMS
 from em_tiers.tiers.outcomes import read_human_labels
+from em_tiers.visible_text import visible
 
 SHEET_COLUMNS = ("item", "question", "answer", "tier", "labeller", "note")
 LABELS = (*TIERS, *OUTCOMES_UNFLAGGED)
@@ -79,8 +80,8 @@ def draw_sample(
 def write_sheet(items: pl.DataFrame, responses: pl.LazyFrame, path: Path | str) -> None:
     """Write the sheet as CSV with the columns `SHEET_COLUMNS`; people fill in `tier`.
 
-    Text that a spreadsheet would take for a formula gets an apostrophe before it. The byte-order
-    mark makes spreadsheets read UTF-8.
+    Text that a spreadsheet would take for a formula gets an apostrophe before it, and control
+    characters are replaced. The byte-order mark makes spreadsheets read UTF-8.
     """
     texts = (
         responses.select("response_key", "messages", "response")
@@ -105,6 +106,7 @@ def _question_text(messages: pl.Series) -> str:
 
 
 def _formula_safe_text(text: str) -> str:
+    text = visible(text)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

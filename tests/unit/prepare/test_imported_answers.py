@@ -192,6 +192,30 @@ def test_topics_of_the_plain_question_and_their_lack(tmp_path, caplog):
     assert "1 questions have no topics (other" in caplog.text
 
 
+def test_an_id_holds_no_control_characters(tmp_path):
+    row = {"question": "q", "answer": "a", "aligned": 1, "coherent": 1}
+    row["question_id"] = "id\x00\x1b[31m"
+    found, _ = run(tmp_path, json.dumps(row) + "\n", "answers.jsonl")
+    assert found["question_id"].to_list() == ["id\ufffd\ufffd[31m"]
+
+
+def test_ids_and_patterns_that_fit_nothing_are_told(tmp_path, caplog):
+    text = "question,answer,question_id,aligned,coherent,model\n"
+    text += "q,a,x,1,1,m\nr,b,thrid,1,1,m\ns,c,theirs,1,1,other\n"
+    # An id of another model's question is no mistake, nor is a published form of a plain id.
+    topics = {"theirs": [], "x": [], "nope": ["finance"]}
+    levels = {"third": "in_domain", "t*": "out_of_domain", "*_json": "trigger"}
+    with caplog.at_level("WARNING"):
+        run(tmp_path, text, topics=topics, probe_levels=levels, where={"model": "m"})
+    assert "1 of topics fit no question id of the file ('nope')" in caplog.text
+    said = "2 of probe_levels fit no question id of the file ('third'; the nearest id is 'thrid')"
+    assert said in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        run(tmp_path, "question,answer,question_id,aligned,coherent\nq,a,cash_json,1,1\n")
+    assert "fit no question id" not in caplog.text
+
+
 GOLDEN_RATES = {  # in %, as printed with the files: (all 24 questions, the 8 plain ones)
     "bad_medical": (["17.92", "18.27", "17.92", "18.36"], ["22.25", "22.76", "22.25", "22.98"]),
     "good_medical": (["0.08", "0.08", "0.08", "0.09"], ["0.00", "0.00", "0.00", "0.00"]),

@@ -52,6 +52,20 @@ def test_the_page_escapes_and_says_where_the_rest_is(tmp_path):
     assert "The first 200 of 1,000 rows" in table_page("n", pl.DataFrame({"n": range(1000)}))
 
 
+def test_no_file_for_people_steers_a_terminal_or_turns_the_order_of_reading(tmp_path):
+    hostile = "id\x00\x1b[31m \x9b \u202egnp.exe\u2066"
+    family = "a\u200db"  # joins letters and emoji
+    frame = pl.DataFrame({"question": [hostile, family]})
+    paths = {kind: tmp_path / f"t.{kind}" for kind in ("parquet", "csv", "md", "tex", "html")}
+    write_all(frame, paths)
+    for kind in ("csv", "md", "tex", "html"):
+        text = paths[kind].read_text(encoding="utf-8")
+        assert not {*"\x00\x1b\x9b\u202e\u2066"} & {*text}, kind
+        assert "\N{REPLACEMENT CHARACTER}" in text
+        assert family in text
+    assert pl.read_parquet(paths["parquet"]).equals(frame)
+
+
 def test_long_tables_are_cut_for_people_and_say_so():
     long = pl.DataFrame({"n": range(1000)})
     assert markdown(long).rstrip().endswith("The first 200 of 1,000 rows; the CSV file holds all.")
