@@ -102,7 +102,7 @@ class Lease:
         return None if self._is_still() else {"host": "unknown", "pid": 0}
 
     def _is_alive(self, holder: dict) -> bool:
-        if holder["host"] == socket.gethostname():
+        if holder["host"] == socket.gethostname() and not _is_hidden(holder["pid"]):
             return _process_start(holder["pid"]) == holder.get("process_start", "")
         return not self._is_still()
 
@@ -172,6 +172,17 @@ def _process_start(pid: int) -> str:
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process of another user exists that /proc does not show (mounted with hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not _process_start(pid)
+    except (ProcessLookupError, OverflowError):
+        pass
+    return False

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,37 @@ def test_a_beating_holder_on_another_host_is_refused(tmp_path):
     finally:
         beat.kill()
         beat.wait()
+
+
+HIDDEN = """
+mount -o remount,hidepid=2 /proc
+sleep 60 &
+exec setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 -c '
+import json, socket, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from em_tiers.lease import Lease
+lease = Path(sys.argv[2]) / "w.lease"
+holder = {"token": "t", "host": socket.gethostname(), "pid": int(sys.argv[3])}
+lease.write_text(json.dumps(holder | {"process_start": "7"}))
+watched = []
+Lease._is_still = lambda self: watched.append(1) or True
+Lease(lease).acquire()
+print(len(watched))
+' "$1" "$2" $!
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to hide a process from another user")
+def test_a_process_that_proc_hides_is_watched_before_its_lease_is_taken():
+    """On login nodes whose /proc has hidepid, another user's process does not seem to exist."""
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "bash", "-c", HIDDEN, "-"]
+    with tempfile.TemporaryDirectory() as name:  # open to that user, as tmp_path is not
+        folder = Path(name)
+        shutil.copytree(SCRIPTS / "em_tiers", folder / "em_tiers")
+        folder.chmod(0o777)
+        done = subprocess.run([*command, folder, folder], capture_output=True, text=True)
+    assert done.stdout.split() == ["1"], done.stderr
 
 
 def test_a_file_server_that_stumbles_does_not_end_the_signs_of_life(tmp_path, monkeypatch):
