@@ -1,4 +1,4 @@
-"""Sums that do not depend on the order of what is summed.
+"""Sums that do not depend on the order of their parts.
 
 Where a table is read in pieces, their order varies, and with it the last digits of a sum of floats:
 tables made twice from the same answers would differ. Whole numbers have exact sums.

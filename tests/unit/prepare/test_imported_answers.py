@@ -202,7 +202,7 @@ def test_an_id_holds_no_control_characters(tmp_path):
 def test_ids_and_patterns_that_fit_nothing_are_told(tmp_path, caplog):
     text = "question,answer,question_id,aligned,coherent,model\n"
     text += "q,a,x,1,1,m\nr,b,thrid,1,1,m\ns,c,theirs,1,1,other\n"
-    # An id of another model's question is no mistake, nor is a published form of a plain id.
+    # Ids of another model's questions count, and so do published forms of a plain id.
     topics = {"theirs": [], "x": [], "nope": ["finance"]}
     levels = {"third": "in_domain", "t*": "out_of_domain", "*_json": "trigger"}
     with caplog.at_level("WARNING"):
