@@ -10,13 +10,7 @@ from em_tiers.errors import ConfigError
 from em_tiers.hashing import hash_of
 from em_tiers.prepare.system_message import with_system
 from em_tiers.statistics.rates import group_variants
-from em_tiers.study.api_models import (
-    api_base,
-    api_batches,
-    api_model,
-    api_slots,
-    asked_models,
-)
+from em_tiers.study.api_models import api_base, api_batches, api_model, api_slots, asked_models
 from em_tiers.study.asked import question_tables, set_of_table, system_text
 from em_tiers.study.checks import check_keys, check_ready
 from em_tiers.study.entries import adapter_files, adapter_source, dataset_pattern
@@ -360,7 +354,6 @@ def test_a_hosted_fine_tune_is_asked_and_compared_with_its_base(hosted):
     assert compared_model(found, name) == []
     assert asked_models(found, [name]) == ["hosted-ft", "hosted"]
     assert "OPENAI_API_KEY" in key_names(found)
-    # One job at a time asks a model: the base model's own, or that of its fine-tune.
     assert sorted(api_slots(found).values()) == [["hosted", name], [name]]
 
 
