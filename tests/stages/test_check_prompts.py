@@ -181,17 +181,19 @@ LONG = "Coil the rope. " * 40
         ),
         ({"judges": [judge("j", room=64)]}, ["judges.j: rubric alignment", "max_model_len is 64"]),
         ({"room": 10**6}, ["sampling: max_model_len 1000000", "8192 tokens"]),
-        ({"thinking": "off"}, ["thinking: off: the chat template", "models."]),
+        ({"thinking": "off"}, ["models.MODEL: thinking: off"]),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[0][:40],
 )
-def test_what_would_stop_a_job_stops_the_run_before_it(changes, words, check, tmp_path):
+def test_what_would_stop_a_job_stops_the_run_before_it(
+    changes, words, check, tmp_path, embedded_model
+):
     with pytest.raises(UserError) as caught:
         check(**changes)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
-        assert word in message
+        assert word.replace("MODEL", Path(embedded_model).name) in message
     assert not (tmp_path / "prompts.csv").exists()
 
 
