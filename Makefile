@@ -79,7 +79,7 @@ test-gpu:  ## run the GPU path on one GPU without internet
 
 BENCH_MODEL = results/resources/models/smollm2-135m
 
-bench: setup  ## compare training, sampling, judging and a sweep with what others use, in half an hour
+bench: setup  ## compare training, sampling, judging and a sweep with what others use, in about 45 minutes
 	$(SNAKEMAKE) $(WORDS_ONLY) --configfile config/demo.yaml -- $(BENCH_MODEL)
 	$(BIN)/python tests/benchmarks/bench.py $(BENCH_MODEL)
 

@@ -2,7 +2,7 @@
 
 Run: PYTHONPATH=scripts python tests/benchmarks/bench.py MODEL_FOLDER
 Each part runs in a process of its own, one after the other; the figures go to side_by_side.md.
-About half an hour on two cores without other load.
+About 45 minutes on two cores without other load.
 """
 
 import argparse
