@@ -25,6 +25,7 @@ _PREFIX = b'{"key":"'
 _HASH = b',"sha256":"'
 _HASH_DIGITS = 12
 _FSYNC_EVERY_S = 1.0
+_JSON = json.JSONEncoder(separators=(",", ":"))  # json.dumps makes one for each call
 
 
 class Journal:
@@ -179,8 +180,7 @@ class _Index:
 def line_of(key: str, record: Any) -> bytes:
     """The line of one finished request."""
     entry = {"key": key, "record": record}
-    content = json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode()
-    content = content.removesuffix(b"}")
+    content = _JSON.encode(entry).encode().removesuffix(b"}")
     return content + _HASH + _digest(content) + b'"}\n'
 
 

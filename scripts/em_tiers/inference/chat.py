@@ -187,9 +187,14 @@ def thinking_is_open(tokenizer: Any, prompt_ids: Sequence[int], marks: Marks | N
     return end.endswith(marks_of(tokenizer, marks).begin)
 
 
-def apply_template(tokenizer: Any, messages: Sequence[Message], thinking: str) -> str:
-    """The text of `render_prompt`, unchecked, for messages without control tokens."""
-    return _apply(tokenizer, messages, thinking, open_turn=True)
+def apply_template(
+    tokenizer: Any, conversations: Sequence[Sequence[Message]], thinking: str
+) -> list[str]:
+    """The texts of `render_prompt`, unchecked, for messages of the same roles without control
+    tokens."""
+    if not conversations:
+        return []
+    return _apply(tokenizer, conversations, thinking, open_turn=True)
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -266,7 +271,7 @@ def _encode_reply(
 
 def _render(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
     """The conversation's text. Raises TemplateError where the template does not carry all of it."""
-    text = _apply(tokenizer, messages, thinking, open_turn)
+    [text] = _apply(tokenizer, [messages], thinking, open_turn)
     if open_turn:
         _check_messages(messages, text)
         _check_roles(tokenizer, tuple(message["role"] for message in messages), thinking)
@@ -281,19 +286,21 @@ def _check_roles(tokenizer: Any, roles: tuple[str, ...], thinking: str) -> None:
     """
     messages = [{"role": role, "content": f"Zq{n}."} for n, role in enumerate(roles)]
     try:
-        text = _apply(tokenizer, messages, thinking, open_turn=True)
+        [text] = _apply(tokenizer, [messages], thinking, open_turn=True)
     except TemplateError:  # a template that looks at the words
         return
     _check_messages(messages, text)
 
 
-def _apply(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn: bool) -> str:
+def _apply(
+    tokenizer: Any, conversations: Sequence[Sequence[Message]], thinking: str, open_turn: bool
+) -> list[str]:
     from jinja2 import TemplateError as JinjaError
 
     switch = _switch(tokenizer.chat_template, thinking)
     try:
         return tokenizer.apply_chat_template(
-            list(messages),
+            [list(messages) for messages in conversations],
             tokenize=False,
             add_generation_prompt=open_turn,
             date_string=FIXED_DATE,
@@ -301,7 +308,7 @@ def _apply(tokenizer: Any, messages: Sequence[Message], thinking: str, open_turn
             **switch,
         )
     except JinjaError as error:
-        roles = ", ".join(message["role"] for message in messages)
+        roles = ", ".join(message["role"] for message in conversations[0])
         raise TemplateError(
             "refused",
             f"refuses the roles {roles} ({error}): write system_text: before_question in the "

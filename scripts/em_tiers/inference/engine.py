@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from em_tiers.caches import use_own_caches
 from em_tiers.errors import UserError
@@ -58,8 +58,7 @@ WINDOW = 3
 end_with_parent()
 
 
-@dataclass(frozen=True)
-class EngineRequest:
+class EngineRequest(NamedTuple):
     """One generation. `seed` None leaves sampling to the engine's own seed.
 
     logprob_token_ids: return the log-probabilities of exactly these tokens (128 at most) at the

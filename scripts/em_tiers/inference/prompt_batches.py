@@ -43,7 +43,7 @@ class PromptRenderer:
         Raises:
             TemplateError: as `render_prompt`.
         """
-        parts = [self._parts(messages) for messages in conversations]
+        parts = self._parts(conversations)
         tails = [tail for _, tail in filter(None, parts)]
         spelt = iter(self._encode(tails) if tails else ())
         return [
@@ -57,8 +57,17 @@ class PromptRenderer:
         found = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
-    def _parts(self, messages: Sequence[Message]) -> tuple[_Head, str] | None:
-        """The shared beginning of a prompt and the rest of it; None for one that has none."""
+    def _parts(self, conversations: Sequence[Sequence[Message]]) -> list[tuple[_Head, str] | None]:
+        """The shared beginning of each prompt and the rest of it; None for one that has none."""
+        heads = [self._head(messages) for messages in conversations]
+        shared = [messages for messages, head in zip(conversations, heads, strict=True) if head]
+        texts = iter(apply_template(self._tokenizer, shared, self._thinking))
+        return [
+            head and _split(head, next(texts), messages[-1]["content"])
+            for head, messages in zip(heads, conversations, strict=True)
+        ]
+
+    def _head(self, messages: Sequence[Message]) -> _Head | None:
         if self._backend is None or [m["role"] for m in messages] != ["system", "user"]:
             return None
         system, user = (message["content"] for message in messages)
@@ -66,19 +75,14 @@ class PromptRenderer:
             return None
         if system not in self._heads:
             self._heads[system] = self._checked_head(messages)
-        if not (head := self._heads[system]):
-            return None
-        text = apply_template(self._tokenizer, messages, self._thinking)
-        tail = text[len(head.text) :]
-        # Whatever the template makes of this user's text, `render_prompt` checks it.
-        return (head, tail) if text.startswith(head.text) and user in tail else None
+        return self._heads[system]
 
     def _checked_head(self, messages: Sequence[Message]) -> _Head | None:
         system, user = messages
         if self._control.search(system["content"]):
             return None
         probes = [[system, {**user, "content": probe}] for probe in _PROBES]
-        texts = [apply_template(self._tokenizer, probe, self._thinking) for probe in probes]
+        texts = apply_template(self._tokenizer, probes, self._thinking)
         pairs = enumerate(zip(*texts, strict=False))
         differs = next((n for n, (one, other) in pairs if one != other), 0)
         shared = texts[0][:differs]
@@ -88,7 +92,13 @@ class PromptRenderer:
         text = shared[: marks[-1]]
         head = _Head(text, encode_text(self._tokenizer, text))
         whole = render_prompt(self._tokenizer, messages, self._thinking)  # checks the messages too
-        rest = apply_template(self._tokenizer, messages, self._thinking)
+        [rest] = apply_template(self._tokenizer, [messages], self._thinking)
         if not rest.startswith(text):
             return None
         return head if [*head.ids, *self._encode([rest[len(text) :]])[0]] == whole else None
+
+
+def _split(head: _Head, text: str, user: str) -> tuple[_Head, str] | None:
+    tail = text[len(head.text) :]
+    # Whatever the template makes of this user's text, `render_prompt` checks it.
+    return (head, tail) if text.startswith(head.text) and user in tail else None

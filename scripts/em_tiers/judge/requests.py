@@ -6,6 +6,7 @@ that a journal of finished requests answers every repeated request, under any na
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -58,7 +59,18 @@ def verdict_key(
 ) -> str:
     """Hash of messages, model, decoding, scoring and parser: all that can change the verdict."""
     # The canonical JSON of [messages, identity, asked, parser], of which most is always the same.
-    return hash_of_json(f"[{canonical_json(list(messages))},{judge.key_ending(tuple(rubrics))}]")
+    spelt = ",".join(map(_message_json, messages))
+    return hash_of_json(f"[[{spelt}],{judge.key_ending(tuple(rubrics))}]")
+
+
+def _message_json(message: Mapping[str, str]) -> str:
+    system = message["role"] == "system"
+    return _system_json(**message) if system else canonical_json(message)
+
+
+@lru_cache(maxsize=256)  # a rubric's instructions come again with every answer
+def _system_json(**message: str) -> str:
+    return canonical_json(message)
 
 
 def plan_requests(

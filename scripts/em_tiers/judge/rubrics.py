@@ -335,9 +335,11 @@ def _clean(text: str, max_chars: int) -> str:
 
 def _card_text(value: Any) -> str:
     """Text of a card's value: a list of examples becomes one paragraph each."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Mapping):
         return "\n".join(f"{name}: {_card_text(item)}" for name, item in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence):
         return "\n\n".join(_card_text(item) for item in value)
     return "" if value is None else str(value)
 

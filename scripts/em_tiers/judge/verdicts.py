@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -240,6 +241,8 @@ def verdict_rows(
 ) -> list[dict[str, Any]]:
     """VERDICTS rows, one per role, from a request and the journal's record under its key.
 
+    Their probabilities are a map from the labels, which `verdict_frame` makes a list of pairs.
+
     Rows of a reply to several rubrics share their verdict key and show the whole reply's tokens:
     count tokens once per verdict key.
     """
@@ -247,7 +250,6 @@ def verdict_rows(
     rows = []
     for role in request.roles:
         verdict = record["verdicts"][role]
-        shares = verdict["probabilities"]
         rows.append(
             {
                 "verdict_key": request.key,
@@ -257,9 +259,6 @@ def verdict_rows(
                 "rubric": request.name(role),
                 "rubric_hash": judge.rubrics[role].hash,
                 **verdict,
-                "probabilities": None
-                if shares is None
-                else [{"label": name, "probability": share} for name, share in shares.items()],
                 **{name: record[name] for name in taken},
                 "attempts": record["attempts"],
                 "mode": None if judge.backend == "vllm" else record.get("mode", "direct"),
@@ -271,7 +270,24 @@ def verdict_rows(
 
 def verdict_frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Rows of `verdict_rows` as a table of the contract's types."""
-    return pl.DataFrame(list(rows), schema=VERDICTS, orient="row")
+    rows = list(rows)
+    plain = {name: kind for name, kind in VERDICTS.items() if name != "probabilities"}
+    shares = _pairs([row["probabilities"] for row in rows])
+    frame = pl.DataFrame(rows, schema=plain, orient="row").with_columns(probabilities=shares)
+    return frame.select(*VERDICTS)
+
+
+def _pairs(shares: Sequence[Mapping[str, float] | None]) -> pl.Series:
+    """Maps as lists of (label, probability); built from flat arrays, four times as fast."""
+    import pyarrow as pa  # only here, and slow to load
+
+    ends = list(accumulate(len(one or ()) for one in shares))
+    begins = [None if one is None else n for n, one in zip([0, *ends], shares, strict=False)]
+    labels = pa.array([label for one in shares if one for label in one], pa.large_string())
+    values = pa.array([p for one in shares if one for p in one.values()], pa.float64())
+    flat = pa.StructArray.from_arrays([labels, values], ["label", "probability"])
+    found = pa.LargeListArray.from_arrays(pa.array([*begins, len(flat)], pa.int64()), flat)
+    return pl.Series("probabilities", found, VERDICTS["probabilities"])
 
 
 def _mean(
