@@ -49,14 +49,19 @@ rule plot_dose:
         "../scripts/plot_dose.py"
 
 
-rule plot_rates:
+# In one process: most of the time of a figure is the start of its process.
+rule plot_rate_figures:
     input:
         table="<results>/tables/rates.parquet",
-        src=get_sources("plot_rates"),
+        src=get_sources("plot_rate_figures"),
     output:
-        **get_figure("rates"),
+        **{
+            f"{name}_{kind}": path
+            for name in ("rates", "probes", "controls", "metric_card")
+            for kind, path in get_figure(name).items()
+        },
     log:
-        "<logs>/plot_rates.log",
+        "<logs>/plot_rate_figures.log",
     group:
         "statistics"
     conda:
@@ -69,7 +74,7 @@ rule plot_rates:
     params:
         headline_levels=STUDY.config["headline"]["levels"],
     script:
-        "../scripts/plot_rates.py"
+        "../scripts/plot_rate_figures.py"
 
 
 rule plot_outcomes:
@@ -93,73 +98,6 @@ rule plot_outcomes:
         headline_levels=STUDY.config["headline"]["levels"],
     script:
         "../scripts/plot_outcomes.py"
-
-
-rule plot_probes:
-    input:
-        table="<results>/tables/rates.parquet",
-        src=get_sources("plot_probes"),
-    output:
-        **get_figure("probes"),
-    log:
-        "<logs>/plot_probes.log",
-    group:
-        "statistics"
-    conda:
-        "../envs/workflow.yaml"
-    container:
-        IMAGES["workflow"]
-    resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-    script:
-        "../scripts/plot_probes.py"
-
-
-rule plot_controls:
-    input:
-        table="<results>/tables/rates.parquet",
-        src=get_sources("plot_controls"),
-    output:
-        **get_figure("controls"),
-    log:
-        "<logs>/plot_controls.log",
-    group:
-        "statistics"
-    conda:
-        "../envs/workflow.yaml"
-    container:
-        IMAGES["workflow"]
-    resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-    params:
-        headline_levels=STUDY.config["headline"]["levels"],
-    script:
-        "../scripts/plot_controls.py"
-
-
-rule plot_metric_card:
-    input:
-        table="<results>/tables/rates.parquet",
-        src=get_sources("plot_metric_card"),
-    output:
-        **get_figure("metric_card"),
-    log:
-        "<logs>/plot_metric_card.log",
-    group:
-        "statistics"
-    conda:
-        "../envs/workflow.yaml"
-    container:
-        IMAGES["workflow"]
-    resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-    params:
-        headline_levels=STUDY.config["headline"]["levels"],
-    script:
-        "../scripts/plot_metric_card.py"
 
 
 rule plot_thresholds:

@@ -8,7 +8,6 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     COLUMN_WIDTH,
     METRIC_APPEARANCES,
@@ -139,13 +138,3 @@ def main(
     frame = headline_rates(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_controls(frame, headline_levels), frame, figures)
-
-
-if "snakemake" in globals():
-    run_script(
-        main,
-        snakemake.log[0],  # noqa: F821
-        table=snakemake.input.table,  # noqa: F821
-        figures=dict(snakemake.output.items()),  # noqa: F821
-        **dict(snakemake.params.items()),  # noqa: F821
-    )

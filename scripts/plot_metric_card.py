@@ -9,7 +9,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from em_tiers.logs import run_script
 from em_tiers.report.figure_style import (
     METRIC_APPEARANCES,
     PAGE_WIDTH,
@@ -110,13 +109,3 @@ def main(
     frame = headline_rates(pl.read_parquet(table), METRICS)
     with house_style():
         save_all(plot_metric_card(frame, headline_levels), frame, figures)
-
-
-if "snakemake" in globals():
-    run_script(
-        main,
-        snakemake.log[0],  # noqa: F821
-        table=snakemake.input.table,  # noqa: F821
-        figures=dict(snakemake.output.items()),  # noqa: F821
-        **dict(snakemake.params.items()),  # noqa: F821
-    )

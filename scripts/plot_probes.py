@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from em_tiers.logs import run_script
 from em_tiers.report.figure_style import LEVEL_LABELS, empty_figure, house_style, save_all
 from em_tiers.report.forest import SHOWN, PanelBlock, forest_figure, level_rates
 
@@ -39,13 +38,3 @@ def main(table: Path | str, figures: dict[str, Path | str], metrics: Sequence[st
     frame = level_rates(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_probes(frame), frame, figures)
-
-
-if "snakemake" in globals():
-    run_script(
-        main,
-        snakemake.log[0],  # noqa: F821
-        table=snakemake.input.table,  # noqa: F821
-        figures=dict(snakemake.output.items()),  # noqa: F821
-        **dict(snakemake.params.items()),  # noqa: F821
-    )

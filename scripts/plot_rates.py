@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from em_tiers.logs import run_script
 from em_tiers.report.figure_style import empty_figure, house_style, level_words, save_all
 from em_tiers.report.forest import PanelBlock, forest_figure, headline_rates
 
@@ -42,13 +41,3 @@ def main(
     frame = headline_rates(pl.read_parquet(table), metrics)
     with house_style():
         save_all(plot_rates(frame, headline_levels), frame, figures)
-
-
-if "snakemake" in globals():
-    run_script(
-        main,
-        snakemake.log[0],  # noqa: F821
-        table=snakemake.input.table,  # noqa: F821
-        figures=dict(snakemake.output.items()),  # noqa: F821
-        **dict(snakemake.params.items()),  # noqa: F821
-    )

@@ -65,7 +65,7 @@ def test_imported_answers_make_the_round_trip(scored, tmp_path):
     for path in again.results.glob("figures/rates.*"):
         path.unlink()
     jobs = again.run().jobs
-    assert jobs["plot_rates"] == 1
+    assert jobs["plot_rate_figures"] == 1
     assert is_statistics(jobs)
     # One more judge asks only that judge.
     again.config["judges"] = ["behind-an-api"]
@@ -125,7 +125,7 @@ def test_statistics_and_figures_rebuild_without_a_model(elsewhere, work):
     for name in ("tables", "figures"):
         shutil.rmtree(elsewhere.results / name)
     jobs = elsewhere.run().jobs
-    assert jobs["summarize_rates"] == jobs["plot_rates"] == 1
+    assert jobs["summarize_rates"] == jobs["plot_rate_figures"] == 1
     assert is_statistics(jobs)
     table = "tables/rates.csv"
     assert (elsewhere.results / table).read_bytes() == (work.results / table).read_bytes()

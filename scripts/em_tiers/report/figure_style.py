@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from em_tiers.files import atomic_path
 from em_tiers.report.table_files import formula_safe
@@ -132,6 +133,9 @@ def save_figure(figure: Figure, paths: dict[str, Path | str]) -> None:
     }
     # Off, so that a figure whose engine has been taken away does not get another.
     with house_style(), mpl.rc_context({"figure.constrained_layout.use": False}):
+        # A PDF would hold one more font for each ligature, such as the fi of "definition".
+        for text in figure.findobj(Text):
+            text.set_fontfeatures(("-liga",))
         for kind in sorted(paths, key=lambda kind: kind != "png"):
             with atomic_path(paths[kind]) as temporary:
                 figure.savefig(temporary, format=kind, metadata=metadata[kind])
