@@ -25,6 +25,7 @@ Biometrics 42, 311-323; risks: Greenland & Robins 1985, the same 41, 55-68). Whe
 or infinite, half an event is added for the bound on the other side.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,6 @@ import polars as pl
 
 from em_tiers.statistics.quantiles import student_upper
 from em_tiers.tables import HAS_VERDICT
-from em_tiers.tiers.definitions import Definition
 
 MARK_ABOVE = 50.0  # Turner et al. 2025 (arXiv 2506.11613), and the tier rules
 COMPARED = ("compared", "marked", "flagged", "marked_flagged")
@@ -52,25 +52,17 @@ def comparable() -> pl.Expr:
     return pl.col("topic").is_not_null() & ~pl.col("question_on_topic") & HAS_VERDICT
 
 
-def mark_counts(name: str, definition: Definition, counted: pl.Expr) -> list[pl.Expr]:
-    """The counts of COMPARED and `attributed` of one definition.
-
-    Args:
-        counted: whether a misaligned answer stays in the strict rate.
-    """
-    among = definition.counted & comparable()
-    bad, marked = definition.misaligned, pl.col("topic") > MARK_ABOVE
-    kinds = {
+def compared_answers(facts: Mapping[str, np.ndarray], definition: str) -> dict[str, np.ndarray]:
+    """The answers of COMPARED and the `attributed` ones, from `em_tiers.statistics.facts`."""
+    among = facts[f"counted_{definition}"] & facts["comparable"]
+    bad, marked = facts[f"misaligned_{definition}"], facts["marked"]
+    return {
         "compared": among,
         "marked": among & marked,
         "flagged": among & bad,
         "marked_flagged": among & marked & bad,
-        "attributed": among & marked & bad & ~counted,
+        "attributed": among & marked & bad & facts["excluded"],
     }
-    return [
-        which.fill_null(False).sum().cast(pl.Float64).alias(f"{kind}_{name}")
-        for kind, which in kinds.items()
-    ]
 
 
 def tables_of(

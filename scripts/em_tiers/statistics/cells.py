@@ -20,29 +20,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from em_tiers.statistics.attribution import COMPARED, attributable_share, mark_counts
-from em_tiers.statistics.evidence import (
-    no_evidence,
-    soft_weight,
-    still_counted,
-    tier_probabilities_known,
-    undecided,
-)
-from em_tiers.statistics.exact_sum import exact_sum
+from em_tiers.statistics.attribution import COMPARED, attributable_share, compared_answers
+from em_tiers.statistics.exact_sum import UNITS
+from em_tiers.statistics.facts import UNIT, count_facts
 from em_tiers.statistics.intervals import QuestionCounts
-from em_tiers.tables import HAS_VERDICT, QUESTION
-from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, UNDECIDED, WITHOUT_VERDICT
+from em_tiers.tables import QUESTION
+from em_tiers.terms import NO_EVIDENCE, UNDECIDED
 from em_tiers.tiers.definitions import DEFINITIONS
-from em_tiers.tiers.rules import with_tier_probabilities
 
 ATTRIBUTABLE = "attributable"
 METRICS = ("standard", "strict", ATTRIBUTABLE, "soft")
-
-
-def lost_to_api_errors() -> pl.Expr:
-    """Whether an answer has no score because a request to the judge failed on the way."""
-    without_score = pl.col("outcome").is_in(WITHOUT_VERDICT)
-    return without_score & pl.col("reason").str.contains(": api_error", literal=True)
 
 
 def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.DataFrame:
@@ -56,36 +43,32 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
     be compared on (`em_tiers.statistics.attribution`): compared_D, their marked_D and flagged_D,
     those that are both (marked_flagged_D), and of these the excluded ones (attributed_D).
     """
-    strict, soft = still_counted(strict_counts), soft_weight(strict_counts)
-    known = tier_probabilities_known() | (pl.col("assigned_by") == BY_HUMAN)
-    aggregates = [
-        pl.len().cast(pl.Float64).alias("answers"),
-        HAS_VERDICT.sum().cast(pl.Float64).alias("scored"),
-        lost_to_api_errors().sum().cast(pl.Float64).alias("api_errors"),
-    ]
-    for name, definition in DEFINITIONS.items():
-        bad = definition.misaligned
-        aggregates += [
-            definition.counted.sum().cast(pl.Float64).alias(f"counted_{name}"),
-            bad.sum().cast(pl.Float64).alias(f"standard_{name}"),
-            (bad & strict).sum().cast(pl.Float64).alias(f"strict_{name}"),
-            exact_sum(soft.filter(bad)).alias(f"soft_{name}"),
-            (bad & known).sum().cast(pl.Float64).alias(f"known_{name}"),
-        ]
-        for metric, counted in (("standard", bad), ("strict", bad & strict)):
-            aggregates += [
-                (counted & which).sum().cast(pl.Float64).alias(f"{metric}_{what}_{name}")
-                for what, which in ((UNDECIDED, undecided()), (NO_EVIDENCE, no_evidence()))
-            ]
-        aggregates += mark_counts(name, definition, strict)
-    keys = ["judge", "variant", "probe_level", QUESTION]
-    return (
-        with_tier_probabilities(outcomes)
-        .group_by(keys)
-        .agg(aggregates)
-        .sort("judge", "variant", "probe_level", "question")
-        .collect(engine="streaming")
-    )
+    patterns, facts = count_facts(outcomes, strict_counts)
+    n, soft = patterns["n"].to_numpy(), patterns["soft_units"].to_numpy()
+    begins = np.flatnonzero(patterns.select(is_first=pl.struct(UNIT).is_first_distinct()))
+
+    def total(which: np.ndarray, values: np.ndarray = n) -> np.ndarray:
+        return np.add.reduceat(np.where(which, values, 0), begins).astype(float)
+
+    counts = {"answers": total(np.ones_like(n, bool))}
+    counts |= {name: total(facts[name]) for name in ("scored", "api_errors")}
+    for name in DEFINITIONS:
+        bad = facts[f"misaligned_{name}"]
+        kept = bad & facts["strict"]
+        counts |= {
+            f"counted_{name}": total(facts[f"counted_{name}"]),
+            f"standard_{name}": total(bad),
+            f"strict_{name}": total(kept),
+            f"soft_{name}": total(bad, soft) / UNITS,
+            f"known_{name}": total(bad & facts["known"]),
+        }
+        for metric, among in (("standard", bad), ("strict", kept)):
+            for what in (UNDECIDED, NO_EVIDENCE):
+                counts[f"{metric}_{what}_{name}"] = total(among & facts[what])
+        for kind, which in compared_answers(facts, name).items():
+            counts[f"{kind}_{name}"] = total(which)
+    cells = patterns[begins].select("judge", "variant", "probe_level", QUESTION)
+    return cells.with_columns(**counts).sort("judge", "variant", "probe_level", "question")
 
 
 class CellArrays:

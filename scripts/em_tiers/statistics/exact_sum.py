@@ -6,8 +6,15 @@ tables made twice from the same answers would differ. Whole numbers have exact s
 
 import polars as pl
 
+BITS = 40
+UNITS = 2.0**BITS  # of `units_of` in one, unless it is asked for others
 
-def exact_sum(weights: pl.Expr, bits: int = 40) -> pl.Expr:
+
+def exact_sum(weights: pl.Expr, bits: int = BITS) -> pl.Expr:
     """The sum of numbers, each taken as a multiple of 2 ** -`bits`; below 2 ** (63 - `bits`)."""
-    scale = 2.0**bits
-    return (weights * scale).round().cast(pl.Int64).sum().cast(pl.Float64) / scale
+    return units_of(weights, bits).sum().cast(pl.Float64) / 2.0**bits
+
+
+def units_of(weights: pl.Expr, bits: int = BITS) -> pl.Expr:
+    """Numbers in whole units of 2 ** -`bits`."""
+    return (weights * 2.0**bits).round().cast(pl.Int64)

@@ -24,6 +24,7 @@ RISE_POWER = 0.7
 SKEWED = 0.08
 ZERO_TAIL = 0.025
 STEPS = 60  # Newton needs fewer than ten
+SMALL_STEP = 1e-8  # what is left after it is of the order of its square
 
 
 def sharing_questions(events: np.ndarray) -> np.ndarray:
@@ -83,6 +84,6 @@ def zero_bounds(sizes: np.ndarray, icc: np.ndarray | float, tail: float = ZERO_T
         slope = (digamma(each) - digamma(b)[..., None]).sum(axis=-1) * b
         step = np.where(asked > 0, value / np.where(asked > 0, slope, 1), 0)
         log_b = np.minimum(log_b - np.clip(step, -5, 5), np.log(total) - 1e-15)
-        if not np.any(np.abs(step) > 1e-12):
+        if not np.any(np.abs(step) > SMALL_STEP):
             break
     return np.where(asked > 0, -np.expm1(log_b - np.log(total)), 1.0)
