@@ -12,7 +12,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from waiting import PATIENCE, wait_until
+from browser_page import until
+from waiting import PATIENCE
 
 
 @pytest.fixture(scope="session")
@@ -66,19 +67,3 @@ def visit(chromium: webdriver.Chrome) -> Iterator[Callable[..., webdriver.Chrome
 
     yield open_page
     chromium.execute_script("localStorage.clear()")
-
-
-def until(browser: webdriver.Chrome, script: str) -> object:
-    """Wait until a script returns something true, and return it."""
-
-    def output() -> str:
-        status = browser.execute_script("return document.getElementById('status')?.textContent")
-        return f"status: {status}\nlog: {browser.get_log('browser')}"
-
-    # A page that fails does not end, so it is given less time than a process.
-    return wait_until(
-        lambda: browser.execute_script(script),
-        f"true value of '{script}'",
-        output=output,
-        seconds=PATIENCE / 6,
-    )

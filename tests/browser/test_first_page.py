@@ -10,8 +10,8 @@ from jinja2 import Template
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from browser_page import until
 from build_overview import card_blocks
-from conftest import until
 from em_tiers.report.pages import html_page
 from em_tiers.statistics.judge_card import CARD_COLUMNS
 

@@ -8,8 +8,8 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 import build_browser
+from browser_page import until
 from browser_tables import VARIANTS, small_study
-from conftest import until
 
 pytestmark = pytest.mark.browser
 LONG = "0123456789" * 104_858  # a mebibyte

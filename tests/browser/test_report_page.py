@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 import build_report
-from conftest import until
+from browser_page import until
 
 pytestmark = pytest.mark.browser
 

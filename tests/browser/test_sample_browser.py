@@ -13,8 +13,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 import build_browser
+from browser_page import until
 from browser_tables import VARIANTS, large_study, small_study
-from conftest import until
 from em_tiers.tiers.outcomes import read_human_labels
 from waiting import wait_until
 

@@ -26,10 +26,16 @@ def work(tmp_path_factory, embedded_model):
     return work
 
 
-def test_a_judge_is_qualified_before_a_study(work):
+@pytest.fixture(scope="module")
+def qualification(work):
+    """The plan of its requests, and the run that asks them."""
     plan = work.run("plan_requests", "--config", "judge=demo-judge").output
+    return plan, work.run(*TARGET)
+
+
+def test_a_judge_is_qualified_before_a_study(work, qualification):
+    plan, run = qualification
     assert re.search(r"^judge demo-judge: its judge card: at most .* requests", plan, re.MULTILINE)
-    run = work.run(*TARGET)
     assert not {"finetune", "sample"} & set(run.jobs)
     card = pl.read_parquet(work.results / "judge_cards" / "demo-judge" / "judge_card.parquet")
     # A model of 135 million parameters cannot tell tiers apart, if it names one at all.
@@ -45,6 +51,7 @@ def test_a_judge_is_qualified_before_a_study(work):
     assert set(keys) == set(verdicts["verdict_key"])
 
 
+@pytest.mark.usefixtures("qualification")
 def test_a_second_qualification_asks_nothing(work):
     assert not work.run(*TARGET).jobs
     plan = work.run("plan_requests", "--config", "judge=demo-judge").output
@@ -53,6 +60,7 @@ def test_a_second_qualification_asks_nothing(work):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("qualification")
 def test_a_study_tests_its_judge_and_marks_it_on_the_first_page(work):
     work.config["judges"] = ["demo-judge"]
     asked = len(work.journal_keys("judge"))
