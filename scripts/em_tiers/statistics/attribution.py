@@ -61,7 +61,7 @@ def compared_answers(facts: Mapping[str, np.ndarray], definition: str) -> dict[s
         "marked": among & marked,
         "flagged": among & bad,
         "marked_flagged": among & marked & bad,
-        "attributed": among & marked & bad & facts["excluded"],
+        "attributed": among & marked & bad & ~facts["strict"],
     }
 
 

@@ -24,7 +24,6 @@ from em_tiers.statistics.attribution import COMPARED, attributable_share, compar
 from em_tiers.statistics.exact_sum import UNITS
 from em_tiers.statistics.facts import UNIT, count_facts
 from em_tiers.statistics.intervals import QuestionCounts
-from em_tiers.tables import QUESTION
 from em_tiers.terms import NO_EVIDENCE, UNDECIDED
 from em_tiers.tiers.definitions import DEFINITIONS
 
@@ -67,8 +66,7 @@ def count_cells(outcomes: pl.LazyFrame, strict_counts: Sequence[str]) -> pl.Data
                 counts[f"{metric}_{what}_{name}"] = total(among & facts[what])
         for kind, which in compared_answers(facts, name).items():
             counts[f"{kind}_{name}"] = total(which)
-    cells = patterns[begins].select("judge", "variant", "probe_level", QUESTION)
-    return cells.with_columns(**counts).sort("judge", "variant", "probe_level", "question")
+    return patterns[begins].select(*UNIT).with_columns(**counts)
 
 
 class CellArrays:

@@ -19,12 +19,12 @@ from em_tiers.statistics.evidence import (
     undecided,
 )
 from em_tiers.statistics.exact_sum import units_of
-from em_tiers.tables import HAS_VERDICT
+from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.terms import BY_HUMAN, NO_EVIDENCE, UNDECIDED, WITHOUT_VERDICT
 from em_tiers.tiers.definitions import DEFINITIONS
 from em_tiers.tiers.rules import with_tier_probabilities
 
-UNIT = ("judge", "variant", "probe_level", "question_set", "question_id")
+UNIT = ("judge", "variant", "probe_level", "question")
 
 
 def lost_to_api_errors() -> pl.Expr:
@@ -34,16 +34,11 @@ def lost_to_api_errors() -> pl.Expr:
 
 
 def facts_of_answers(strict_counts: Sequence[str]) -> dict[str, pl.Expr]:
-    """The facts by name, as boolean expressions over an outcomes table; null is as false.
-
-    `strict` and `excluded` are not each other's opposite for an answer without an outcome's tier.
-    """
-    strict = still_counted(strict_counts)
+    """The facts by name, as boolean expressions over an outcomes table; null is as false."""
     facts = {
         "scored": HAS_VERDICT,
         "api_errors": lost_to_api_errors(),
-        "strict": strict,
-        "excluded": ~strict,
+        "strict": still_counted(strict_counts),
         "known": tier_probabilities_known() | (pl.col("assigned_by") == BY_HUMAN),
         UNDECIDED: undecided(),
         NO_EVIDENCE: no_evidence(),
@@ -71,7 +66,7 @@ def count_facts(
     )
     found = (
         with_tier_probabilities(outcomes)
-        .select(*UNIT, facts=packed, soft=units_of(soft_weight(strict_counts)))
+        .select(*UNIT[:-1], QUESTION, facts=packed, soft=units_of(soft_weight(strict_counts)))
         .group_by(*UNIT, "facts")
         .agg(pl.len().cast(pl.Int64).alias("n"), soft_units=pl.col("soft").sum())
         .sort(UNIT)
