@@ -4,8 +4,8 @@ python tests/benchmarks/bench_judge_cpu.py MODEL [ANSWERS [WORDS]]
 
 The real engine is asked about a few answers first; its log-probabilities are then replayed for
 many, so that only the product's own code is timed: plan, prompts, trie, record, journal, table. CPU
-time of all threads, not wall time, so that a busy machine changes little. What the tokenizer's
-library takes to spell the prompts, and what the replay takes, is told apart.
+time of all threads, not wall time, so that a busy machine changes little. The shares of the
+tokenizer's library, which spells the prompts, and of the replay are told apart.
 """
 
 import itertools

@@ -34,7 +34,7 @@ def lost_to_api_errors() -> pl.Expr:
 
 
 def facts_of_answers(strict_counts: Sequence[str]) -> dict[str, pl.Expr]:
-    """The facts by name, as boolean expressions over an outcomes table; null is as false."""
+    """The boolean expression of each fact over an outcomes table; null is as false."""
     facts = {
         "scored": HAS_VERDICT,
         "api_errors": lost_to_api_errors(),
