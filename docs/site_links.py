@@ -17,6 +17,7 @@ PAGES = (
     "envs/README.md",
     "slurm/README.md",
     "tests/benchmarks/interval_coverage.md",
+    "tests/benchmarks/side_by_side.md",
 )
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 

@@ -43,7 +43,8 @@ the rounds' ratios.
 - *a sweep*: a base model and five adapters, eight questions with four samples, two rubrics. Ours
   is one call of Snakemake in an empty folder, checks and journal included; the script starts two
   engines per model, asks a question per call, and reads one token per verdict
-  (`tests/benchmarks/peer_script.py`).
+  (`tests/benchmarks/peer_script.py`). An exact score takes some twelve requests, each of which
+  computes half a block of 32 tokens again on a CPU; no other part of the sweep takes as long.
 """
 
 
