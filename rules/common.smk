@@ -1,8 +1,12 @@
 # The study, and helpers that need Snakemake's own objects. The values of inputs and params are
 # computed in scripts/em_tiers/study/. No rule is defined here.
+import gc
 import os
 import sys
 from pathlib import Path
+
+# Imported modules stay to the end, where Python would search them for garbage again and again.
+gc.freeze()
 
 # Not workflow.basedir, which is another folder where this workflow is used as a module.
 ROOT = Path(str(workflow.current_basedir)).parent
