@@ -89,7 +89,7 @@ def write_data(
         answers = _read_answers(files.get(name, []), name, chosen)
         if len(answers):
             mine = judged.filter(pl.col("variant") == name)
-            texts = _read_verdicts(verdict_files.get(name, []), answers)
+            texts = _read_verdicts(verdict_files.get(name, []), name, answers)
             _write_variant(answers, mine, texts, judges, number, folder, kept)
     _flush_index(folder, kept, judges, at_least=1)
     meta = {
@@ -209,13 +209,19 @@ def _read_answers(paths: Sequence[Path], variant: str, chosen: pl.DataFrame | No
     return answers.collect()
 
 
-def _read_verdicts(paths: Sequence[Path], answers: pl.DataFrame) -> pl.DataFrame:
+def _read_verdicts(paths: Sequence[Path], variant: str, answers: pl.DataFrame) -> pl.DataFrame:
+    """The verdicts on a variant's answers, each with its LIKELIEST probabilities only."""
     keys = answers.lazy().select("response_key")
+    entry = pl.element()
+    by_chance = {"by": entry.struct.field("probability"), "descending": True}
+    likeliest = entry.sort_by(**by_chance, maintain_order=True).head(LIKELIEST)
     return (
         scan_table(list(paths), "verdicts")
+        .filter(pl.col("variant") == variant)
         .join(keys, on="response_key", how="semi")
         .select(
-            *("response_key", "judge", "rubric", "status", "score", "label", "probabilities"),
+            *("response_key", "judge", "rubric", "status", "score", "label"),
+            pl.col("probabilities").list.eval(likeliest),
             *("numeric_mass", "raw_text", "reasoning"),
         )
         .with_columns(pl.col("score", "numeric_mass").fill_nan(None))
@@ -304,7 +310,7 @@ def _verdicts_by_judge(
 
 def _verdict(found: Mapping[str, Any]) -> list[Any]:
     """One verdict as the page reads it; see `_verdicts_by_judge`."""
-    likely = sorted(found["probabilities"] or [], key=lambda one: -one["probability"])[:LIKELIEST]
+    likely = found["probabilities"] or []
     score, mass = found["score"], found["numeric_mass"]
     listed = [
         found["rubric"],
