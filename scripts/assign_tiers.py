@@ -33,7 +33,7 @@ def main(
     output: Path,
     labels: Path | None = None,
 ) -> None:
-    """Write the outcomes table of one judge, row by row as in `responses`.
+    """Write the outcomes table of one judge, a row for each answer in `responses`.
 
     Args:
         responses: responses tables of the answers that this judge was given; each gets an outcome.
@@ -78,15 +78,20 @@ _WRITING = {
 def _slices(
     responses: Sequence[Path | str], verdicts: Sequence[Path | str]
 ) -> Iterator[tuple[pl.LazyFrame, pl.LazyFrame]]:
-    """Each file of answers, with the verdicts of the files that share a variant with it.
+    """Files of answers, with the verdicts of the files that share a variant with them.
 
-    One slice at a time is joined in memory, and the larger a join, the slower each of its rows.
+    One slice at a time is joined in memory, and the larger a join, the slower each of its rows. The
+    answers in a file of verdicts come from many files: they make one slice, so that it is read
+    once.
     """
     judged = {path: _variants(path, "verdicts") for path in dict.fromkeys(map(str, verdicts))}
+    slices: dict[tuple[str, ...], list[str]] = {}
     for path in dict.fromkeys(map(str, responses)):
         asked = _variants(path, "responses")
-        own = [file for file, variants in judged.items() if variants & asked]
-        yield scan_table(path, "responses"), scan_table(own, "verdicts")
+        own = tuple(file for file, variants in judged.items() if variants & asked)
+        slices.setdefault(own, []).append(path)
+    for own, files in slices.items():
+        yield scan_table(files, "responses"), scan_table(list(own), "verdicts")
 
 
 def _variants(path: str, table: str) -> set[str]:

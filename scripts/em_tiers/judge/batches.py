@@ -27,7 +27,9 @@ from em_tiers.terms import USABLE_STATUSES
 # Answers whose requests and journal records are in memory together: about half a gigabyte.
 ANSWERS_AT_ONCE = 20_000
 REASONS_SHOWN = 8
-_ORDER = ("variant", "response_key", "rubric")
+# Rubric first: who wants the tiers alone, which few answers have, need not read the other verdicts,
+# each with a hundred probabilities.
+ORDER = ("rubric", "variant", "response_key")
 
 Records = dict[str, dict[str, Any]]
 # Asks requests with distinct keys, journals each answer as it arrives, and returns the records of
@@ -45,7 +47,7 @@ def judge_batch(
     cards: Mapping[str, Path],
     usable: UsableReplies,
 ) -> pl.DataFrame:
-    """The VERDICTS of all answers in `responses`, sorted by variant, answer and rubric.
+    """The VERDICTS of all answers in `responses`, sorted by rubric, variant and answer.
 
     The order does not depend on how the answers are split into files.
 
@@ -73,7 +75,7 @@ def judge_batch(
         scores = verdicts(list(plan_requests(answers, judge, read_cards)), "scores", later)
         tiers = list(plan_tier_requests(answers, judge, read_cards, scores.lazy()))
         frames += [scores, verdicts(tiers, "tiers", later)]
-    return pl.concat(frames).sort(_ORDER)
+    return pl.concat(frames).sort(ORDER)
 
 
 def answer_slices(responses: list[Path]) -> Iterator[tuple[pl.LazyFrame, int]]:

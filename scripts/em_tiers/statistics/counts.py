@@ -6,6 +6,7 @@ import polars as pl
 
 from em_tiers.statistics.exact_sum import exact_sum
 from em_tiers.statistics.probe_levels import LEVEL_ORDER, pool_levels
+from em_tiers.tables import Frame
 from em_tiers.terms import OUTCOMES_ALL
 
 COST_COLUMNS = (
@@ -17,6 +18,8 @@ COST_COLUMNS = (
     "usd",
     "attempts",
 )
+_TOKENS = ("prompt_tokens", "completion_tokens")
+_SUMMED = ("requests", "uncounted", *_TOKENS, "batch_prompt", "batch_completion", "attempts")
 
 
 def count_outcomes(
@@ -143,32 +146,22 @@ def add_costs(
     ) / 1e6
     # Without token counts the sums are unknown: none is better than one that is too low.
     known = pl.when(pl.col("uncounted") == 0)
-    tokens = pl.col("prompt_tokens", "completion_tokens")
-    # Hashes of 64 bits in place of the texts: the set of all keys has to be in memory.
-    request = pl.col("verdict_key").hash()
+    tokens = pl.col(_TOKENS)
+    in_batch = pl.when(pl.col("mode") == "batch")
+    prompt, completion = (pl.col(name).cast(pl.Int64) for name in _TOKENS)
+    # Imported scores and prompts that were too long to send are not requests.
+    sent = pl.col("attempts") > 0
     asked = verdicts.select(
-        *("judge", "variant", "attempts", "prompt_tokens", "completion_tokens"),
-        in_batch=(pl.col("mode") == "batch").fill_null(False),
-        of_judge=request,
-        of_variant=request ^ pl.col("variant").hash(),
+        *("judge", "variant", "verdict_key", prompt, completion),
+        pl.col("attempts").cast(pl.Int64),
+        requests=sent.cast(pl.Int64),
+        uncounted=(pl.any_horizontal(tokens.is_null()) & sent).cast(pl.Int64),
+        batch_prompt=in_batch.then(prompt),
+        batch_completion=in_batch.then(completion),
     )
-    sums = (
-        # Imported scores and prompts that were too long to send are not requests.
-        (pl.col("attempts") > 0).sum().cast(pl.Int64).alias("requests"),
-        (pl.any_horizontal(tokens.is_null()) & (pl.col("attempts") > 0)).sum().alias("uncounted"),
-        pl.col("prompt_tokens").cast(pl.Int64).sum(),
-        pl.col("completion_tokens").cast(pl.Int64).sum(),
-        pl.col("prompt_tokens").filter("in_batch").cast(pl.Int64).sum().alias("batch_prompt"),
-        pl.col("completion_tokens")
-        .filter("in_batch")
-        .cast(pl.Int64)
-        .sum()
-        .alias("batch_completion"),
-        pl.col("attempts").cast(pl.Int64).sum(),
-    )
-    found = [_sums_of_judge(asked.filter(judge=judge), sums) for judge in _judges(asked)]
+    found = [_sums_of_judge(asked.filter(judge=judge)) for judge in _judges(asked)]
     return (
-        (pl.concat(found) if found else asked.group_by("judge", "variant").agg(sums).collect())
+        (pl.concat(found) if found else _sums(asked, "variant").collect())
         .lazy()
         .join(listed, on="judge", how="left")
         .with_columns(known.then(tokens).name.keep(), usd=known.then(usd))
@@ -182,18 +175,29 @@ def _judges(asked: pl.LazyFrame) -> list[str]:
     return asked.select(pl.col("judge").unique()).collect(engine="streaming")["judge"].to_list()
 
 
-def _sums_of_judge(own: pl.LazyFrame, sums: Sequence[pl.Expr]) -> pl.DataFrame:
+def _sums_of_judge(own: pl.LazyFrame) -> pl.DataFrame:
     """The sums over the requests of each variant, and those over all requests of the judge."""
-    every = own.collect(engine="streaming")
-    in_variants = in_all = every
-    if every["of_judge"].n_unique() < len(every):  # requests that gave several verdicts
-        first = every.with_columns(pl.col("of_judge", "of_variant").is_first_distinct())
-        in_variants, in_all = first.filter("of_variant"), first.filter("of_judge")
-    of_variants = in_variants.group_by("judge", "variant").agg(sums)
-    of_all = in_all.group_by("judge").agg(sums)
-    return pl.concat(
-        [of_variants, of_all.with_columns(variant=pl.lit("all")).select(of_variants.columns)]
-    )
+    # Hashes of 64 bits in place of the texts: the set of all keys has to be in memory.
+    keys = own.select(pl.col("verdict_key").hash()).collect(engine="streaming").to_series()
+    if keys.n_unique() == len(keys):
+        of_variants = _sums(own, "variant").collect(engine="streaming")
+        of_all = _sums(of_variants)
+    else:  # requests that gave several verdicts
+        request = pl.col("verdict_key").hash()
+        every = (
+            own.with_columns(of_judge=request, of_variant=request ^ pl.col("variant").hash())
+            .drop("verdict_key")
+            .collect(engine="streaming")
+            .with_columns(pl.col("of_judge", "of_variant").is_first_distinct())
+        )
+        of_variants = _sums(every.filter("of_variant"), "variant")
+        of_all = _sums(every.filter("of_judge"))
+    whole = of_all.with_columns(variant=pl.lit("all")).select(of_variants.columns)
+    return pl.concat([of_variants, whole])
+
+
+def _sums(requests: Frame, *by: str) -> Frame:
+    return requests.group_by("judge", *by).agg(pl.col(_SUMMED).sum())
 
 
 def add_sampling_costs(
@@ -214,16 +218,16 @@ def add_sampling_costs(
     # A withheld answer has no counts and costs nothing; others without counts have a cost.
     counts = {
         name: pl.when(finish_reason="content_filter").then(0).otherwise(pl.col(name))
-        for name in ("prompt_tokens", "completion_tokens")
+        for name in _TOKENS
     }
     usd = pl.col("prompt_tokens") * pl.col("input") + pl.col("completion_tokens") * pl.col("output")
     answers = (
         responses.with_columns(**counts)
         .join(pl.LazyFrame(listed, schema=schema, orient="row"), on="variant")
-        .select("variant", "prompt_tokens", "completion_tokens", usd=usd / 1e6)
+        .select("variant", *_TOKENS, usd=usd / 1e6)
     )
     every = pl.concat([answers, answers.with_columns(variant=pl.lit("all"))])
-    sums = {n: pl.col(n).sum() for n in ("prompt_tokens", "completion_tokens")}
+    sums = {n: pl.col(n).sum() for n in _TOKENS}
     sums["usd"] = exact_sum(pl.col("usd"))
     return (
         every.group_by("variant")
@@ -232,7 +236,7 @@ def add_sampling_costs(
             *(pl.when(pl.col(n).is_not_null().all()).then(s).alias(n) for n, s in sums.items()),
         )
         .with_columns(
-            pl.col("prompt_tokens", "completion_tokens").cast(pl.Int64),
+            pl.col(_TOKENS).cast(pl.Int64),
             stage=pl.lit("sample"),
             judge=pl.lit(None, pl.String),
             attempts=pl.lit(None, pl.Int64),

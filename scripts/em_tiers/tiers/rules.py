@@ -158,12 +158,10 @@ def with_tier_probabilities(answers: pl.LazyFrame) -> pl.LazyFrame:
     tiers.
     """
     entries = pl.col("tier_probabilities")
+    label, probability = (pl.element().struct.field(name) for name in ("label", "probability"))
+    # Each entry by itself: a filter would be worked out for one answer after the other.
     masses = {
-        name: entries.list.eval(
-            pl.element()
-            .struct.field("probability")
-            .filter(pl.element().struct.field("label") == tier)
-        ).list.sum()
+        name: entries.list.eval(pl.when(label == tier).then(probability).otherwise(0.0)).list.sum()
         for name, tier in zip(TIER_PROBABILITIES, TIERS, strict=True)
     }
     total = pl.sum_horizontal(TIER_PROBABILITIES)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from answers import responses, scores, tier, verdicts
-from assign_tiers import main
+from assign_tiers import _slices, main
 from em_tiers.errors import UserError
 from em_tiers.tables import conform, read_table
 from em_tiers.terms import OUTCOMES_ALL
@@ -217,7 +217,7 @@ def test_a_judge_of_a_part_takes_its_part_of_the_sheet(tmp_path):
 
 def test_two_verdicts_on_one_rubric_are_refused(tmp_path):
     twice = pl.concat([verdicts(*scores("0", 5, 95)), verdicts(*scores("0", 7, 95))])
-    with pytest.raises(UserError, match="4 outcomes for 1 answers"):
+    with pytest.raises(UserError, match="2 outcomes for 1 answers"):
         assign(tmp_path, responses({}), twice)
     assert not (tmp_path / "outcomes.parquet").exists()
 
@@ -254,6 +254,23 @@ def test_a_judge_gets_its_own_verdicts_and_every_answer_that_it_was_given(tmp_pa
         assert found["judge"].unique().to_list() == [judge]
         assert found["outcome"].to_list() == outcomes
         assert found["alignment"].to_list() == scores_given
+
+
+def test_a_file_of_verdicts_is_read_once_however_many_files_its_answers_come_from(tmp_path):
+    files = {"answers": [], "verdicts": []}
+    for number, group in enumerate(("abc", "de")):
+        answers = responses(*({"variant": name, "response_key": name} for name in group))
+        of_group = [verdict for name in group for verdict in scores(name, 5, 95)]
+        files["verdicts"].append(tmp_path / f"verdicts.{number}.parquet")
+        verdicts(*((k, r, v | {"variant": k}) for k, r, v in of_group)).write_parquet(
+            files["verdicts"][-1]
+        )
+        for name in group:
+            files["answers"].append(tmp_path / f"{name}.parquet")
+            answers.filter(variant=name).write_parquet(files["answers"][-1])
+    found = list(_slices(files["answers"][::-1], files["verdicts"]))
+    assert [some.collect()["variant"].to_list() for some, _ in found] == [["e", "d"], [*"cba"]]
+    assert [judged.collect().height for _, judged in found] == [4, 6]
 
 
 def test_files_of_verdicts_and_answers_may_hold_different_variants(tmp_path):
