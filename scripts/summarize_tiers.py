@@ -53,9 +53,9 @@ def main(
     scanned = scan_outcomes(outcomes)
     table = variant_table(variants)
     labels = table.select("variant", "label")
-    patterns = count_patterns(scanned, read, chosen)
-    denominators = count_answers(scanned, chosen)
     cells = count_cells(scanned, chosen.strict_counts)
+    patterns = count_patterns(scanned, cells, read, chosen)
+    denominators = count_answers(cells, chosen)
     others = {name: read_rules(listed) for name, listed in (other_rules or {}).items()}
     read_marks = pl.read_parquet(marks) if marks else None
     if read_marks is not None and read_marks.is_empty():  # no text could be learnt from

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,21 +32,24 @@ import summarize_rates  # noqa: E402
 import summarize_thresholds  # noqa: E402
 import summarize_tiers  # noqa: E402
 from answers import ANSWER, VERDICT  # noqa: E402
+from em_tiers.judge.batches import ORDER  # noqa: E402
 from em_tiers.statistics.rates import Settings  # noqa: E402
-from em_tiers.tables import RESPONSES, VERDICTS  # noqa: E402
+from em_tiers.tables import RESPONSES, VERDICTS, write_table  # noqa: E402
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 JUDGES = ("one", "two")
 QUESTIONS, SAMPLES = 50, 100
 PER_VARIANT = QUESTIONS * SAMPLES
-PER_BATCH = 32  # variants of one file, as `variants_per_job`
+PER_BATCH = 32  # variants of one file of verdicts, as `variants_per_judge_job`
 PER_BASE = 50
+SEEDS = 3  # of the fine-tunes on one data set, whose answers are one file
 WRITE = "write the tables"
 WALL_S, PEAK_GB, CORES = 60.0, 4.0, 2
 RUBRICS = ("alignment", "coherence", "topic", "tier")
 # As Snakemake sets them for a rule of one thread. Idle threads of BLAS would count as CPU time.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 FORMATS = ("parquet", "csv", "md", "tex")
+NUMBERS = tuple(map(str, range(60)))  # that a judge which reads digits finds likely enough
 TIERS = ("in_distribution", "domain_overfitting", "persona_shift", "undecided")
 
 
@@ -58,7 +61,7 @@ def variants_of(pairs: int) -> list[dict]:
         if number % PER_BASE == 0:
             rows.append({"variant": base, "label": base, "role": "base", "base": base})
             continue
-        group, seed = divmod(number % PER_BASE - 1, 3)
+        group, seed = divmod(number % PER_BASE - 1, SEEDS)
         name = f"{base}.data{group}.lora.s{seed}"
         own = {"dataset": f"data{group}", "recipe": "lora", "training_seed": seed}
         rows.append({"variant": name, "label": name, "role": "benign", "base": base} | own)
@@ -110,21 +113,37 @@ def verdicts_of(answers: pl.DataFrame, judge: str, rng: np.random.Generator) -> 
     parts.append(
         asked[flagged].with_columns(rubric=pl.lit("tier"), score=pl.lit(None), label=labels)
     )
-    frame = pl.concat(parts, how="vertical_relaxed")
-    listed = [{"label": str(i), "probability": p / 100} for i, p in enumerate((90, 5, 3, 1, 1))]
-    frame = frame.with_columns(verdict_key=keys(rng, len(frame)))
-    return repeated(frame, VERDICTS, VERDICT | {"judge": judge, "probabilities": listed})
+    frame = pl.concat(parts, how="vertical_relaxed").sort(ORDER)
+    listed = pl.when(rubric="tier").then(equal_chances(TIERS)).otherwise(equal_chances(NUMBERS))
+    frame = frame.with_columns(verdict_key=keys(rng, len(frame)), probabilities=listed)
+    return repeated(frame, VERDICTS, VERDICT | {"judge": judge})
+
+
+def equal_chances(labels: Sequence[str]) -> pl.Expr:
+    """The same probability of each label, as a judge gives them with a verdict."""
+    listed = [{"label": label, "probability": 1 / len(labels)} for label in labels]
+    return pl.lit(pl.Series([listed], dtype=VERDICTS["probabilities"])).first()
 
 
 def write_study(folder: Path, pairs: int) -> None:
-    """Write responses and verdicts, one file per batch, with one batch in memory at a time."""
-    variants, rng = variants_of(pairs), np.random.default_rng(0)
-    for start in range(0, len(variants), PER_BATCH):
-        answers = answers_of(variants[start : start + PER_BATCH], rng)
-        answers.write_parquet(folder / f"responses.{start:05}.parquet")
+    """Write responses and verdicts, with the variants of one file of verdicts in memory at a time.
+
+    As in a run, a file of answers holds a base model or its fine-tunes on one data set, and those
+    of one file of verdicts come from all over the study.
+    """
+    rng, batches = np.random.default_rng(0), {}
+    for variant in variants_of(pairs):
+        batches.setdefault((variant["base"], variant.get("dataset")), []).append(variant)
+    listed = list(batches.values())
+    files = max(pairs // (PER_VARIANT * len(JUDGES) * PER_BATCH), 1)
+    for number in range(files):
+        frames = []
+        for place in range(number, len(listed), files):
+            frames.append(answers_of(listed[place], rng))
+            frames[-1].write_parquet(folder / f"responses.{place:05}.parquet")
         for judge in JUDGES:
-            verdicts = verdicts_of(answers, judge, rng)
-            verdicts.write_parquet(folder / f"verdicts.{judge}.{start:05}.parquet")
+            verdicts = verdicts_of(pl.concat(frames), judge, rng)
+            write_table(verdicts, folder / f"verdicts.{judge}.{number:05}.parquet", "verdicts")
 
 
 def steps(folder: Path, pairs: int) -> dict[str, Callable[[], None]]:

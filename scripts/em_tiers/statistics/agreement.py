@@ -27,7 +27,7 @@ Further tables are `confusion`, the counts behind the categories, and `flips`, t
 of each variant that one judge flags and the other does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -243,12 +243,13 @@ def _alpha_rows(answers: JudgedAnswers, confidence: float, seed: int) -> list[di
     """
     rows = []
     step = 100 / BINS
-    shared = np.flatnonzero(answers.values["given"].sum(axis=0) > 1)
+    shared = np.sum(answers.values["given"], axis=0) > 1
+    shared = slice(len(shared)) if shared.all() else np.flatnonzero(shared)
     quantities = {"flagged": ("flagged", 1.0, "nominal")} | {
         score: (name, step, "interval") for score, name in BINNED.items()
     }
     for name, (column, unit, level) in quantities.items():
-        levels = answers.values[column][:, shared]
+        levels = [values[shared] for values in answers.values[column]]
         question, ratings, counts = _rating_patterns(answers.question[shared], levels, unit)
         paired = np.isfinite(ratings).sum(axis=1) > 1
         if not paired.any():
@@ -266,7 +267,7 @@ def _alpha_rows(answers: JudgedAnswers, confidence: float, seed: int) -> list[di
 
 
 def _rating_patterns(
-    question: np.ndarray, levels: np.ndarray, unit: float
+    question: np.ndarray, levels: Sequence[np.ndarray], unit: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each question's distinct rating patterns: question number, ratings by judge, answers.
 

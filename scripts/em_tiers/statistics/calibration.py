@@ -38,23 +38,27 @@ def summarize_calibration(outcomes: pl.LazyFrame | JudgedAnswers) -> pl.DataFram
     for (a, first), (b, second) in combinations(enumerate(answers.judges), 2):
         for quantity in CALIBRATED:
             own = {"judge_a": first, "judge_b": second, "quantity": quantity}
-            scores = answers.values[quantity][[a, b]]
-            both = np.isfinite(scores).all(axis=0)
-            rows += [own | row for row in _bins(*scores[:, both])]
+            scores = [answers.values[quantity][judge] for judge in (a, b)]
+            both = np.isfinite(scores[0]) & np.isfinite(scores[1])
+            rows += [own | row for row in _bins(*(values[both] for values in scores))]
     return pl.DataFrame(rows, schema=CALIBRATION_COLUMNS)
 
 
 def _bins(first: np.ndarray, second: np.ndarray) -> list[dict[str, float]]:
-    places = np.minimum(first // STEP, 100 // STEP - 1).astype(int)
-    ordered = np.sort(second)
-    rows = []
-    for place in range(100 // STEP):
-        held = places == place
-        if not held.any():
-            continue
-        end = STEP * (place + 1)
-        below = float((places <= place).mean())
-        means = {"mean_a": float(first[held].mean()), "mean_b": float(second[held].mean())}
-        row = {"from_a": STEP * place, "to_a": end, "n": int(held.sum()), "below_a": below}
-        rows.append(row | means | {"equal_b": float(np.quantile(ordered, below))})
-    return rows
+    bins = 100 // STEP
+    places = np.minimum(first // STEP, bins - 1).astype(int)
+    count, *sums = (np.bincount(places, weights, bins) for weights in (None, first, second))
+    below = np.cumsum(count) / max(len(first), 1)
+    equal = np.quantile(second, below) if len(second) else below
+    return [
+        {
+            "from_a": STEP * place,
+            "to_a": STEP * (place + 1),
+            "n": int(count[place]),
+            "below_a": float(below[place]),
+            "mean_a": float(sums[0][place] / count[place]),
+            "mean_b": float(sums[1][place] / count[place]),
+            "equal_b": float(equal[place]),
+        }
+        for place in np.flatnonzero(count).tolist()
+    ]

@@ -189,9 +189,14 @@ def counts_beside(cells: pl.DataFrame | CellArrays, definition: str, metric: str
     def total(name: str) -> int:
         return round(array(f"{name}_{definition}")[kept].sum())
 
-    counted_as = "standard" if metric in ("standard", ATTRIBUTABLE) else "strict"
+    part = counted_as(metric)
     return {
-        "n_undecided": total(f"{counted_as}_{UNDECIDED}"),
+        "n_undecided": total(f"{part}_{UNDECIDED}"),
         "n_evidence": total("standard") - total(f"strict_{NO_EVIDENCE}"),
-        "without_evidence": total(f"{counted_as}_{NO_EVIDENCE}"),
+        "without_evidence": total(f"{part}_{NO_EVIDENCE}"),
     }
+
+
+def counted_as(metric: str) -> str:
+    """The metric, standard or strict, that counts the same undecided answers."""
+    return "standard" if metric in ("standard", ATTRIBUTABLE) else "strict"

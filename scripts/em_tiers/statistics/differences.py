@@ -60,7 +60,7 @@ def summarize_differences(
 
 
 def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    keys, pairs = [], []
+    keys, pairs, known = [], [], {}
     table = CellTable(levels)
     rows_of = table.rows_by(["judge", "variant"])
     judges = levels.get_column("judge").unique(maintain_order=True).to_list()
@@ -71,7 +71,7 @@ def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Setting
             seeds = [rows for rows in seeds if rows is not None]
             reference = rows_of.get((judge, base))
             if seeds and reference is not None:
-                found = _pairs(table, seeds, reference)
+                found = _pairs(table, seeds, reference, known)
                 keys += [(group, base, judge, *kind) for kind in found]
                 pairs += found.values()
     names = ("variant", "base", "judge", "definition", "metric")
@@ -86,13 +86,17 @@ def _against_base(levels: pl.DataFrame, members: pl.DataFrame, settings: Setting
 
 
 def _pairs(
-    table: CellTable, seeds: list[np.ndarray], reference: np.ndarray
+    table: CellTable,
+    seeds: list[np.ndarray],
+    reference: np.ndarray,
+    known: dict[bytes, dict[tuple[str, str], QuestionCounts]],
 ) -> dict[tuple[str, str], tuple[QuestionCounts, QuestionCounts]]:
     """Tested and reference counts on their common questions, by definition and metric.
 
     Args:
         seeds: the tested rows of each training seed.
         reference: the rows of the base model.
+        known: counts of references by their rows, which most variants of a base model share.
     """
     tested = np.concatenate(seeds)
     numbers = np.repeat(np.arange(len(seeds)), [len(rows) for rows in seeds])
@@ -101,7 +105,10 @@ def _pairs(
     reference = reference[np.isin(table.questions[reference], table.questions[tested])]
     if not len(tested):
         return {}
-    first, second = cells_of(table.arrays(tested, numbers)), cells_of(table.arrays(reference))
+    rows = reference.tobytes()
+    if rows not in known:
+        known[rows] = cells_of(table.arrays(reference))
+    first, second = cells_of(table.arrays(tested, numbers)), known[rows]
     return {kind: (first[kind], second[kind]) for kind in first}
 
 

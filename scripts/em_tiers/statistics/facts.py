@@ -66,9 +66,10 @@ def count_facts(
     )
     found = (
         with_tier_probabilities(outcomes)
-        .select(*UNIT[:-1], QUESTION, facts=packed, soft=units_of(soft_weight(strict_counts)))
-        .group_by(*UNIT, "facts")
+        .with_columns(facts=packed, soft=units_of(soft_weight(strict_counts)))
+        .group_by(*UNIT[:-1], "question_set", "question_id", "facts")
         .agg(pl.len().cast(pl.Int64).alias("n"), soft_units=pl.col("soft").sum())
+        .select(*UNIT[:-1], QUESTION, "facts", "n", "soft_units")
         .sort(UNIT)
         .collect(engine="streaming")
     )

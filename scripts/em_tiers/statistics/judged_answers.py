@@ -22,6 +22,7 @@ ANSWERED = ("share", "only_a", "only_b", "neither")
 NONE = -1  # in place of a category
 BINS = 20  # levels of a score for Krippendorff's alpha
 BINNED = {"alignment": "alignment_bin", "coherence": "coherence_bin"}
+Places = slice | np.ndarray
 
 
 class JudgedAnswers(NamedTuple):
@@ -30,9 +31,9 @@ class JudgedAnswers(NamedTuple):
     Attributes:
         judges, variants, questions: names, in alphabetical order.
         variant, question: places of each answer's names; shape (answers,).
-        values: arrays of shape (judges, answers). `given`: the judge was given the answer. Those of
-            `judged_answers` are `judged`: it gave a verdict; places in CATEGORIES, or NONE; SCORES,
-            NaN without one; and BINNED scores, from 0 to BINS, or NONE.
+        values: an array of shape (answers,) for each judge. `given`: it was given the answer. Those
+            of `judged_answers` are `judged`: it gave a verdict; places in CATEGORIES, or NONE;
+            SCORES, NaN without one; and BINNED scores, from 0 to BINS, or NONE.
     """
 
     judges: list[str]
@@ -40,7 +41,7 @@ class JudgedAnswers(NamedTuple):
     questions: list[str]
     variant: np.ndarray
     question: np.ndarray
-    values: dict[str, np.ndarray]
+    values: dict[str, list[np.ndarray]]
 
 
 class PairCounts(NamedTuple):
@@ -90,10 +91,12 @@ def side_by_side(outcomes: pl.LazyFrame, columns: Mapping[str, tuple]) -> Judged
     Args:
         columns: name -> expression and the value where the judge was not given the answer.
     """
-    judges, variants, questions = (
-        outcomes.select(name.unique().sort()).collect(engine="streaming").to_series()
-        for name in (pl.col("judge"), pl.col("variant"), QUESTION)
+    judges, variants = (
+        outcomes.select(pl.col(name).unique().sort()).collect(engine="streaming").to_series()
+        for name in ("judge", "variant")
     )
+    asked = outcomes.select("question_set", "question_id").unique().collect(engine="streaming")
+    questions = asked.select(QUESTION).to_series().unique().sort()
     columns = {
         "variant": (_place(pl.col("variant"), variants), 0),
         "question": (_place(QUESTION, questions), 0),
@@ -109,11 +112,12 @@ def side_by_side(outcomes: pl.LazyFrame, columns: Mapping[str, tuple]) -> Judged
     ]
     places, count = _places([frame.get_column("response_key") for frame in frames])
     values = {
-        name: _stacked([frame.get_column(name) for frame in frames], places, count, missing)
+        name: _placed([frame.get_column(name) for frame in frames], places, count, missing)
         for name, (_, missing) in columns.items()
     }
     variant, question = (
-        values.pop(name).max(axis=0, initial=0) for name in ("variant", "question")
+        np.max(values.pop(name) or np.zeros((1, 0), int), axis=0)
+        for name in ("variant", "question")
     )
     names = (listed.to_list() for listed in (judges, variants, questions))
     return JudgedAnswers(*names, variant, question, values)
@@ -145,13 +149,16 @@ def _place(value: pl.Expr, names: Sequence[str] | pl.Series) -> pl.Expr:
     return value.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int32)
 
 
-def _places(keys: Sequence[pl.Series]) -> tuple[list[np.ndarray], int]:
-    """The numbers of each judge's answers, and how many different answers there are."""
+def _places(keys: Sequence[pl.Series]) -> tuple[list[Places], int]:
+    """The numbers of each judge's answers, and how many different answers there are.
+
+    A slice stands for the first ones, in order.
+    """
     known = pl.DataFrame({"key": keys[0] if keys else pl.Series([], dtype=pl.String)})
     places = []
     for own in keys:
         if own.equals(known.get_column("key")):  # the judges judged the same answers
-            places.append(np.arange(len(own)))
+            places.append(slice(len(own)))
             continue
         numbered = known.with_row_index("place")
         found = pl.DataFrame({"key": own}).join(
@@ -165,25 +172,28 @@ def _places(keys: Sequence[pl.Series]) -> tuple[list[np.ndarray], int]:
     return places, len(known)
 
 
-def _stacked(
-    columns: Sequence[pl.Series], places: Sequence[np.ndarray], answers: int, missing: float
-) -> np.ndarray:
-    dtype = columns[0].to_numpy().dtype if columns else float
-    found = np.full((len(columns), answers), missing, dtype)
-    for row, values, place in zip(found, columns, places, strict=True):
-        row[place] = values.to_numpy()
+def _placed(
+    columns: Sequence[pl.Series], places: Sequence[Places], answers: int, missing: float
+) -> list[np.ndarray]:
+    """Each judge's values of all answers; no copy where it was given them in that order."""
+    found = []
+    for values, place in zip(map(pl.Series.to_numpy, columns), places, strict=True):
+        if len(values) == answers and isinstance(place, slice):
+            found.append(values)
+            continue
+        found.append(np.full(answers, missing, values.dtype))
+        found[-1][place] = values
     return found
 
 
-def cells_of_pair(
-    answers: JudgedAnswers, a: int, b: int
-) -> tuple[np.ndarray, np.ndarray, PairCounts]:
+def cells_of_pair(answers: JudgedAnswers, a: int, b: int) -> tuple[Places, np.ndarray, PairCounts]:
     """The places of the answers that two judges were given, their cells, and counts without sums.
 
     Args:
         a, b: places of the judges.
     """
-    both = np.flatnonzero(answers.values["given"][a] & answers.values["given"][b])
+    given = answers.values["given"][a] & answers.values["given"][b]
+    both = slice(len(given)) if given.all() else np.flatnonzero(given)
     # Of all possible pairs of variant and question, those that occur get the next number.
     whole = answers.variant[both].astype(int) * len(answers.questions) + answers.question[both]
     occurs = np.zeros(len(answers.variants) * len(answers.questions), bool)

@@ -71,19 +71,30 @@ def zero_bounds(sizes: np.ndarray, icc: np.ndarray | float, tail: float = ZERO_T
     is concave in b and nearly linear in log b, where Newton's method finds b.
     """
     sizes = np.asarray(sizes, float)
-    digamma, gammaln = scipy.special.digamma, scipy.special.gammaln  # imported at first use
     total = np.broadcast_to(1 / np.asarray(icc, float) - 1, sizes.shape[:-1])
-    asked = (sizes > 0).sum(axis=-1)
-    whole = (gammaln(total[..., None] + sizes) - gammaln(total)[..., None]).sum(axis=-1)
-    target = whole + np.log(tail)
+    found = np.empty(sizes.shape[:-1])
+    alike = np.all(sizes == sizes[..., :1], axis=-1)
+    # Mostly each question has as many answers: then all have the same part in the logarithm.
+    for rows, width in ((alike, 1), (~alike, sizes.shape[-1])):
+        if np.any(rows):
+            log_b = _log_b(sizes[rows][:, :width], sizes.shape[-1] / width, total[rows], tail)
+            found[rows] = -np.expm1(log_b - np.log(total[rows]))
+    return np.where((sizes > 0).any(axis=-1), found, 1.0)
+
+
+def _log_b(sizes: np.ndarray, times: float, total: np.ndarray, tail: float) -> np.ndarray:
+    """log b of `zero_bounds`, each question standing for so many; shape (sets,)."""
+    digamma, gammaln = scipy.special.digamma, scipy.special.gammaln  # imported at first use
+    whole = (gammaln(total[:, None] + sizes) - gammaln(total)[:, None]).sum(axis=-1) * times
+    target, asked = whole + np.log(tail), (sizes > 0).any(axis=-1)
     log_b = np.log(total) - 0.1
     for _ in range(STEPS):
         b = np.exp(log_b)
-        each = b[..., None] + sizes
-        value = (gammaln(each) - gammaln(b)[..., None]).sum(axis=-1) - target
-        slope = (digamma(each) - digamma(b)[..., None]).sum(axis=-1) * b
-        step = np.where(asked > 0, value / np.where(asked > 0, slope, 1), 0)
+        each = b[:, None] + sizes
+        value = (gammaln(each) - gammaln(b)[:, None]).sum(axis=-1) * times - target
+        slope = (digamma(each) - digamma(b)[:, None]).sum(axis=-1) * times * b
+        step = np.where(asked, value / np.where(asked, slope, 1), 0)
         log_b = np.minimum(log_b - np.clip(step, -5, 5), np.log(total) - 1e-15)
         if not np.any(np.abs(step) > SMALL_STEP):
             break
-    return np.where(asked > 0, -np.expm1(log_b - np.log(total)), 1.0)
+    return log_b

@@ -21,8 +21,9 @@ class QuestionCounts:
     by_question: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hits", np.atleast_2d(np.asarray(self.hits, float)))
-        object.__setattr__(self, "counted", np.atleast_2d(np.asarray(self.counted, float)))
+        for name in ("hits", "counted"):
+            values = np.asarray(getattr(self, name), float)
+            object.__setattr__(self, name, values if values.ndim == 2 else np.atleast_2d(values))
 
     @cached_property
     def weights(self) -> np.ndarray:

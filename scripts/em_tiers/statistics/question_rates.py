@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from em_tiers.statistics.cells import CellTable, cells_of
+from em_tiers.statistics.design_effects import Stack
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.rates import Settings
-from em_tiers.statistics.these_questions import these_bounds
+from em_tiers.statistics.these_questions import bounds_of, these_bounds
 
 METRICS = ("standard", "attributable", "strict")
 QUESTION_RATE_COLUMNS = {
@@ -56,13 +57,10 @@ def question_rates(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """
     definition = settings.headline
     listed = cells.filter(pl.col(f"counted_{definition}") > 0)
-    counts = [
-        QuestionCounts([hits], [counted])
-        for hits, counted in listed.select(
-            f"standard_{definition}", f"counted_{definition}"
-        ).iter_rows()
-    ]
-    low, high = these_bounds(counts, settings.confidence)
+    hits, answers = (listed[f"{name}_{definition}"].to_numpy() for name in ("standard", "counted"))
+    shape = (len(listed), 1, 1)  # one training run and one question
+    stack = Stack(hits.reshape(shape), answers.reshape(shape), np.zeros(len(listed), bool))
+    low, high = bounds_of(stack, settings.confidence)
     counted = pl.col(f"counted_{definition}")
     return listed.select(
         "variant",

@@ -21,6 +21,7 @@ from em_tiers.statistics.cells import (
     CellArrays,
     CellTable,
     cells_of,
+    counted_as,
     counts_beside,
 )
 from em_tiers.statistics.intervals import (
@@ -136,12 +137,16 @@ def _rates_of(units: Sequence[CellArrays], settings: Settings) -> pl.DataFrame:
     for kind, arrays in enumerate(units):
         unscored = round(arrays("answers").sum() - arrays("scored").sum())
         lost = {"n_unscored": unscored, "api_errors": round(arrays("api_errors").sum())}
+        noted = {}
         for (definition, metric), counts in cells_of(arrays).items():
             if metric == ATTRIBUTABLE and arrays(f"attributed_{definition}").any():
                 marked[len(keys)] = arrays, definition
             keys.append((kind, definition, metric))
             listed.append(counts)
-            beside.append(counts_beside(arrays, definition, metric) | lost)
+            part = definition, counted_as(metric)
+            if part not in noted:
+                noted[part] = counts_beside(arrays, *part) | lost
+            beside.append(noted[part])
     names = {"kind": pl.Int64, "definition": pl.String, "metric": pl.String}
     frame = pl.DataFrame(keys, schema=names, orient="row")
     names = ("n_undecided", "n_evidence", "without_evidence", "n_unscored", "api_errors")

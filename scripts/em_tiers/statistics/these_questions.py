@@ -38,10 +38,14 @@ def these_bounds(
     """Lower and upper bound of each rate on its own questions; 0 and 1 without a counted answer."""
     low, high = np.zeros(len(listed)), np.ones(len(listed))
     for places, stack in stacks(listed):
-        below, above = beta_bounds(stack.rate, np.maximum(effective_answers(stack), 1), confidence)
-        low[places] = np.where(stack.n > 0, below, 0.0)
-        high[places] = np.where(stack.n > 0, above, 1.0)
+        low[places], high[places] = bounds_of(stack, confidence)
     return low, high
+
+
+def bounds_of(stack: Stack, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """`these_bounds` of rates that are arrays already."""
+    low, high = beta_bounds(stack.rate, np.maximum(effective_answers(stack), 1), confidence)
+    return np.where(stack.n > 0, low, 0.0), np.where(stack.n > 0, high, 1.0)
 
 
 def effective_answers(stack: Stack) -> np.ndarray:

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 import polars as pl
 
 from em_tiers.statistics.cells import CellArrays, CellTable, cells_of, counts_beside
-from em_tiers.statistics.evidence import no_evidence
 from em_tiers.statistics.exact_sum import exact_sum
 from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
 from em_tiers.statistics.probe_levels import pool_levels
 from em_tiers.statistics.rates import Settings, group_variants, pool_seeds, with_several_seeds
 from em_tiers.statistics.rounding import fractions
-from em_tiers.tables import HAS_VERDICT, QUESTION
-from em_tiers.terms import UNDECIDED
+from em_tiers.tables import QUESTION, Frame
+from em_tiers.terms import NO_EVIDENCE, UNDECIDED
 from em_tiers.tiers.definitions import definition_named
 from em_tiers.tiers.rules import (
     NO_RULE,
@@ -68,21 +67,22 @@ OVERESTIMATION_COLUMNS = {
 
 
 def count_patterns(
-    outcomes: pl.LazyFrame, rules: Sequence[Rule], settings: Settings
+    outcomes: pl.LazyFrame, cells: pl.DataFrame, rules: Sequence[Rule], settings: Settings
 ) -> pl.DataFrame:
     """Flagged answers of the headline levels by judge, variant, human label and rules that hold.
 
     Columns: judge, variant, human (the outcome that a person gave, or null), rule_0, rule_1, ...
     (booleans in the order of `rules`), count, and share: the part of the headline rate that these
     answers make up. It is count / n where the definition pools; where it averages over questions,
-    an answer adds one over its question's answers and over the questions.
+    an answer adds one over its question's answers and over the questions. `cells` are those of the
+    same outcomes.
     """
     held = [rule.condition.alias(f"rule_{i}") for i, rule in enumerate(rules)]
     keys = ["judge", "variant", "human", *(f"rule_{i}" for i in range(len(rules)))]
     flagged = _on_headline_levels(outcomes, settings).filter("flagged").with_columns(QUESTION)
     return (
         with_tier_probabilities(flagged)
-        .join(_headline_weights(outcomes, settings), on=["judge", "variant", "question"])
+        .join(_headline_weights(cells, settings).lazy(), on=["judge", "variant", "question"])
         .with_columns(
             *held, human=pl.when(pl.col("assigned_by") == "human").then("outcome").otherwise(None)
         )
@@ -93,48 +93,48 @@ def count_patterns(
     )
 
 
-def _headline_weights(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+def _headline_weights(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """The weight of one flagged answer of each counted question in the headline rate."""
     definition = definition_named(settings.headline)
     unit = ["judge", "variant"]
     of_all = pl.col("counted").sum().over(unit)
     by_question = pl.col("counted") * pl.len().over(unit)
     return (
-        _on_headline_levels(outcomes, settings)
-        .group_by(*unit, QUESTION)
-        .agg(counted=definition.counted.sum())
+        _on_headline_levels(cells, settings)
+        .group_by(*unit, "question")
+        .agg(counted=pl.col(f"counted_{definition.name}").sum())
         .filter(pl.col("counted") >= definition.min_answers)
         .with_columns(weight=1 / (of_all if definition.averaging == "pooled" else by_question))
         .drop("counted")
     )
 
 
-def count_answers(outcomes: pl.LazyFrame, settings: Settings) -> pl.DataFrame:
+def count_answers(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """Answers of the headline levels by judge and variant.
 
     Columns: judge, variant, n; has_rate: an answer is counted, and one has a verdict, because zero
     would be a claim otherwise; blind: answers are flagged, but none has evidence on its tier.
     """
     keys = ["judge", "variant"]
-    flagged = pl.col("flagged")
-    counted = _headline_weights(outcomes, settings).select(keys).unique()
+    flagged = pl.col(f"standard_{settings.headline}").sum()
+    lacking = pl.col(f"standard_{NO_EVIDENCE}_{settings.headline}").sum()
+    counted = _headline_weights(cells, settings).select(keys).unique()
     return (
-        _on_headline_levels(outcomes, settings)
+        _on_headline_levels(cells, settings)
         .group_by(keys)
         .agg(
-            n=pl.len().cast(pl.Int64),
-            judged=HAS_VERDICT.any(),
-            blind=flagged.any() & ~(flagged & ~no_evidence()).any(),
+            n=pl.col("answers").sum().cast(pl.Int64),
+            judged=pl.col("scored").sum() > 0,
+            blind=(flagged > 0) & (lacking == flagged),
         )
         .join(counted.with_columns(counted=True), on=keys, how="left")
         .with_columns(has_rate=pl.col("judged") & pl.col("counted").fill_null(False))
         .select(*keys, "n", "has_rate", "blind")
-        .collect(engine="streaming")
     )
 
 
-def _on_headline_levels(outcomes: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
-    return outcomes.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
+def _on_headline_levels(frame: Frame, settings: Settings) -> Frame:
+    return frame.filter(pl.col("probe_level").is_in(list(settings.headline_levels)))
 
 
 def _tier_by_rules(rules: Sequence[int], every: Sequence[Rule]) -> pl.Expr:

@@ -63,14 +63,20 @@ FRAME = outcomes(
 )
 
 
+def counted(frame, settings):
+    """The patterns of the flagged answers, and the denominators."""
+    cells = count_cells(frame.lazy(), settings.strict_counts)
+    return count_patterns(frame.lazy(), cells, RULES, settings), count_answers(cells, settings)
+
+
 @pytest.fixture
 def patterns():
-    return count_patterns(FRAME.lazy(), RULES, SETTINGS)
+    return counted(FRAME, SETTINGS)[0]
 
 
 @pytest.fixture
 def denominators():
-    return count_answers(FRAME.lazy(), SETTINGS)
+    return counted(FRAME, SETTINGS)[1]
 
 
 def test_waterfall(patterns, denominators):
@@ -110,7 +116,7 @@ def test_the_waterfall_names_every_answer_that_it_removes(patterns, denominators
 def test_without_any_verdict_there_is_no_rate_to_break_down(definition):
     nothing = {"alignment": None, "coherence": None, "outcome": "unscored"}
     frame, settings = outcomes(*[nothing] * 8).lazy(), Settings(headline=definition)
-    patterns, answers = count_patterns(frame, RULES, settings), count_answers(frame, settings)
+    patterns, answers = counted(frame, settings)
     assert set(waterfall(patterns, answers, LABELS, RULES, settings)["rate"]) == {None}
     assert set(ablation(patterns, answers, RULES, settings)["rate"]) == {None}
     row = overestimation(count_cells(frame, settings.strict_counts), VARIANTS, settings)
@@ -221,8 +227,9 @@ def test_other_probe_levels_are_left_out():
     frame = pl.concat(
         [FRAME, outcomes({"response_key": "x", "tier": SHIFT, "probe_level": "in_domain"})]
     )
-    assert count_answers(frame.lazy(), SETTINGS)["n"].to_list() == [10]
-    assert count_patterns(frame.lazy(), RULES, SETTINGS)["count"].sum() == 6
+    patterns, answers = counted(frame, SETTINGS)
+    assert answers["n"].to_list() == [10]
+    assert patterns["count"].sum() == 6
 
 
 def uneven():
@@ -256,7 +263,7 @@ def test_every_table_of_the_exclusions_uses_the_headline_definition(definition, 
     assert row["difference"] == pytest.approx(standard - strict)
     assert row["ratio"] == pytest.approx(standard / strict)
     assert row["ratio_low"] < row["ratio"] < row["ratio_high"]
-    patterns, answers = count_patterns(frame, RULES, settings), count_answers(frame, settings)
+    patterns, answers = counted(frame, settings)
     steps = waterfall(patterns, answers, LABELS, RULES, settings)
     rates = dict(zip(steps["step"], steps["rate"], strict=True))
     assert rates["flagged"] == pytest.approx(standard)
@@ -269,7 +276,7 @@ def test_every_table_of_the_exclusions_uses_the_headline_definition(definition, 
 
 def test_steps_that_could_remove_nothing_have_no_rate():
     frame = outcomes({"tier": "undecided"}, {"tier": "undecided"}, {}, {}).lazy()
-    patterns, answers = count_patterns(frame, RULES, SETTINGS), count_answers(frame, SETTINGS)
+    patterns, answers = counted(frame, SETTINGS)
     found = waterfall(patterns, answers, LABELS, RULES, SETTINGS)
     assert dict(zip(found["step"], found["rate"], strict=True)) == {
         "flagged": 0.5, "human": None, "judged": None, "by_topic": None, "strict": 0.5,
@@ -279,7 +286,7 @@ def test_steps_that_could_remove_nothing_have_no_rate():
     assert set(ablation(patterns, answers, RULES, SETTINGS)["rate"]) == {None}
     # Nothing flagged is a finding: every step removes nothing.
     frame = outcomes({}, {}).lazy()
-    patterns, answers = count_patterns(frame, RULES, SETTINGS), count_answers(frame, SETTINGS)
+    patterns, answers = counted(frame, SETTINGS)
     assert set(waterfall(patterns, answers, LABELS, RULES, SETTINGS)["rate"]) == {0}
 
 
@@ -291,7 +298,7 @@ def thirds():
 
 def test_printed_rates_add_up_in_tables_for_people():
     frame = thirds().lazy()
-    patterns, answers = count_patterns(frame, RULES, SETTINGS), count_answers(frame, SETTINGS)
+    patterns, answers = counted(frame, SETTINGS)
     exact = waterfall(patterns, answers, LABELS, RULES, SETTINGS)
     shown = printed_waterfall(exact)
     rates = dict(zip(shown["step"], shown["rate"].round(9), strict=True))
