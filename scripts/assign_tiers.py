@@ -56,7 +56,7 @@ def main(
     )
     with atomic_path(output) as temporary:
         with pq.ParquetWriter(temporary, _ARROW_SCHEMA, **_WRITING) as file:
-            for some, judged in _slices(responses, verdicts):
+            for some, judged in answer_slices(responses, verdicts):
                 outcomes = join_verdicts(some, judged.filter(pl.col("judge") == judge))
                 outcomes = with_human_labels(with_question_topic(outcomes, topics), given)
                 outcomes = decide(outcomes.with_columns(judge=pl.lit(judge)))
@@ -75,7 +75,7 @@ _WRITING = {
 }
 
 
-def _slices(
+def answer_slices(
     responses: Sequence[Path | str], verdicts: Sequence[Path | str]
 ) -> Iterator[tuple[pl.LazyFrame, pl.LazyFrame]]:
     """Files of answers, with the verdicts of the files that share a variant with them.

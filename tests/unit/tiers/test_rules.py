@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from answers import responses, scores, tier, verdicts
-from assign_tiers import _slices, main
+from assign_tiers import answer_slices, main
 from em_tiers.errors import UserError
 from em_tiers.tables import conform, read_table
 from em_tiers.terms import OUTCOMES_ALL
@@ -268,7 +268,7 @@ def test_a_file_of_verdicts_is_read_once_however_many_files_its_answers_come_fro
         for name in group:
             files["answers"].append(tmp_path / f"{name}.parquet")
             answers.filter(variant=name).write_parquet(files["answers"][-1])
-    found = list(_slices(files["answers"][::-1], files["verdicts"]))
+    found = list(answer_slices(files["answers"][::-1], files["verdicts"]))
     assert [some.collect()["variant"].to_list() for some, _ in found] == [["e", "d"], [*"cba"]]
     assert [judged.collect().height for _, judged in found] == [4, 6]
 
