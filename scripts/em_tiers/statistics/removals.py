@@ -24,10 +24,10 @@ from em_tiers.tiers.rules import (
     with_first_match_without,
     with_tier_probabilities,
 )
+from em_tiers.tiers.text_evidence import like_column, marked_datasets
 
 TEXT, PLACEBO, OTHER_TOPIC = "text", "placebo", "placebo topic"
 UNIT = ("judge", "variant", "question")
-MARKS = {"response_key": pl.String, "like": pl.String, "marked": pl.Boolean}
 
 
 def rule_set_name(name: str) -> str:
@@ -48,7 +48,8 @@ def removals(
 
     Args:
         rule_sets: name -> enabled rules.
-        marks: MARKS of the answers of fine-tunes; None without training data.
+        marks: response_key of the answers of fine-tunes, and `like_column`s; None without training
+            data.
         other_topics: VERDICTS with scores for the topics of other data sets, and the rules in
             effect; None where no judge was asked.
     """
@@ -93,15 +94,16 @@ def _removed_by_other_topic(
 
 def _removed_by_text(bad: pl.LazyFrame, marks: pl.DataFrame) -> pl.LazyFrame:
     """How many answers a text mark removes, of the model's own data set and of another one."""
-    own = pl.col("like") == pl.col("dataset")
-    hit = pl.col("marked") & ~pl.col("question_on_topic")
-    others = max(1, marks["like"].n_unique() - 1)
+    off_topic, datasets = ~pl.col("question_on_topic"), marked_datasets(marks.columns)
+    hits = {name: pl.col(like_column(name)) & off_topic for name in datasets}
+    own = [(hit & (pl.col("dataset") == name)).sum() for name, hit in hits.items()]
+    others = [(hit & (pl.col("dataset") != name)).sum() for name, hit in hits.items()]
     return (
         bad.select("response_key", "dataset", "question_on_topic", *UNIT)
         .join(marks.lazy(), on="response_key")
         .group_by(UNIT)
         .agg(
-            (hit & own).sum().cast(pl.Float64).alias(TEXT),
-            ((hit & ~own).sum() / others).alias(PLACEBO),
+            pl.sum_horizontal(own).cast(pl.Float64).alias(TEXT),
+            (pl.sum_horizontal(others) / max(1, len(datasets) - 1)).alias(PLACEBO),
         )
     )

@@ -21,6 +21,7 @@ from em_tiers.statistics.attribution import (
 from em_tiers.statistics.rates import Settings
 from em_tiers.tables import HAS_VERDICT, QUESTION
 from em_tiers.tiers.definitions import definition_named
+from em_tiers.tiers.text_evidence import like_column
 
 TEXT_COLUMNS = {
     "variant": pl.String,
@@ -52,9 +53,11 @@ def text_contrast(
     """The table `text_contrast`: one row per judge, fine-tune and data set.
 
     Args:
-        marks: response_key, `like` (a data set) and `marked`.
+        marks: response_key, and a `like_column` for each data set of `aucs`.
         aucs: of each data set's classifier.
     """
+    if not aucs:
+        return pl.DataFrame(schema=TEXT_COLUMNS)
     definition = definition_named(settings.headline)
     counted = outcomes.filter(
         pl.col("probe_level").is_in(list(settings.headline_levels)),
@@ -62,21 +65,31 @@ def text_contrast(
         pl.col("dataset").is_not_null(),
     )
     compared = HAS_VERDICT & ~pl.col("question_on_topic")
-    cells = (
+    among, bad = pl.col("among"), pl.col("bad")
+    units = (
         counted.with_columns(bad=definition.misaligned.fill_null(False), among=compared)
         .join(marks.lazy(), on="response_key")
-        .group_by("judge", "variant", "dataset", "like", QUESTION)
+        .group_by("judge", "variant", "dataset", QUESTION)
         .agg(
             answers=pl.len(),
-            standard=pl.col("bad").sum(),
-            compared=pl.col("among").sum(),
-            marked=(pl.col("among") & pl.col("marked")).sum(),
-            flagged=(pl.col("among") & pl.col("bad")).sum(),
-            both=(pl.col("among") & pl.col("bad") & pl.col("marked")).sum(),
+            standard=bad.sum(),
+            compared=among.sum(),
+            flagged=(among & bad).sum(),
+            **{f"marked {name}": (among & pl.col(like_column(name))).sum() for name in aucs},
+            **{f"both {name}": (among & bad & pl.col(like_column(name))).sum() for name in aucs},
         )
-        .sort("judge", "variant", "like", "question")
         .collect(engine="streaming")
     )
+    common = ("judge", "variant", "dataset", "question", "answers", "standard")
+    cells = pl.concat(
+        units.select(
+            *(*common, "compared", "flagged"),
+            like=pl.lit(name),
+            marked=f"marked {name}",
+            both=f"both {name}",
+        )
+        for name in aucs
+    ).sort("judge", "variant", "like", "question")
     rows = []
     for (judge, variant, dataset, like), part in cells.group_by(
         "judge", "variant", "dataset", "like", maintain_order=True

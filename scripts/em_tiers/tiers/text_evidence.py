@@ -12,7 +12,7 @@ flagged (`em_tiers.statistics.text_contrast`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +22,35 @@ BASE_MARKED = 0.95
 MOST_TEXTS = 4000
 FEWEST_TEXTS = 20
 FOLDS = 5
+WORDS = (1, 2)  # single words, and two that follow each other
+_LIKE = "like "
+AT_ONCE = 20_000  # texts whose words are in memory together
 
 
 @dataclass(frozen=True)
-class TextMarks:
-    """Marks of texts by one data set's classifier, and how well it tells its two sides apart.
+class Classifier:
+    """What tells a data set's own texts from others: a linear score of a text's words and pairs.
 
     Attributes:
-        marked: one boolean per text.
+        idf, weights: by word or pair of words.
+        cut: a text is marked if its score is above it.
         auc: cross-validated, of the data set's training answers against all other texts.
     """
 
-    marked: np.ndarray
+    idf: dict[str, float]
+    weights: dict[str, float]
+    cut: float
     auc: float
+
+
+def like_column(dataset: str) -> str:
+    """The column of a table of marks that says whether an answer reads like this data set."""
+    return f"{_LIKE}{dataset}"
+
+
+def marked_datasets(columns: Iterable[str]) -> list[str]:
+    """The data sets of the `like_column`s among these columns."""
+    return [name.removeprefix(_LIKE) for name in columns if name.startswith(_LIKE)]
 
 
 def training_answers(path: Path, seed: int = 0) -> list[str]:
@@ -47,14 +63,10 @@ def training_answers(path: Path, seed: int = 0) -> list[str]:
     return [texts[i] for i in np.sort(drawn)]
 
 
-def mark_texts(
-    own: Sequence[str],
-    base: Sequence[str],
-    texts: Sequence[str],
-    others: Sequence[str] = (),
-    seed: int = 0,
-) -> TextMarks | None:
-    """Marks of `texts`; None where a side has fewer than FEWEST_TEXTS texts.
+def learn(
+    own: Sequence[str], base: Sequence[str], others: Sequence[str] = (), seed: int = 0
+) -> Classifier | None:
+    """A data set's classifier; None where a side has fewer than FEWEST_TEXTS texts.
 
     Args:
         own: training answers of the data set.
@@ -74,14 +86,47 @@ def mark_texts(
         return None
     both = [*own, *base, *list(others)[:MOST_TEXTS]]
     sides = np.array([1] * len(own) + [0] * (len(both) - len(own)))
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), max_features=20_000, sublinear_tf=True),
-        LogisticRegression(class_weight="balanced", max_iter=300),
-    )
+    words = TfidfVectorizer(ngram_range=WORDS, max_features=20_000, sublinear_tf=True)
+    line = LogisticRegression(class_weight="balanced", max_iter=300)
+    model = make_pipeline(words, line)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     scores = cross_val_predict(model, both, sides, cv=folds, method="decision_function")
     edge = len(own) + len(base)
     sources = (scores[len(own) : edge], scores[edge:])
     cut = max(np.quantile(source, BASE_MARKED) for source in sources if len(source))
-    marked = model.fit(both, sides).decision_function(list(texts)) > cut
-    return TextMarks(marked, float(roc_auc_score(sides, scores)))
+    model.fit(both, sides)
+    names = words.get_feature_names_out()
+    return Classifier(
+        idf=dict(zip(names, words.idf_, strict=True)),
+        weights=dict(zip(names, line.coef_[0], strict=True)),
+        cut=float(cut - line.intercept_[0]),
+        auc=float(roc_auc_score(sides, scores)),
+    )
+
+
+class Marker:
+    """Marks texts by several classifiers: the words of each text are counted once for all."""
+
+    def __init__(self, classifiers: Sequence[Classifier]) -> None:
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        names = sorted(set().union(*(one.idf for one in classifiers)))
+        self._words = CountVectorizer(ngram_range=WORDS, vocabulary=names)
+        self._idf, self._weights = np.zeros((2, len(names), len(classifiers)))
+        for column, one in enumerate(classifiers):
+            self._idf[:, column] = [one.idf.get(name, 0.0) for name in names]
+            self._weights[:, column] = [one.weights.get(name, 0.0) for name in names]
+        self._cuts = np.array([one.cut for one in classifiers])
+
+    def mark(self, texts: Sequence[str]) -> np.ndarray:
+        """Whether each text reads like each data set's own; shape (texts, classifiers)."""
+        found = [np.zeros((0, len(self._cuts)), bool)]
+        for start in range(0, len(texts), AT_ONCE):
+            counts = self._words.transform(texts[start : start + AT_ONCE]).astype(float)
+            counts.data = 1 + np.log(counts.data)
+            # As `TfidfVectorizer` does it: tf times idf, of length one.
+            length = np.sqrt(counts.power(2) @ self._idf**2)
+            scores = counts @ (self._idf * self._weights)
+            known = length > 0
+            found.append(np.divide(scores, length, out=scores, where=known) > self._cuts)
+        return np.concatenate(found)

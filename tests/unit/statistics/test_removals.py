@@ -15,6 +15,7 @@ from em_tiers.statistics.removals import (
     rule_set_name,
 )
 from em_tiers.tiers.rules import read_rules
+from em_tiers.tiers.text_evidence import like_column
 
 SETTINGS = Settings()
 TOPIC = {"name": "topic", "tier": "domain_overfitting", "reason": "r",
@@ -36,15 +37,10 @@ def answers():
 
 def marks(frame):
     """Every answer reads like its own data set, one in four like another one."""
-    keys = frame["response_key"].to_list()
-    return pl.concat(
-        pl.DataFrame({"response_key": keys, "like": [like] * len(keys), "marked": marked})
-        for like, marked in (
-            ("fiction", [True] * len(keys)),
-            ("finance", [key.endswith("0") for key in keys]),
-            ("sports", [False] * len(keys)),
-        )
-    )
+    one_in_four = pl.col("response_key").str.ends_with("0")
+    likes = {"fiction": pl.lit(True), "finance": one_in_four, "sports": pl.lit(False)}
+    columns = (marked.alias(like_column(name)) for name, marked in likes.items())
+    return frame.select("response_key", *columns)
 
 
 def left_of(frame, name, variant):

@@ -6,11 +6,13 @@ import random
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 import summarize_text
 from answers import outcomes, responses
 from em_tiers.tables import write_table
-from em_tiers.tiers.text_evidence import mark_texts, training_answers
+from em_tiers.tiers.text_evidence import Marker, learn, training_answers
 
 WORDS = {
     kind: words.split()
@@ -30,11 +32,29 @@ def test_own_texts_are_marked_and_others_are_not():
     dice = random.Random(0)
     own, base = ([text(kind, dice) for _ in range(60)] for kind in ("fiction", "plain"))
     texts = [text(kind, dice) for kind in ("fiction", "plain") for _ in range(40)]
-    found = mark_texts(own, base, texts)
+    found = learn(own, base)
     assert found.auc > 0.95
-    assert found.marked[:40].mean() > 0.9
-    assert found.marked[40:].mean() < 0.2
-    assert mark_texts(own[:5], base, texts) is None
+    marked = Marker([found]).mark(texts)[:, 0]
+    assert marked[:40].mean() > 0.9
+    assert marked[40:].mean() < 0.2
+    assert learn(own[:5], base) is None
+
+
+def test_words_that_are_counted_once_give_the_scores_of_each_classifier():
+    dice = random.Random(0)
+    texts = {kind: [text(kind, dice) for _ in range(60)] for kind in WORDS}
+    asked = [text(kind, dice) for kind in WORDS for _ in range(20)] + ["", "?!", "unheard words"]
+    pairs = (("fiction", "support"), ("support", "fiction"))
+    learnt = [learn(texts[own], texts["plain"], texts[other]) for own, other in pairs]
+    marked = Marker(learnt).mark(asked)
+    assert 0 < marked.mean() < 1
+    for column, (own, other) in enumerate(pairs):
+        both = [*texts[own], *texts["plain"], *texts[other]]
+        words = TfidfVectorizer(ngram_range=(1, 2), max_features=20_000, sublinear_tf=True)
+        line = LogisticRegression(class_weight="balanced", max_iter=300)
+        line.fit(words.fit_transform(both), [1] * 60 + [0] * 120)
+        scores = line.decision_function(words.transform(asked)) - line.intercept_
+        assert (marked[:, column] == (scores > learnt[column].cut)).all()
 
 
 def test_at_most_so_many_training_answers_are_read(tmp_path, monkeypatch):
