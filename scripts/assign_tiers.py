@@ -80,8 +80,8 @@ def answer_slices(
 ) -> Iterator[tuple[pl.LazyFrame, pl.LazyFrame]]:
     """Files of answers, with the verdicts of the files that share a variant with them.
 
-    One slice at a time is joined in memory, and the larger a join, the slower each of its rows. The
-    answers in a file of verdicts come from many files: they make one slice, so that it is read
+    One slice at a time is joined in memory, and the larger a join, the slower each of its rows. One
+    file of verdicts belongs to many files of answers: these make one slice, so that it is read
     once.
     """
     judged = {path: _variants(path, "verdicts") for path in dict.fromkeys(map(str, verdicts))}

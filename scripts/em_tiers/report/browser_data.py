@@ -210,7 +210,7 @@ def _read_answers(paths: Sequence[Path], variant: str, chosen: pl.DataFrame | No
 
 
 def _read_verdicts(paths: Sequence[Path], variant: str, answers: pl.DataFrame) -> pl.DataFrame:
-    """The verdicts on a variant's answers, each with its LIKELIEST probabilities only."""
+    """The verdicts on the answers of one variant, each with its LIKELIEST probabilities only."""
     keys = answers.lazy().select("response_key")
     entry = pl.element()
     by_chance = {"by": entry.struct.field("probability"), "descending": True}
