@@ -58,6 +58,7 @@ def main(
     denominators = count_answers(cells, chosen)
     others = {name: read_rules(listed) for name, listed in (other_rules or {}).items()}
     read_marks = pl.read_parquet(marks) if marks else None
+    # No answer to mark, or no column of marks: no text could be learnt from.
     if read_marks is not None and (read_marks.is_empty() or read_marks.width == 1):
         read_marks = None
     asked = (scan_table(list(placebo_verdicts), "verdicts"), read) if placebo_verdicts else None
