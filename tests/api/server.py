@@ -14,7 +14,9 @@ from em_tiers.precision import choose_dtype
 from waiting import PATIENCE, wait_until
 
 # Small, and in one process: the engine would otherwise fork workers and take most of the memory.
+# It needs no C++ compiler, as the product's engines on a CPU need none.
 ENGINE = {
+    "TORCH_COMPILE_DISABLE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",

@@ -251,12 +251,16 @@ class LocalEngine:
         if self.settings["device"] != "cpu":
             claim_gpus(self.settings["tensor_parallel"])  # before vLLM looks at them
             self._check_gpus(folder)
+        import torch._dynamo.config
         from vllm import LLM
         from vllm.exceptions import VLLMError
 
         ranks = [rank_of(self.adapters[name]) for name in self._lora]
         arguments = vllm_arguments(self.settings, folder, self.model, ranks)
         LOG.info("starting the engine: %s on %s", folder, self.settings["device"])
+        if self.settings["device"] == "cpu":
+            # torch read its environment when it was imported, which may be long ago.
+            torch._dynamo.config.disable = self.settings["enforce_eager"]
         self._output = EngineOutput()
         try:
             with self._output:
