@@ -27,6 +27,7 @@ or infinite, half an event is added for the bound on the other side.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -108,29 +109,35 @@ def risk_ratio(
 
 
 def _pooled(parts, cells: tuple[np.ndarray, ...], confidence: float) -> Ratio:
-    above, below, _ = parts(*cells, _sizes(cells))
+    sizes = _sizes(cells)
+    found = above, below, _ = parts(*cells, sizes)
     first, second = above.sum(), below.sum()
     if not first and not second:
         return Ratio(float("nan"), 0.0, float("inf"))
     value = first / second if second else float("inf")
-    low, high = _log_bounds(parts, cells, confidence)
+    if not first or not second:
+        # Half an event, spread as the answers are.
+        cells = tuple(cell + 0.5 * sizes / max(sizes.sum(), 1) for cell in cells)
+        found = parts(*cells, _sizes(cells))
+    low, high = _log_bounds(*found, confidence)
     return Ratio(float(value), 0.0 if not first else low, float("inf") if not second else high)
 
 
-def _log_bounds(parts, cells: tuple[np.ndarray, ...], confidence: float) -> tuple[float, float]:
-    above, below, variance = parts(*cells, _sizes(cells))
-    if not above.sum() or not below.sum():
-        # Half an event, spread as the answers are.
-        cells = tuple(cell + 0.5 * _sizes(cells) / max(_sizes(cells).sum(), 1) for cell in cells)
-        above, below, variance = parts(*cells, _sizes(cells))
+def _log_bounds(
+    above: np.ndarray, below: np.ndarray, variance: float, confidence: float
+) -> tuple[float, float]:
     influence = (above / above.sum() - below / below.sum()).sum(axis=0)
     questions = int(np.count_nonzero((above + below).sum(axis=0)))
     between = questions / max(questions - 1, 1) * float((influence**2).sum())
-    quantile = student_upper((1 - confidence) / 2, max(questions - 1, 1))
-    half = quantile * np.sqrt(max(between, float(variance)))
+    half = _quantile(confidence, max(questions - 1, 1)) * np.sqrt(max(between, float(variance)))
     centre = np.log(above.sum() / below.sum())
     with np.errstate(over="ignore"):
         return float(np.exp(centre - half)), float(np.exp(centre + half))
+
+
+@lru_cache
+def _quantile(confidence: float, freedom: int) -> float:
+    return float(student_upper((1 - confidence) / 2, freedom))
 
 
 def _sizes(cells: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -15,7 +15,7 @@ the definition's own denominator:
   labelled it. Without any such probability or label the soft rate is null.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -124,11 +124,20 @@ class CellTable:
     def arrays(self, rows: np.ndarray, seeds: np.ndarray | None = None) -> CellArrays:
         """The arrays of some rows; `seeds` numbers their training seeds, if the cells do not."""
         seeds = self._seeds[rows] if seeds is None else seeds
-        questions, columns = np.unique(self.questions[rows], return_inverse=True)
-        seed_rows = np.unique(seeds, return_inverse=True)[1]
-        values = np.zeros((len(self._places), seed_rows.max() + 1, len(questions)))
+        questions, columns = _in_order(self.questions[rows])
+        numbers, seed_rows = _in_order(seeds)
+        values = np.zeros((len(self._places), len(numbers), len(questions)))
         values[:, seed_rows, columns] = self._numbers[rows].T
         return CellArrays(self._places, values, questions)
+
+
+def _in_order(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values, sorted, and each value's place among them."""
+    if (values[1:] > values[:-1]).all():  # as of the questions of one training seed
+        return values, np.arange(len(values))
+    if (values == values[0]).all():
+        return values[:1], np.zeros(len(values), int)
+    return np.unique(values, return_inverse=True)
 
 
 def _numbered(values: pl.Series) -> np.ndarray:
@@ -160,20 +169,26 @@ def cells_of(
         definition = DEFINITIONS[name]
         counted = array(f"counted_{name}")
         kept = (counted >= definition.min_answers) & judged
+        only = _those(kept)
         unknown = array(f"standard_{name}")[kept].any() and not array(f"known_{name}")[kept].any()
         hits = {metric: array(f"{metric}_{name}") for metric in METRICS if metric != ATTRIBUTABLE}
-        share = attributable_share(*(array(f"{kind}_{name}") * kept for kind in COMPARED))
+        share = attributable_share(*(only(array(f"{kind}_{name}")) for kind in COMPARED))
         hits[ATTRIBUTABLE] = hits["standard"] - share * array(f"attributed_{name}")
         by_question = definition.averaging == "questions"
-        counted = np.where(kept, counted, 0.0)
+        counted = only(counted)
         for metric in METRICS:
-            found[name, metric] = QuestionCounts(
-                np.where(kept, hits[metric], 0.0), counted, by_question
-            )
+            found[name, metric] = QuestionCounts(only(hits[metric]), counted, by_question)
         if unknown:
             nothing = np.zeros_like(counted)
             found[name, "soft"] = QuestionCounts(nothing, nothing, by_question)
     return found
+
+
+def _those(kept: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Sets the counts of other cells to zero; mostly there are none, and nothing is copied."""
+    if kept.all():
+        return lambda counts: counts
+    return lambda counts: np.where(kept, counts, 0.0)
 
 
 def counts_beside(cells: pl.DataFrame | CellArrays, definition: str, metric: str) -> dict[str, int]:

@@ -19,7 +19,7 @@ from em_tiers.statistics.attribution import (
 )
 from em_tiers.statistics.cells import ATTRIBUTABLE, CellArrays, CellTable, cells_of, marks_of
 from em_tiers.statistics.intervals import QuestionCounts, intervals
-from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.probe_levels import pool_headline
 from em_tiers.statistics.rates import (
     Settings,
     group_variants,
@@ -75,9 +75,7 @@ def counterfactual(
     The first has one row per judge and variant with compared answers, and per group that pools
     several seeds; the second one row per question of a variant that has a flagged one.
     """
-    levels = pool_levels(cells, settings.headline_levels).filter(
-        pl.col("probe_level") == "headline"
-    )
+    levels = pool_headline(cells, settings.headline_levels)
     pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
     bases = _bases(variants)
     rows, questions, listed, units = [], [], [], []
@@ -88,10 +86,11 @@ def counterfactual(
         for (judge, variant), arrays in own.items():
             name = {"judge": judge, "variant": variant}
             base = by_variant.get((judge, bases.get(variant)))
-            if row := _row(arrays, base, settings):
+            rates = cells_of(arrays, [settings.headline])
+            if row := _row(arrays, base, rates, settings):
                 rows.append(name | row)
                 units.append(arrays)
-                listed += _whole_and_attributable(arrays, settings.headline)
+                listed += [rates[settings.headline, kind] for kind in ("standard", ATTRIBUTABLE)]
             if own is by_variant:
                 found = _question_rows(arrays, base, table.question_names, settings.headline)
                 questions += [name | row for row in found]
@@ -117,7 +116,12 @@ def _bases(variants: pl.DataFrame) -> dict[str, str]:
     return dict(others.unique("variant").iter_rows())
 
 
-def _row(arrays: CellArrays, base: CellArrays | None, settings: Settings) -> dict[str, Any] | None:
+def _row(
+    arrays: CellArrays,
+    base: CellArrays | None,
+    rates: dict[tuple[str, str], QuestionCounts],
+    settings: Settings,
+) -> dict[str, Any] | None:
     """One unit's row but for the attributable rate; None without a compared answer."""
     definition = settings.headline
     marks = marks_of(arrays, definition)
@@ -126,7 +130,6 @@ def _row(arrays: CellArrays, base: CellArrays | None, settings: Settings) -> dic
         return None
     cells = tables_of(*marks)
     odds, risk = (ratio(*cells, settings.confidence) for ratio in (odds_ratio, risk_ratio))
-    rates = cells_of(arrays, [definition])
     return {
         "definition": definition,
         "n_flagged": round(flagged.sum()),
@@ -143,11 +146,6 @@ def _row(arrays: CellArrays, base: CellArrays | None, settings: Settings) -> dic
         "strict": rates[definition, "strict"].rate,
         "questions": int(np.count_nonzero(compared.sum(axis=0))),
     }
-
-
-def _whole_and_attributable(arrays: CellArrays, definition: str) -> list[QuestionCounts]:
-    rates = cells_of(arrays, [definition])
-    return [rates[definition, metric] for metric in ("standard", ATTRIBUTABLE)]
 
 
 def _question_rows(

@@ -9,7 +9,7 @@ import polars as pl
 from em_tiers.statistics.cells import CellTable, cells_of
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.statistics.paired import Paired, paired_differences
-from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.probe_levels import pool_headline
 from em_tiers.statistics.rates import Settings, group_variants, with_several_seeds
 from em_tiers.statistics.sign_flips import DRAWS, EXACT_QUESTIONS
 
@@ -41,9 +41,7 @@ def summarize_differences(
     Over the headline probe levels and the questions that both answered. `p_adjusted` is Holm's
     (1979), within one judge, definition and metric, separately for variants and for groups.
     """
-    levels = pool_levels(cells, settings.headline_levels).filter(
-        pl.col("probe_level") == "headline"
-    )
+    levels = pool_headline(cells, settings.headline_levels)
     tested = variants.filter(pl.col("variant") != pl.col("base"))
     several = with_several_seeds(group_variants(tested))
     single = tested.with_columns(group="variant")

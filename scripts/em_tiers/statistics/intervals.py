@@ -29,6 +29,7 @@ might have asked. `em_tiers.statistics.these_questions` has the interval for the
 asked.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,9 +43,10 @@ LEADING = 5
 MOST = 5.0
 AT_ONCE = 1024  # rates whose arrays are in memory together
 METHOD = "korn_graubard"
+_KNOWN: dict[bytes, "Interval"] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A rate with its interval, as fractions.
 
@@ -70,17 +72,23 @@ def interval(counts: QuestionCounts, confidence: float = 0.95) -> Interval:
 def intervals(listed: Sequence[QuestionCounts], confidence: float = 0.95) -> list[Interval]:
     """The interval of each rate; those of one shape are computed together, for speed.
 
-    Equal counts, as of one definition at several probe levels, are computed once.
+    Equal counts are computed once in a process: those of one definition at several probe levels,
+    and those that the tables of rates, differences and question sets share.
     """
-    kinds: dict[tuple, int] = {}
-    kind_of = [kinds.setdefault(_identity(counts), len(kinds)) for counts in listed]
-    first = {kind: place for place, kind in reversed(list(enumerate(kind_of)))}
-    distinct = _intervals([listed[first[kind]] for kind in range(len(kinds))], confidence)
-    return [distinct[kind] for kind in kind_of]
+    keys = [_identity(counts, confidence) for counts in listed]
+    new: dict[bytes, QuestionCounts] = {}
+    for key, counts in zip(keys, listed, strict=True):
+        if key not in _KNOWN:
+            new.setdefault(key, counts)
+    _KNOWN.update(zip(new, _intervals(list(new.values()), confidence), strict=True))
+    return [_KNOWN[key] for key in keys]
 
 
-def _identity(counts: QuestionCounts) -> tuple:
-    return counts.hits.shape, counts.hits.tobytes(), counts.counted.tobytes(), counts.by_question
+def _identity(counts: QuestionCounts, confidence: float) -> bytes:
+    """A digest, since the counts of a large study would take too much memory as keys."""
+    told = repr((counts.hits.shape, counts.by_question, confidence)).encode()
+    numbers = counts.hits.tobytes() + counts.counted.tobytes()
+    return hashlib.blake2b(told + numbers, digest_size=16).digest()
 
 
 def _intervals(listed: Sequence[QuestionCounts], confidence: float) -> list[Interval]:
@@ -89,9 +97,10 @@ def _intervals(listed: Sequence[QuestionCounts], confidence: float) -> list[Inte
         effects = design_effects(stack)
         low, high = _bounds(stack, effects, confidence)
         _widen(stack, low, high, confidence)
+        rates = np.where(stack.n > 0, stack.rate, np.nan)
         for i, place in enumerate(places):
             found[place] = Interval(
-                rate=listed[place].rate,
+                rate=float(rates[i]),
                 low=float(low[i]),
                 high=float(high[i]),
                 method=METHOD,

@@ -21,7 +21,7 @@ import polars as pl
 
 from em_tiers.statistics.cells import METRICS, CellArrays, CellTable, cells_of
 from em_tiers.statistics.intervals import QuestionCounts, interval
-from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.probe_levels import pool_headline
 from em_tiers.statistics.rates import Settings
 from em_tiers.statistics.removals import UNIT
 
@@ -59,9 +59,7 @@ def metric_card(
     Args:
         removed: other ways to remove answers, of `removals`; a row for each of its columns.
     """
-    levels = pool_levels(cells, settings.headline_levels).filter(
-        pl.col("probe_level") == "headline"
-    )
+    levels = pool_headline(cells, settings.headline_levels)
     roles = dict(variants.select("variant", "role").iter_rows())
     others = [] if removed is None else [n for n in removed.columns if n not in UNIT]
     if removed is not None:

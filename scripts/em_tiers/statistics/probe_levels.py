@@ -22,5 +22,15 @@ def pool_levels(counts: pl.DataFrame, headline_levels: Sequence[str]) -> pl.Data
         ),
         counts.with_columns(probe_level=pl.lit("all")),
     ]
+    return _added_up(pl.concat(levels))
+
+
+def pool_headline(counts: pl.DataFrame, headline_levels: Sequence[str]) -> pl.DataFrame:
+    """The rows of `pool_levels` that are of the level `headline`."""
+    asked = counts.filter(pl.col("probe_level").is_in(list(headline_levels)))
+    return _added_up(asked.with_columns(probe_level=pl.lit("headline")))
+
+
+def _added_up(counts: pl.DataFrame) -> pl.DataFrame:
     keys = [name for name, kind in counts.schema.items() if kind == pl.String]
-    return pl.concat(levels).group_by(keys, maintain_order=True).sum()
+    return counts.group_by(keys, maintain_order=True).sum()

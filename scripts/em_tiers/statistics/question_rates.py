@@ -4,13 +4,13 @@ Questions drive every interval: the range of a rate if each question in turn is 
 whether one of them carries it.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
 from em_tiers.statistics.cells import CellTable, cells_of
-from em_tiers.statistics.design_effects import Stack
+from em_tiers.statistics.design_effects import Stack, stacks
 from em_tiers.statistics.intervals import QuestionCounts, intervals
 from em_tiers.statistics.rates import Settings
 from em_tiers.statistics.these_questions import bounds_of, these_bounds
@@ -98,42 +98,61 @@ def set_rates(cells: pl.DataFrame, settings: Settings) -> pl.DataFrame:
             listed += [found[settings.headline, metric] for metric in METRICS]
     bounds = intervals(listed, settings.confidence)
     low, high = these_bounds(listed, settings.confidence)
+    without = _without_one(listed)
     rows = []
-    for place, counts in enumerate(listed):
+    for place, found in enumerate(bounds):
         unit, metric = divmod(place, len(METRICS))
         whole = place - metric  # the standard rate, of which the others are a part
-        if counts.n:
-            limits = {
-                "low": bounds[place].low,
-                "high": min(bounds[place].high, bounds[whole].high),
-                "these_low": low[place],
-                "these_high": min(high[place], high[whole]),
-            }
-            named = own[unit] | {"definition": settings.headline, "metric": METRICS[metric]}
-            rows.append(named | limits | _set_row(counts, names[unit]))
+        if not found.n:
+            continue
+        row = own[unit] | {
+            "definition": settings.headline,
+            "metric": METRICS[metric],
+            "rate": found.rate,
+            "low": found.low,
+            "high": min(found.high, bounds[whole].high),
+            "these_low": low[place],
+            "these_high": min(high[place], high[whole]),
+            "n": found.n,
+            "questions": found.clusters,
+        }
+        if found.clusters > 1:
+            lowest, highest, most = without[place]
+            row |= {"without_one_low": lowest, "without_one_high": highest}
+            row["most"] = names[unit][int(most)]
+        rows.append(row)
     return pl.DataFrame(rows, schema=SET_RATE_COLUMNS)
 
 
-def _set_row(counts: QuestionCounts, names: list[str]) -> dict[str, Any]:
-    without = leave_one_out(counts)
-    most = int(np.nanargmax(np.abs(without - counts.rate))) if len(without) else None
-    return {
-        "rate": counts.rate,
-        "without_one_low": float(np.nanmin(without)) if len(without) else None,
-        "without_one_high": float(np.nanmax(without)) if len(without) else None,
-        "most": None if most is None else names[most],
-        "n": counts.n,
-        "questions": counts.questions,
-    }
+def _without_one(listed: Sequence[QuestionCounts]) -> np.ndarray:
+    """The lowest and the highest of `leave_one_out`, and the place of the most telling question.
+
+    Shape (rates, 3); meaningless for the rate of a single question.
+    """
+    found = np.empty((len(listed), 3))
+    for places, stack in stacks(listed):
+        without = leave_one_out(stack)
+        unknown = np.isnan(without)
+        found[places, 0] = np.where(unknown, np.inf, without).min(axis=1)
+        found[places, 1] = np.where(unknown, -np.inf, without).max(axis=1)
+        changes = np.abs(without - stack.rate[:, None])
+        found[places, 2] = np.where(unknown, -1, changes).argmax(axis=1)
+    return found
 
 
-def leave_one_out(counts: QuestionCounts) -> np.ndarray:
-    """The rate without each question; NaN for one without answers, empty for a single question."""
-    if counts.questions < 2:
-        return np.array([])
-    parts, whole = counts.hits, counts.counted
-    if counts.by_question:
-        parts, whole = counts.rates, (counts.counted > 0).astype(float)
-    of_question, weight = parts.sum(axis=0), whole.sum(axis=0)
-    without = (of_question.sum() - of_question) / (weight.sum() - weight)
-    return np.where(weight > 0, without, np.nan)
+def leave_one_out(stack: Stack) -> np.ndarray:
+    """The rates without each question; shape (rates, questions).
+
+    NaN for a question without answers, and where there is no other.
+    """
+    by_question = stack.by_question[:, None, None]
+    counted = np.where(by_question, (stack.counted > 0).astype(float), stack.counted)
+    parts = np.where(by_question, stack.cell_rates, stack.hits).sum(axis=1)
+    of_question = counted.sum(axis=1)
+    known = (of_question > 0) & (stack.questions > 1)[:, None]
+    return np.divide(
+        parts.sum(axis=1, keepdims=True) - parts,
+        of_question.sum(axis=1, keepdims=True) - of_question,
+        out=np.full_like(parts, np.nan),
+        where=known,
+    )

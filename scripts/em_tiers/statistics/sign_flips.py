@@ -17,7 +17,7 @@ import numpy as np
 EXACT_QUESTIONS = 12
 DRAWS = 10_000
 TIE = 1e-12
-AT_ONCE = 64  # differences whose flipped sums are in memory together
+AT_ONCE = 32  # differences whose flipped sums are in memory together
 
 
 def flip_test(
@@ -84,9 +84,15 @@ class _Subsets:
         mean = whole / self.total
         # The sum of the flipped less what their share of the difference is: the mean of the flipped
         # differs from the whole by one part of it, that of the others by the other, oppositely.
-        excess = (whole - flipped) / 2 - mean * self.shares
-        of_flipped, of_others = excess * self.inside, excess * self.others
-        below, above = np.minimum(of_flipped, of_others), np.maximum(of_flipped, of_others)
+        excess = whole - flipped
+        excess /= 2
+        excess -= mean * self.shares
+        of_flipped, of_others = excess * self.inside, excess
+        of_others *= self.others
+        below, above = (
+            np.minimum(of_flipped, of_others),
+            np.maximum(of_flipped, of_others, out=of_flipped),
+        )
         below[self.trivial], above[self.trivial] = -np.inf, np.inf
         last = len(above) - 1 - allowed
         below.partition(allowed)

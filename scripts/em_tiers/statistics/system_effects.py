@@ -17,7 +17,7 @@ import polars as pl
 from em_tiers.statistics.cells import cells_of
 from em_tiers.statistics.intervals import QuestionCounts
 from em_tiers.statistics.paired import Paired, paired_differences
-from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.probe_levels import pool_headline
 from em_tiers.statistics.rates import Settings
 
 SIDES = ("with_text", "without_text", "base_with_text", "base_without_text")
@@ -43,9 +43,7 @@ def summarize_system_effects(
             seeds are pooled; each side of the base model has one.
         settings: over whose headline probe levels the rates are.
     """
-    levels = pool_levels(cells, settings.headline_levels).filter(
-        pl.col("probe_level") == "headline"
-    )
+    levels = pool_headline(cells, settings.headline_levels)
     keys, pairs = [], []
     for contrast in contrasts:
         for judge, kind, sides in _counted(levels, contrast):

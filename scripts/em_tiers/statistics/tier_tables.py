@@ -12,7 +12,7 @@ import polars as pl
 from em_tiers.statistics.cells import CellArrays, CellTable, cells_of, counts_beside
 from em_tiers.statistics.exact_sum import exact_sum
 from em_tiers.statistics.intervals import Interval, QuestionCounts, intervals
-from em_tiers.statistics.probe_levels import pool_levels
+from em_tiers.statistics.probe_levels import pool_headline
 from em_tiers.statistics.rates import Settings, group_variants, pool_seeds, with_several_seeds
 from em_tiers.statistics.rounding import fractions
 from em_tiers.tables import QUESTION, Frame
@@ -311,9 +311,7 @@ def overestimation(cells: pl.DataFrame, variants: pl.DataFrame, settings: Settin
     could be excluded: no answer is flagged, or no flagged answer has any evidence on its tier, as
     of a base model.
     """
-    levels = pool_levels(cells, settings.headline_levels).filter(
-        pl.col("probe_level") == "headline"
-    )
+    levels = pool_headline(cells, settings.headline_levels)
     pooled = pool_seeds(levels, with_several_seeds(group_variants(variants)))
     rows, compared, listed = [], [], []
     for frame in (levels, pooled):
