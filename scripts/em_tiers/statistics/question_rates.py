@@ -143,7 +143,7 @@ def _without_one(listed: Sequence[QuestionCounts]) -> np.ndarray:
 def leave_one_out(stack: Stack) -> np.ndarray:
     """The rates without each question; shape (rates, questions).
 
-    NaN for a question without answers, and where there is no other.
+    NaN for a question without answers, and for a single question.
     """
     by_question = stack.by_question[:, None, None]
     counted = np.where(by_question, (stack.counted > 0).astype(float), stack.counted)
