@@ -2,7 +2,7 @@
 
     python scripts/show_gpu_checks.py FOLDER [SITE_FILE]
 
-Alone it prints the reports that are there, for when a partition of the site file gave none.
+Alone it prints the reports that are there, for when the check ended before all were.
 """
 
 import sys
@@ -10,36 +10,41 @@ from pathlib import Path
 
 from em_tiers.files import read_json
 from em_tiers.logs import run_script
+from em_tiers.study.gpu_checks import HERE
 from em_tiers.study.site_file import read_site
 
 COLUMNS = ("partition", "node", "check", "state", "seen")
 
 
-def main(reports: dict[str, Path]) -> None:
+def main(reports: dict[str, Path], finished: bool = True) -> None:
     """Print the table.
 
     Args:
         reports: the report of each partition, which may be missing.
+        finished: all jobs of the check ended well; else a report may be of an earlier check.
     """
-    print(format_table(reports))
+    print(format_table(reports, finished))
 
 
-def format_table(reports: dict[str, Path]) -> str:
+def format_table(reports: dict[str, Path], finished: bool = True) -> str:
     """A line for each check of each partition, then a remedy for each that failed."""
     lines, remedies = [], []
     for partition, path in reports.items():
         if not path.is_file():
             lines.append((partition, "-", "job", "FAILED", "no report"))
-            remedies.append(
-                f"{partition}: no report: see the job's message above, results/slurm_logs, and "
-                f"`sinfo -p {partition}`"
-            )
+            also = "" if partition == HERE else f", results/slurm_logs, and `sinfo -p {partition}`"
+            remedies.append(f"{partition}: no report: see the job's message above{also}")
             continue
         report = read_json(path)
         for row in report["rows"]:
             lines.append((partition, report["node"], row["check"], row["state"], row["seen"]))
             if row["state"] == "FAILED":
                 remedies.append(f"{partition}: {row['check']}: {row['remedy']}")
+    if not finished:
+        remedies.append(
+            "the check did not finish: see the messages above and run it again; reports of an "
+            "earlier check may be in this table"
+        )
     widths = [max(len(line[i]) for line in [COLUMNS, *lines]) for i in range(len(COLUMNS) - 1)]
     shown = [
         "  ".join(
@@ -63,5 +68,5 @@ elif __name__ == "__main__":
     if sys.argv[2:] and Path(sys.argv[2]).is_file():
         site = read_site(Path(sys.argv[2])).get("partitions") or {}
     names = [name for name, limits in site.items() if limits.get("max_gpu")]
-    names = names or sorted(path.stem for path in folder.glob("*.json"))
-    main({name: folder / f"{name}.json" for name in names})
+    names = names or sorted(path.stem for path in folder.glob("*.json")) or [HERE]
+    main({name: folder / f"{name}.json" for name in names}, finished=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from show_gpu_checks import format_table
 
 A100 = Gpu("NVIDIA A100-SXM4-40GB", 40.0, 8.0, "570.124.06")
 V100 = Gpu("Tesla V100-SXM2-32GB", 32.0, 7.0, "535.1")
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 NEED = {"what": "judge big", "gpus": 2, "least_gib": 42.3, "full_gib": 57.8, "bf16": True}
 HEAD = "| NVIDIA-SMI 570.124.06   Driver Version: 570.124.06     CUDA Version: {} |"
 
@@ -114,5 +116,20 @@ def test_a_machine_without_gpus_says_so_job_by_job(path, tmp_path, monkeypatch):
     assert "a100" in table
     assert "no report" in table
     assert "- gpu: C compiler: load a compiler module" in table
+    assert "did not finish" not in table
     heads = table.splitlines()[0]
     assert heads.split() == ["partition", "node", "check", "state", "seen"]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_check_that_did_not_finish_passed_nothing(earlier, tmp_path):
+    """As where sbatch fails: nothing was reported, or by an earlier check only."""
+    if earlier:
+        row = {"check": "driver", "state": "ok", "seen": "580", "remedy": ""}
+        (tmp_path / "gpu.json").write_text(json.dumps({"node": "n1", "rows": [row]}))
+    script = SCRIPTS / "show_gpu_checks.py"
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "passed" not in done.stdout
+    assert "the check did not finish" in done.stdout
+    assert ("no report" in done.stdout) is not earlier
