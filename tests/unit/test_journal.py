@@ -198,7 +198,8 @@ OWN_PROC = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to hide a process from another user")
 @pytest.mark.skipif(
-    subprocess.run([*OWN_PROC, "true"], capture_output=True).returncode != 0,
+    not os.environ.get("CI")
+    and subprocess.run([*OWN_PROC, "true"], capture_output=True).returncode != 0,
     reason="no /proc of its own can be mounted here, as in some containers",
 )
 def test_a_process_that_proc_hides_is_watched_before_its_lease_is_taken():
